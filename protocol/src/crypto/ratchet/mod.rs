@@ -1,0 +1,1 @@
+//! The double ratchet (agent.md §5).

@@ -1,0 +1,127 @@
+//! The one authenticated cipher of SMP, whether its secret comes from X25519 or is a symmetric key
+//! (smp.md §2.2, agent.md §0.4).
+//!
+//! ```text
+//! k1 = HSalsa20(secret, 0¹⁶)   k2 = HSalsa20(k1, nonce[0..16])
+//! ks = Salsa20(k2, nonce[16..24])   c = m XOR ks[32..]   box = Poly1305(ks[0..32], c) ‖ c
+//! ```
+//!
+//! Trap: the first HSalsa20 is applied to symmetric keys too, so this is not NaCl's `secretbox`.
+
+use poly1305::Poly1305;
+use poly1305::universal_hash::KeyInit as _;
+use salsa20::cipher::{KeyIvInit as _, StreamCipher as _, consts::U10};
+use salsa20::{XSalsa20, hsalsa};
+use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::{CryptoError, padding};
+
+/// Bytes that a box adds to its plaintext.
+pub const BOX_OVERHEAD_BYTES: usize = 16;
+
+/// A box key with the first HSalsa20 done. Costs one X25519 less than starting from keys, so keep it per queue.
+#[derive(Clone, PartialEq, Eq, zeroize::ZeroizeOnDrop)]
+pub struct BoxKey([u8; 32]);
+
+impl std::fmt::Debug for BoxKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BoxKey([scrubbed])")
+    }
+}
+
+impl BoxKey {
+    /// From a raw X25519 shared secret or a symmetric key.
+    #[must_use]
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Self(hsalsa::<U10>(&(*secret).into(), &[0; 16].into()).into())
+    }
+
+    /// Seals `message` as it is.
+    #[must_use]
+    pub fn seal(&self, nonce: &[u8; 24], message: &[u8]) -> Vec<u8> {
+        let mut sealed = Vec::with_capacity(BOX_OVERHEAD_BYTES + message.len());
+        sealed.extend_from_slice(&[0; BOX_OVERHEAD_BYTES]);
+        sealed.extend_from_slice(message);
+        self.seal_in_place(nonce, &mut sealed);
+        sealed
+    }
+
+    /// Seals `message` padded to `size` bytes; the box has `size + 16`.
+    ///
+    /// # Errors
+    /// [`CryptoError::TooLarge`] when it does not fit.
+    pub fn seal_padded(&self, nonce: &[u8; 24], message: &[u8], size: usize) -> Result<Vec<u8>, CryptoError> {
+        Ok(self.seal(nonce, &padding::pad(message, size)?))
+    }
+
+    /// Opens a box.
+    ///
+    /// # Errors
+    /// [`CryptoError::Decrypt`] when the tag does not match.
+    pub fn open(&self, nonce: &[u8; 24], sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let (tag, ciphertext) =
+            sealed.split_first_chunk::<BOX_OVERHEAD_BYTES>().ok_or(CryptoError::Decrypt)?;
+        let (mut cipher, mac_key) = self.start(nonce);
+        let expected: [u8; 16] = Poly1305::new(&(*mac_key).into()).compute_unpadded(ciphertext).into();
+        if !bool::from(expected.ct_eq(tag)) {
+            return Err(CryptoError::Decrypt);
+        }
+        let mut message = ciphertext.to_vec();
+        cipher.apply_keystream(&mut message);
+        Ok(message)
+    }
+
+    /// Opens a box and takes the padding off.
+    ///
+    /// # Errors
+    /// [`CryptoError::Decrypt`] or [`CryptoError::Padding`].
+    pub fn open_padded(&self, nonce: &[u8; 24], sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        let mut padded = self.open(nonce, sealed)?;
+        let length = padding::unpad(&padded)?.len();
+        padded.copy_within(2..2 + length, 0);
+        padded.truncate(length);
+        Ok(padded)
+    }
+
+    /// Seals the bytes after the first 16 of `buffer` and writes the tag there.
+    fn seal_in_place(&self, nonce: &[u8; 24], buffer: &mut [u8]) {
+        let Some((tag, text)) = buffer.split_first_chunk_mut::<BOX_OVERHEAD_BYTES>() else { return };
+        let (mut cipher, mac_key) = self.start(nonce);
+        cipher.apply_keystream(text);
+        *tag = Poly1305::new(&(*mac_key).into()).compute_unpadded(text).into();
+    }
+
+    /// The cipher after its first 32 bytes, and those bytes: the MAC key.
+    fn start(&self, nonce: &[u8; 24]) -> (XSalsa20, Zeroizing<[u8; 32]>) {
+        let mut cipher = XSalsa20::new(&self.0.into(), &(*nonce).into());
+        let mut mac_key = Zeroizing::new([0; 32]);
+        cipher.apply_keystream(mac_key.as_mut());
+        (cipher, mac_key)
+    }
+}
+
+impl From<[u8; 32]> for BoxKey {
+    fn from(mut secret: [u8; 32]) -> Self {
+        let key = Self::new(&secret);
+        secret.zeroize();
+        key
+    }
+}
+
+/// A nonce from bytes of any length: cut, or filled with zero bytes (smp.md §2.2).
+#[must_use]
+pub fn nonce_from(bytes: &[u8]) -> [u8; 24] {
+    let mut nonce = [0; 24];
+    for (to, from) in nonce.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    nonce
+}
+
+/// The bytes of a nonce in reverse order: the nonce of an answer through a proxy.
+#[must_use]
+pub fn reverse_nonce(mut nonce: [u8; 24]) -> [u8; 24] {
+    nonce.reverse();
+    nonce
+}

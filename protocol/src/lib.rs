@@ -1,0 +1,17 @@
+//! The protocol of Conclave in three layers, without I/O.
+//!
+//! ```text
+//! group      owners, relays, members: signed messages, roster, link data       (docs/protocol.md, layer 3)
+//! agent      two-way connections out of queues: handshake, ratchet, integrity  (layer 2)
+//! smp        one-way queues: commands, responses, link data                    (layer 1)
+//! transport  fixed blocks and hellos        crypto  keys, boxes, ratchet        encoding  bytes
+//! ```
+//!
+//! Nothing here opens a socket, reads a clock or a file, or draws randomness by itself: bytes, time and an RNG
+//! come in as arguments. The `net` feature adds the TLS seam that the programs share.
+
+pub mod crypto;
+pub mod encoding;
+pub mod sensitive;
+pub mod timestamp;
+pub mod version;
