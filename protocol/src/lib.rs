@@ -10,6 +10,7 @@
 //! Nothing here opens a socket, reads a clock or a file, or draws randomness by itself: bytes, time and an RNG
 //! come in as arguments. The `net` feature adds the TLS seam that the programs share.
 
+pub mod agent;
 pub mod crypto;
 pub mod encoding;
 pub mod sensitive;
