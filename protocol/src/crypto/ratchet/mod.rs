@@ -1,1 +1,3 @@
-//! The double ratchet (agent.md §5).
+//! The double ratchet with header encryption, and the key agreement that starts it.
+
+pub mod parameters;
