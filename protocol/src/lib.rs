@@ -11,8 +11,10 @@
 //! come in as arguments. The `net` feature adds the TLS seam that the programs share.
 
 pub mod agent;
+pub mod base64url;
 pub mod crypto;
 pub mod encoding;
 pub mod sensitive;
+pub mod smp;
 pub mod timestamp;
 pub mod version;

@@ -1,4 +1,7 @@
-//! Layer 2: two-way connections out of one-way queues.
+//! LAYER 2: two-way connections made out of one-way queues (agent.md).
 
 pub mod event;
 pub mod invitation;
+pub mod memory;
+pub mod store;
+pub mod store_contract;

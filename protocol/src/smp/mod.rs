@@ -1,0 +1,6 @@
+//! Layer 1: one-way queues on a server (smp.md §5–§8, §11).
+
+pub mod address;
+pub mod host;
+pub mod ids;
+pub mod password;
