@@ -14,6 +14,8 @@ pub mod agent;
 pub mod base64url;
 pub mod crypto;
 pub mod encoding;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod sensitive;
 pub mod smp;
 pub mod timestamp;

@@ -121,6 +121,10 @@ impl<'a> Certificate<'a> {
     /// Whether the key usage, if any is stated, lets this key sign a handshake.
     pub(super) fn check_may_sign(&self) -> Result<(), ChainError> {
         let usage = self.0.key_usage().map_err(|_| ChainError::Malformed)?;
-        if usage.is_none_or(|usage| usage.value.digital_signature()) { Ok(()) } else { Err(ChainError::KeyUsage) }
+        if usage.is_none_or(|usage| usage.value.digital_signature()) {
+            Ok(())
+        } else {
+            Err(ChainError::KeyUsage)
+        }
     }
 }

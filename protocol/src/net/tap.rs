@@ -164,7 +164,11 @@ static STOCK: [SupportedCipherSuite; 3] = [
 ];
 
 static HKDFS: LazyLock<Vec<(&'static Tls13CipherSuite, TappedHkdf)>> = LazyLock::new(|| {
-    STOCK.iter().filter_map(|suite| suite.tls13()).map(|suite| (suite, TappedHkdf(suite.hkdf_provider))).collect()
+    STOCK
+        .iter()
+        .filter_map(|suite| suite.tls13())
+        .map(|suite| (suite, TappedHkdf(suite.hkdf_provider)))
+        .collect()
 });
 
 static SUITES: LazyLock<Vec<Tls13CipherSuite>> = LazyLock::new(|| {
@@ -202,7 +206,8 @@ mod tests {
 
     #[test]
     fn the_slot_is_empty_outside_of_polls_even_after_a_panic() {
-        let mut tapped = tap(std::future::poll_fn(|_| -> Poll<()> { panic!("in the middle of a handshake") }));
+        let mut tapped =
+            tap(std::future::poll_fn(|_| -> Poll<()> { panic!("in the middle of a handshake") }));
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _ = Pin::new(&mut tapped).poll(&mut Context::from_waker(std::task::Waker::noop()));
         }));

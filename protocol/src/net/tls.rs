@@ -186,8 +186,7 @@ fn client_config(verifier: Arc<PinnedIdentity>) -> Result<ClientConfig, TlsError
 
 fn secured<IO>(stream: TlsStream<IO>, finished: Finished) -> Result<Secured<IO>, TlsError> {
     let (_, connection) = stream.get_ref();
-    let tls_unique =
-        finished.tls_unique(connection.handshake_kind()).ok_or(TlsError::NoSessionIdentifier)?;
+    let tls_unique = finished.tls_unique(connection.handshake_kind()).ok_or(TlsError::NoSessionIdentifier)?;
     let chain = connection.peer_certificates().unwrap_or_default().to_vec();
     Ok(Secured { stream, tls_unique, chain })
 }
