@@ -14,8 +14,6 @@ pub mod agent;
 pub mod base64url;
 pub mod crypto;
 pub mod encoding;
-#[cfg(feature = "net")]
-pub mod net;
 pub mod sensitive;
 pub mod smp;
 pub mod timestamp;

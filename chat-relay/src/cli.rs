@@ -1,0 +1,54 @@
+//! The command line: the doc comments here are the manual.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::ConfigArgs;
+
+/// A chat relay: it forwards the messages of groups whose owners chose it, without being able to change or forge
+/// what they signed.
+#[derive(Debug, Parser)]
+#[command(name = "chat-relay", version, propagate_version = true)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct GlobalArgs {
+    /// Directory of this relay: configuration, database and keys [default: chat-relay in the user's data directory]
+    #[arg(long, global = true, env = "CHAT_RELAY_DIRECTORY", value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Print JSON, one object per line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What is logged to stderr, like `info` or `chat_relay=debug,protocol=info`
+    #[arg(long, global = true, env = "CHAT_RELAY_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// Log as JSON, one object per line
+    #[arg(long, global = true, env = "CHAT_RELAY_LOG_JSON")]
+    pub log_json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a relay: its keys, its address and its configuration
+    Init(ConfigArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

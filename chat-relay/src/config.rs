@@ -1,0 +1,353 @@
+//! Settings: flags over environment over `relay.toml` over defaults.
+//!
+//! Every limit, interval and timeout is a setting with its unit, so that an operator can tune it and a test can
+//! drive the relay with small values.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::directory::Directory;
+use crate::duration::Duration;
+use crate::error::CommandError;
+
+/// Longest text of a name or description in the relay's own profile, bytes: it must fit its link data many times over.
+const PROFILE_TEXT_BYTES_MAX: usize = 512;
+
+/// The role that joiners get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum JoinerRole {
+    /// Reads and reacts.
+    #[default]
+    Observer,
+    /// Posts too.
+    Member,
+}
+
+macro_rules! settings {
+    ($( $(#[doc = $doc:literal])* $name:ident $env:literal: $type:ty = $default:expr, )*) => {
+        /// Settings that have a default, each as given in the file, by a flag or in the environment, or not given.
+        #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Tuning {
+            $(
+                $(#[doc = $doc])*
+                #[arg(long, global = true, env = $env, hide_env = true,
+                      help_heading = "Tuning")]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $name: Option<$type>,
+            )*
+        }
+
+        /// Limits, intervals and timeouts in force.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct Limits {
+            $( $(#[doc = $doc])* pub $name: $type, )*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $( $name: $default, )* }
+            }
+        }
+
+        impl Tuning {
+            /// These values where given, else those of `other`.
+            #[must_use]
+            pub fn or(self, other: Self) -> Self {
+                Self { $( $name: self.$name.or(other.$name), )* }
+            }
+
+            /// These values where given, else the defaults.
+            #[must_use]
+            pub fn limits(&self) -> Limits {
+                let default = Limits::default();
+                Limits { $( $name: self.$name.unwrap_or(default.$name), )* }
+            }
+        }
+    };
+}
+
+settings! {
+    /// How often a served group's link is read to find our own entry
+    watch_interval "CHAT_RELAY_WATCH_INTERVAL": Duration = Duration::from_seconds(15 * 60),
+    /// Up to this much is added to each interval at random, so that groups are not read in step
+    watch_jitter "CHAT_RELAY_WATCH_JITTER": Duration = Duration::from_seconds(3 * 60),
+    /// After a read that does not list us, or fails for good: the read that confirms it comes this much later
+    watch_confirm_after "CHAT_RELAY_WATCH_CONFIRM_AFTER": Duration = Duration::from_seconds(30),
+    /// How long a group that does not list us is kept before members are told and its connections deleted
+    inactive_ttl "CHAT_RELAY_INACTIVE_TTL": Duration = Duration::from_seconds(86_400),
+    /// How long an accepted group may stay unlisted before it is dropped
+    unlisted_ttl "CHAT_RELAY_UNLISTED_TTL": Duration = Duration::from_seconds(86_400),
+    /// First pause between tries of an owner's invitation; doubles with each try
+    invitation_retry_first "CHAT_RELAY_INVITATION_RETRY_FIRST": Duration = Duration::from_seconds(5),
+    /// Longest pause between tries of an invitation
+    invitation_retry_max "CHAT_RELAY_INVITATION_RETRY_MAX": Duration = Duration::from_seconds(600),
+    /// An invitation expires when it had this many tries and has reached `invitation_age_min`
+    invitation_tries_min "CHAT_RELAY_INVITATION_TRIES_MIN": u32 = 10,
+    /// See `invitation_tries_min`
+    invitation_age_min "CHAT_RELAY_INVITATION_AGE_MIN": Duration = Duration::from_seconds(86_400),
+    /// Invitations being worked on at one time; more wait
+    invitations_at_once "CHAT_RELAY_INVITATIONS_AT_ONCE": u32 = 16,
+    /// How long a refused peer has to fetch its answer before the connection is deleted
+    refusal_ttl "CHAT_RELAY_REFUSAL_TTL": Duration = Duration::from_seconds(3600),
+    /// How long a joiner has to finish connecting before its place is given up
+    joining_ttl "CHAT_RELAY_JOINING_TTL": Duration = Duration::from_seconds(86_400),
+    /// Groups served at most; further invitations are refused
+    groups_max "CHAT_RELAY_GROUPS_MAX": u32 = 10_000,
+    /// Members of one group at most; further joiners are refused
+    members_max "CHAT_RELAY_MEMBERS_MAX": u32 = 100_000,
+    /// Newest messages handed to a joiner
+    history_items "CHAT_RELAY_HISTORY_ITEMS": u32 = 100,
+    /// How long a message outside of the history is kept, to recognise repeats of it
+    message_retention "CHAT_RELAY_MESSAGE_RETENTION": Duration = Duration::from_seconds(30 * 86_400),
+    /// Members that one delivery step serves in one transaction
+    page_members "CHAT_RELAY_PAGE_MEMBERS": u32 = 200,
+    /// Messages that may wait for one member; beyond them it is passed over, and served history when it resumes
+    member_backlog_max "CHAT_RELAY_MEMBER_BACKLOG_MAX": u32 = 1000,
+    /// How often finished work and old messages are cleared away
+    cleaning_interval "CHAT_RELAY_CLEANING_INTERVAL": Duration = Duration::from_seconds(30 * 60),
+}
+
+/// The names and the server of a relay, and its tuning: what `relay.toml` holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigFile {
+    /// Queue server on which this relay makes its queues, `smp://fingerprint[:password]@host[:port]`.
+    pub server: Option<String>,
+    /// File that holds the server's password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_password_file: Option<PathBuf>,
+    /// The name that owners and members see.
+    pub display_name: Option<String>,
+    /// A sentence about the relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The role that joiners get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joiner_role: Option<JoinerRole>,
+    /// Limits, intervals and timeouts that differ from the defaults.
+    pub tuning: Tuning,
+}
+
+/// The same settings as flags and environment variables.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// Queue server on which this relay makes its queues, `smp://fingerprint@host[:port]`; its password goes into
+    /// a file (--server-password-file)
+    #[arg(long, global = true, env = "CHAT_RELAY_SERVER", value_name = "ADDRESS")]
+    pub server: Option<String>,
+    /// File that holds the server's password for new queues
+    #[arg(long, global = true, env = "CHAT_RELAY_SERVER_PASSWORD_FILE", value_name = "FILE")]
+    pub server_password_file: Option<PathBuf>,
+    /// The name that owners and members see
+    #[arg(long, global = true, env = "CHAT_RELAY_DISPLAY_NAME", value_name = "NAME")]
+    pub display_name: Option<String>,
+    /// A sentence about the relay, shown with its name
+    #[arg(long, global = true, env = "CHAT_RELAY_DESCRIPTION", value_name = "TEXT")]
+    pub description: Option<String>,
+    /// The role that joiners get [default: observer]
+    #[arg(long, global = true, env = "CHAT_RELAY_JOINER_ROLE", value_name = "ROLE")]
+    pub joiner_role: Option<JoinerRole>,
+    /// Limits, intervals and timeouts.
+    #[command(flatten)]
+    pub tuning: Tuning,
+}
+
+impl ConfigArgs {
+    /// The flags over what a file says. A password in `--server` is refused: arguments are seen by every process.
+    ///
+    /// # Errors
+    /// [`CommandError::Setting`].
+    pub fn over(self, file: ConfigFile) -> Result<ConfigFile, CommandError> {
+        if self.server.as_deref().is_some_and(has_password) {
+            return Err(CommandError::Setting {
+                name: "server",
+                reason: "a password must not stand on the command line or in the environment: put it into a \
+                         file and name that with --server-password-file"
+                    .to_owned(),
+            });
+        }
+        Ok(ConfigFile {
+            server: self.server.or(file.server),
+            server_password_file: self.server_password_file.or(file.server_password_file),
+            display_name: self.display_name.or(file.display_name),
+            description: self.description.or(file.description),
+            joiner_role: self.joiner_role.or(file.joiner_role),
+            tuning: self.tuning.or(file.tuning),
+        })
+    }
+}
+
+/// Whether an address carries a password: a colon before its `@`.
+fn has_password(address: &str) -> bool {
+    let identity = address.strip_prefix("smp://").unwrap_or(address);
+    identity.split_once('@').is_some_and(|(identity, _)| identity.contains(':'))
+}
+
+impl ConfigFile {
+    /// Reads the file of a directory.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no TOML or names a setting that does not exist.
+    pub fn read(directory: &Directory) -> anyhow::Result<Self> {
+        let path = directory.config();
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("Unable to read {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("Unable to use {}: correct it", path.display()))
+    }
+
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// Never for these types; kept because the format could refuse.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        toml::to_string(self).context("Unable to write the configuration as TOML")
+    }
+
+    /// Checks what was given and fills in the defaults.
+    ///
+    /// # Errors
+    /// [`CommandError::Setting`] naming what is missing or wrong, and when the password file cannot be read.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let missing =
+            |name, example: &str| CommandError::Setting { name, reason: format!("is missing, {example}") };
+        let server = self
+            .server
+            .clone()
+            .ok_or_else(|| missing("server", "like smp://fingerprint@host as `smp-server init` prints it"))?;
+        let display_name =
+            self.display_name.clone().ok_or_else(|| missing("display_name", "like \"relay one\""))?;
+        check_text("display_name", &display_name)?;
+        if let Some(description) = &self.description {
+            check_text("description", description)?;
+        }
+        let limits = self.tuning.limits();
+        check_limits(&limits)?;
+        Ok(Settings {
+            server,
+            server_password: self.server_password_file.as_deref().map(read_password).transpose()?,
+            display_name,
+            description: self.description.clone(),
+            joiner_role: self.joiner_role.unwrap_or_default(),
+            limits,
+        })
+    }
+}
+
+/// What the relay runs with.
+#[derive(Clone)]
+pub struct Settings {
+    /// As in [`ConfigFile::server`].
+    pub server: String,
+    /// Read from the password file.
+    pub server_password: Option<String>,
+    /// As in [`ConfigFile::display_name`].
+    pub display_name: String,
+    /// As in [`ConfigFile::description`].
+    pub description: Option<String>,
+    /// As in [`ConfigFile::joiner_role`].
+    pub joiner_role: JoinerRole,
+    /// Limits, intervals and timeouts.
+    pub limits: Limits,
+}
+
+fn read_password(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("Unable to read the server's password from {}", path.display()))?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn check_text(name: &'static str, text: &str) -> Result<(), CommandError> {
+    let reason = if text.trim().is_empty() {
+        "must not be empty"
+    } else if text.len() > PROFILE_TEXT_BYTES_MAX {
+        "is longer than 512 bytes: shorten it"
+    } else if text.chars().any(char::is_control) {
+        "must not hold line breaks or control characters"
+    } else {
+        return Ok(());
+    };
+    Err(CommandError::Setting { name, reason: reason.to_owned() })
+}
+
+fn check_limits(limits: &Limits) -> Result<(), CommandError> {
+    let counts = [
+        ("groups_max", limits.groups_max),
+        ("members_max", limits.members_max),
+        ("page_members", limits.page_members),
+        ("member_backlog_max", limits.member_backlog_max),
+        ("invitations_at_once", limits.invitations_at_once),
+    ];
+    let intervals = [
+        ("watch_interval", limits.watch_interval),
+        ("invitation_retry_first", limits.invitation_retry_first),
+        ("cleaning_interval", limits.cleaning_interval),
+    ];
+    let zero = counts.into_iter().find(|(_, count)| *count == 0).map(|(name, _)| name);
+    let zero =
+        zero.or_else(|| intervals.into_iter().find(|(_, length)| length.ms() == 0).map(|(name, _)| name));
+    match zero {
+        None => Ok(()),
+        Some(name) => Err(CommandError::Setting { name, reason: "must be above zero".to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> ConfigFile {
+        ConfigFile {
+            server: Some("smp://fingerprint@localhost".to_owned()),
+            display_name: Some("relay one".to_owned()),
+            ..ConfigFile::default()
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let mut file = file();
+        file.tuning.history_items = Some(7);
+        file.tuning.page_members = Some(8);
+        let tuning = Tuning { page_members: Some(9), ..Tuning::default() };
+        let args = ConfigArgs { tuning, ..ConfigArgs::default() };
+        let limits = args.over(file).unwrap().settings().unwrap().limits;
+        assert_eq!((limits.history_items, limits.page_members, limits.members_max), (7, 9, 100_000));
+    }
+
+    #[test]
+    fn the_file_reads_back_as_written() {
+        let mut file = file();
+        file.tuning.watch_interval = Some("2s".parse().unwrap());
+        file.joiner_role = Some(JoinerRole::Member);
+        let text = file.to_toml().unwrap();
+        assert_eq!(toml::from_str::<ConfigFile>(&text).unwrap(), file);
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused() {
+        assert!(toml::from_str::<ConfigFile>("displayname = \"x\"").is_err());
+        assert!(toml::from_str::<ConfigFile>("[tuning]\nwatch = \"1s\"").is_err());
+    }
+
+    #[test]
+    fn a_password_on_the_command_line_is_refused() {
+        let args = ConfigArgs { server: Some("smp://abc:secret@localhost".to_owned()), ..Default::default() };
+        assert!(args.over(ConfigFile::default()).is_err());
+        let args = ConfigArgs { server: Some("smp://abc@localhost:5223".to_owned()), ..Default::default() };
+        args.over(ConfigFile::default()).unwrap();
+    }
+
+    #[test]
+    fn useless_values_are_named() {
+        let mut zero = file();
+        zero.tuning.page_members = Some(0);
+        assert!(zero.settings().err().unwrap().to_string().contains("page_members"));
+        let nameless = ConfigFile { display_name: Some(" ".to_owned()), ..file() };
+        assert!(nameless.settings().err().unwrap().to_string().contains("display_name"));
+    }
+}

@@ -1,0 +1,48 @@
+//! What a command reports when it fails: what happened, what to do next, and the exit code.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::exit_code::ExitCode;
+
+/// A failure that a person can act on. Everything else is an [`anyhow::Error`] with context.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// `start` or `address` before `init`.
+    #[error("No relay in {0}: run `chat-relay init --directory {0}` first")]
+    NotInitialised(PathBuf),
+    /// `init` twice.
+    #[error("There is a relay in {0} already: use it with `chat-relay start`, or choose another directory")]
+    AlreadyInitialised(PathBuf),
+    /// Two processes on one directory.
+    #[error("Another chat-relay process uses {0}: stop it first")]
+    Locked(PathBuf),
+    /// A directory that others can read.
+    #[error("{0} can be read by others and holds private keys: run `chmod 700 {0}`")]
+    Exposed(PathBuf),
+    /// No directory named, and no home to derive one from.
+    #[error("No directory given: use --directory or CHAT_RELAY_DIRECTORY")]
+    NoDirectory,
+    /// A setting that cannot be used.
+    #[error("Setting `{name}`: {reason}")]
+    Setting {
+        /// As written in the file.
+        name: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+}
+
+impl CommandError {
+    /// The code the process exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotInitialised(_) | Self::AlreadyInitialised(_) | Self::Exposed(_) => ExitCode::Directory,
+            Self::Locked(_) => ExitCode::Locked,
+            Self::NoDirectory | Self::Setting { .. } => ExitCode::Usage,
+        }
+    }
+}

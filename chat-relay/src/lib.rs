@@ -1,0 +1,25 @@
+//! The chat relay: it accepts groups from their owners, serves their members, and forwards what is signed without
+//! touching a byte of it.
+//!
+//! ```text
+//! main ── cli, config ── commands ── relay (one engine, one thread, one database)
+//!                                      ├─ invitation   an owner's request: read the group link, validate, answer
+//!                                      ├─ admission    a member's request at the relay link; introductions
+//!                                      ├─ receive      messages: verify, apply, store once, make a delivery task
+//!                                      ├─ delivery     task → job → pages of members, resumed by a cursor
+//!                                      └─ link_watch   is our relay link still in the group link?
+//! store  (trait RelayStore; SQLite)
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod directory;
+pub mod duration;
+pub mod error;
+pub mod exit_code;
+pub mod logging;
+pub mod output;
+pub mod store;

@@ -1,0 +1,118 @@
+//! The embedded store: one SQLite file in WAL mode, synchronised at each commit.
+
+mod agent;
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+
+use super::StoreError;
+
+/// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
+const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_connections.sql")];
+
+/// Statements kept compiled; more than this crate has.
+const CACHED_STATEMENTS: usize = 128;
+
+/// The relay's state in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    database: Connection,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it if need be, and brings it up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] when a later version of this program wrote it, and what SQLite says.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::prepare(Connection::open(path)?)
+    }
+
+    /// A store that is gone with its handle, for tests.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::prepare(Connection::open_in_memory()?)
+    }
+
+    fn prepare(mut database: Connection) -> Result<Self, StoreError> {
+        database.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+             PRAGMA busy_timeout = 5000; PRAGMA secure_delete = ON;",
+        )?;
+        database.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        migrate(&mut database)?;
+        Ok(Self { database })
+    }
+
+    /// Runs a statement and counts the rows it changed.
+    fn run(&mut self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+        Ok(self.database.prepare_cached(sql)?.execute(params)?)
+    }
+
+    /// Runs a statement that must change one row.
+    fn change_one(&mut self, sql: &str, params: impl Params) -> Result<(), StoreError> {
+        if self.run(sql, params)? == 1 { Ok(()) } else { Err(StoreError::Missing) }
+    }
+
+    /// The first row, if any.
+    fn one<T>(
+        &mut self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.database.prepare_cached(sql)?.query_row(params, read).optional()?)
+    }
+
+    /// All rows.
+    fn all<T>(
+        &mut self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.database.prepare_cached(sql)?;
+        let rows = statement.query_map(params, read)?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+}
+
+fn migrate(database: &mut Connection) -> Result<(), StoreError> {
+    let done: u32 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let numbered = || (1..).zip(MIGRATIONS);
+    if numbered().all(|(number, _)| number < done) {
+        return Err(StoreError::Newer);
+    }
+    for (number, migration) in numbered().filter(|(number, _)| *number > done) {
+        let transaction = database.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_outlives_the_handle() {
+        use protocol::agent::store::AgentStore as _;
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("relay.sqlite");
+        let id = SqliteStore::open(&path).unwrap().insert_connection(b"record").unwrap();
+        assert_eq!(SqliteStore::open(&path).unwrap().connection(id).unwrap(), Some(b"record".to_vec()));
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("relay.sqlite");
+        SqliteStore::open(&path).unwrap().database.pragma_update(None, "user_version", 1000).unwrap();
+        assert!(matches!(SqliteStore::open(&path), Err(StoreError::Newer)));
+    }
+}
