@@ -12,8 +12,10 @@
 
 pub mod agent;
 pub mod base64url;
+pub mod crash;
 pub mod crypto;
 pub mod encoding;
+pub mod group;
 pub mod sensitive;
 pub mod smp;
 pub mod timestamp;

@@ -1,0 +1,139 @@
+//! Named points at which a test build aborts the process, as `kill -9` would, to prove that restarts converge.
+//!
+//! ```text
+//! CONCLAVE_CRASH_POINT=relay.task.stored      abort when this point is reached
+//! CONCLAVE_CRASH_POINT=relay.task.stored:3    abort when it is reached for the third time
+//! CONCLAVE_CRASH_TRACE=/path/to/file          append the name of each point when it is first reached
+//! ```
+//!
+//! Each crate lists its names once, as `CRASH_POINTS` at its root, so that a harness can try them all:
+//!
+//! ```
+//! pub const CRASH_POINTS: &[&str] = &["relay.task.stored"];
+//! # fn main() {
+//! protocol::crash_point!("relay.task.stored");
+//! # }
+//! ```
+//!
+//! A name that is not in its crate's list does not compile. Without the feature `crash-points` nothing remains of
+//! a point but that check.
+
+/// Whether `list` holds `name`; evaluated when [`crash_point!`](crate::crash_point) is compiled.
+#[must_use]
+pub const fn is_declared(list: &[&str], name: &str) -> bool {
+    let mut left = list;
+    while let [first, rest @ ..] = left {
+        if same(first.as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        left = rest;
+    }
+    false
+}
+
+/// `==` on slices is not available in constants.
+const fn same(mut left: &[u8], mut right: &[u8]) -> bool {
+    loop {
+        match (left, right) {
+            ([], []) => return true,
+            ([a, left_rest @ ..], [b, right_rest @ ..]) if *a == *b => {
+                (left, right) = (left_rest, right_rest)
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// Marks a step after which a crash must be survived; see [`crash`](mod@crate::crash).
+#[allow(clippy::crate_in_macro_def, reason = "the list is the calling crate's")]
+#[cfg(feature = "crash-points")]
+#[macro_export]
+macro_rules! crash_point {
+    ($name:literal) => {{
+        const { assert!($crate::crash::is_declared(crate::CRASH_POINTS, $name), "add this name to CRASH_POINTS") };
+        $crate::crash::reached($name);
+    }};
+}
+
+/// Marks a step after which a crash must be survived; see [`crash`](mod@crate::crash).
+#[allow(clippy::crate_in_macro_def, reason = "the list is the calling crate's")]
+#[cfg(not(feature = "crash-points"))]
+#[macro_export]
+macro_rules! crash_point {
+    ($name:literal) => {
+        const { assert!($crate::crash::is_declared(crate::CRASH_POINTS, $name), "add this name to CRASH_POINTS") }
+    };
+}
+
+#[cfg(feature = "crash-points")]
+pub use armed::reached;
+
+#[cfg(feature = "crash-points")]
+mod armed {
+    use std::collections::BTreeMap;
+    use std::io::Write as _;
+    use std::sync::{Mutex, OnceLock, PoisonError};
+
+    /// Counts the visit, writes the trace, and aborts if the environment says so. Called by `crash_point!`.
+    pub fn reached(name: &'static str) {
+        static VISITS: Mutex<BTreeMap<&str, u64>> = Mutex::new(BTreeMap::new());
+        static TARGET: OnceLock<Option<(String, u64)>> = OnceLock::new();
+
+        let visit = {
+            let mut visits = VISITS.lock().unwrap_or_else(PoisonError::into_inner);
+            let visit = visits.entry(name).or_default();
+            *visit = visit.saturating_add(1);
+            *visit
+        };
+        if visit == 1 {
+            trace(name);
+        }
+        let target =
+            TARGET.get_or_init(|| std::env::var("CONCLAVE_CRASH_POINT").ok().map(|text| target(&text)));
+        if target.as_ref().is_some_and(|(wanted, at)| wanted == name && *at == visit) {
+            std::process::abort();
+        }
+    }
+
+    /// `name` or `name:n`.
+    pub(super) fn target(text: &str) -> (String, u64) {
+        let counted = text.rsplit_once(':').and_then(|(name, at)| Some((name, at.parse().ok()?)));
+        match counted {
+            Some((name, at)) => (name.to_owned(), at),
+            None => (text.to_owned(), 1),
+        }
+    }
+
+    /// A trace that cannot be written must not pass for a point that was not reached.
+    fn trace(name: &str) {
+        let Some(path) = std::env::var_os("CONCLAVE_CRASH_TRACE") else { return };
+        let written = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(format!("{name}\n").as_bytes()));
+        if let Err(error) = written {
+            eprintln!("Unable to append to the file named by CONCLAVE_CRASH_TRACE: {error}");
+            std::process::abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_names_are_declared() {
+        let list = &["a.b", "a.bc"];
+        assert!(is_declared(list, "a.bc"));
+        assert!(!is_declared(list, "a.") && !is_declared(list, "a.bcd") && !is_declared(&[], "a.b"));
+    }
+
+    #[cfg(feature = "crash-points")]
+    #[test]
+    fn a_target_may_name_the_visit() {
+        assert_eq!(armed::target("a.b"), ("a.b".to_owned(), 1));
+        assert_eq!(armed::target("a.b:3"), ("a.b".to_owned(), 3));
+    }
+}
