@@ -1,0 +1,126 @@
+//! Every number and word of this layer, and every choice where the specification is uncertain.
+//!
+//! **[U]** marks what channels.md could not establish: our choice stands here so that it can be changed in one
+//! place when the running application shows otherwise.
+
+use crate::version::VersionRange;
+
+// --- Choices marked [U] ---------------------------------------------------------------------------------------
+
+/// The chat versions that we write as `v` **[U]**: 19 by elimination is the version with the roster (§7).
+pub const CHAT_VERSIONS: VersionRange = VersionRange::new(1, 19).expect("1 is not above 19");
+/// The first chat version whose relays acknowledge a roster before they are listed **[U]** (§7, §11).
+pub const ROSTER_CHAT_VERSION: u16 = 19;
+/// Where the random part of a message id has 12 bytes **[U]**; others' ids are opaque (§4).
+pub const MESSAGE_ID_RANDOM_BYTES: usize = 12;
+/// Different reactions of one person to one message **[U]** (§9.5).
+pub const REACTIONS_PER_PERSON_MAX: usize = 3;
+/// How long after posting an author's own edit or delete is taken from the wire, 78 h **[U]** (§10).
+pub const OWN_CHANGE_RECEIVED_MS_MAX: i64 = 78 * 3_600_000;
+/// The link type letter under which group links are shown; the older one was `g` (§1).
+pub const GROUP_LINK_LETTER: char = 'c';
+
+// `publicGroupId` is SHA-256 of the raw 32-byte root key [U]: see `PublicGroupId::of_root_key`.
+// Key names that are [U] stand as §9 has them, beside the field: `reason` of x.grp.relay.reject, `rosterVersion` and
+// `memberKey` of x.grp.mem.role and x.grp.mem.del, `version` and `fileInv` of x.grp.roster at the top of `params`.
+
+// --- Ids --------------------------------------------------------------------------------------------------------
+
+/// Bytes of a member id that we make (§2).
+pub const MEMBER_ID_BYTES: usize = 12;
+/// The longest id of any kind: its length is one byte.
+pub const OPAQUE_ID_BYTES_MAX: usize = 255;
+
+// --- Containers (§6, §22) ---------------------------------------------------------------------------------------
+
+/// The longest body of an agent message that carries a container.
+pub const MESSAGE_BYTES_MAX: usize = 15_602;
+/// The longest information of a connection request or confirmation.
+pub const CONNECTION_INFO_BYTES_MAX: usize = 14_694;
+/// The most elements of a batch: their count is one byte.
+pub const BATCH_ELEMENTS_MAX: usize = 255;
+/// The most bytes that a compressed container or a link's JSON may unfold to.
+pub const DECOMPRESSED_BYTES_MAX: usize = 65_536;
+/// The longest item of a compressed container that is stored as it is.
+pub const STORED_ITEM_BYTES_MAX: usize = 180;
+/// The most signatures of one element that are looked at; one is written today.
+pub const SIGNATURES_MAX: usize = 4;
+/// Characters of a member's name in a forward, before an ellipsis.
+pub const FORWARDED_NAME_CHARS_MAX: usize = 16;
+/// Bytes of one inline file chunk, without its header.
+pub const CHUNK_BYTES_MAX: usize = 15_780;
+
+// --- Links (§5) -------------------------------------------------------------------------------------------------
+
+/// Link JSON above this many bytes is compressed.
+pub const LINK_JSON_PLAIN_BYTES_MAX: usize = 10_240;
+/// zstd level of link JSON.
+pub const LINK_JSON_ZSTD_LEVEL: i32 = 3;
+/// The longest link that is read from JSON.
+pub const LINK_TEXT_BYTES_MAX: usize = 4_096;
+/// The most owners of one link (proposed in the reference; one is published today).
+pub const OWNERS_MAX: usize = 8;
+/// The most relays of one link that we list or connect to.
+pub const RELAYS_MAX: usize = 16;
+
+// --- Profiles: our own bounds, wide enough for what stock clients make -------------------------------------------
+
+/// Longest display name, in bytes.
+pub const DISPLAY_NAME_BYTES_MAX: usize = 256;
+/// Longest full name, in bytes.
+pub const FULL_NAME_BYTES_MAX: usize = 512;
+/// Longest short description, in bytes.
+pub const SHORT_DESCRIPTION_BYTES_MAX: usize = 1_024;
+/// Longest description (which is the welcome message), in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 16_384;
+/// Longest image as data URI, in bytes; stock clients stay below 12,500.
+pub const IMAGE_BYTES_MAX: usize = 24_576;
+/// Longest reason of a refusal that is kept, in bytes.
+pub const REASON_BYTES_MAX: usize = 512;
+
+// --- Roster (§14) -----------------------------------------------------------------------------------------------
+
+/// The most entries of a roster.
+pub const ROSTER_ENTRIES_MAX: usize = 256;
+/// The largest roster blob that is taken: [`ROSTER_ENTRIES_MAX`] entries of the longest form, and the count.
+pub const ROSTER_BLOB_BYTES_MAX: usize = 2 + ROSTER_ENTRIES_MAX * ROSTER_ENTRY_BYTES_MAX;
+/// The largest entry: an id of up to 32 bytes, the key, the longest role word and the privileges.
+pub const ROSTER_ENTRY_BYTES_MAX: usize = 33 + 45 + 10 + 2;
+
+// --- Times ------------------------------------------------------------------------------------------------------
+
+/// How long a sender offers to edit or delete a message for everyone.
+pub const OWN_CHANGE_SENT_MS_MAX: i64 = 24 * 3_600_000;
+/// How long an owner waits for a relay's answer to an invitation before it asks again.
+pub const INVITATION_REPEAT_MS: i64 = 60_000;
+/// How many invitations go unanswered before the relay is given up.
+pub const INVITATIONS_MAX: u32 = 10;
+/// How long an owner waits for link data, for the connection, for the acknowledged roster, for a link write.
+pub const OWNER_STEP_MS_MAX: i64 = 60_000;
+/// How often an owner repeats a step of adding a relay before the relay is given up.
+pub const OWNER_STEP_TRIES_MAX: u32 = 10;
+/// First delay of a relay's request worker; it doubles up to [`REQUEST_RETRY_MS_MAX`].
+pub const REQUEST_RETRY_MS_MIN: i64 = 5_000;
+/// Longest delay of a relay's request worker.
+pub const REQUEST_RETRY_MS_MAX: i64 = 600_000;
+/// Tries after which a request that is also old enough is given up.
+pub const REQUEST_TRIES_MAX: u32 = 10;
+/// Age from which a request with enough tries is given up.
+pub const REQUEST_AGE_MS_MAX: i64 = 86_400_000;
+/// How often a relay looks for its own link in a group link.
+pub const LINK_CHECK_MS: i64 = 900_000;
+/// How many checks in a row must miss the link before a relay believes it: one bad read is not enough.
+pub const LINK_MISSES_MAX: u32 = 2;
+/// How long an accepted relay may wait to be listed before it takes the invitation for abandoned.
+pub const LISTING_WAIT_MS_MAX: i64 = 86_400_000;
+/// How long an inactive group keeps its connections.
+pub const INACTIVE_TTL_MS: i64 = 86_400_000;
+/// How long a test of a relay address may take in all.
+pub const RELAY_TEST_MS_MAX: i64 = 40_000;
+
+// --- Delivery ---------------------------------------------------------------------------------------------------
+
+/// Members of one page of a delivery job.
+pub const DELIVERY_PAGE_MEMBERS: usize = 10_000;
+/// Recent items that a joiner is given.
+pub const HISTORY_ITEMS_MAX: usize = 100;

@@ -1,0 +1,159 @@
+//! Between an owner and a relay, setting up (channels.md §9.1).
+
+use serde::{Deserialize, Serialize};
+
+use crate::group::base64url;
+use crate::group::constants::REASON_BYTES_MAX;
+use crate::group::identity::{LinkText, MemberId, MemberRole};
+use crate::group::profile::Profile;
+
+/// x.grp.relay.inv: the information of the contact request to a relay address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayInvite {
+    /// All of it.
+    pub group_relay_invitation: RelayInvitation,
+}
+
+/// What an owner offers a relay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayInvitation {
+    /// The owner.
+    pub from_member: MemberIdRole,
+    /// The owner's profile.
+    pub from_member_profile: Profile,
+    /// The id that the relay must use, and write into its relay link.
+    pub relay_member_id: MemberId,
+    /// Where the group's profile, owners and relays are to be read.
+    pub group_link: LinkText,
+}
+
+/// A member with its role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberIdRole {
+    /// Who.
+    pub member_id: MemberId,
+    /// As what.
+    pub member_role: MemberRole,
+}
+
+/// x.grp.relay.acpt: in the confirmation of the owner's request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayAccept {
+    /// The relay link, made for this group.
+    pub relay_link: LinkText,
+    /// What the relay can do besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_cap: Option<Capabilities>,
+}
+
+/// What a relay can do besides forwarding.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    /// The domain of its web previews.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_domain: Option<String>,
+}
+
+/// x.grp.relay.reject: in the same place as the acceptance.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RelayReject {
+    /// A word, perhaps followed by `: ` and words for people **[U: key name]**.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl RelayReject {
+    /// The stock word for a group that the operator has left.
+    pub const REJOIN_REJECTED: &str = "rejoin_rejected";
+
+    /// A refusal: a stable word for programs, and the cause for people.
+    #[must_use]
+    pub fn new(word: &str, cause: &dyn std::fmt::Display) -> Self {
+        let mut reason = format!("{word}: {cause}");
+        truncate(&mut reason);
+        Self { reason: Some(reason) }
+    }
+
+    /// The reason, bounded, for the owner to read.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        let mut reason = match self.reason.as_deref() {
+            None | Some("") => "the relay gave no reason".to_owned(),
+            Some(Self::REJOIN_REJECTED) => "the relay's operator has left this group".to_owned(),
+            Some(reason) => reason.to_owned(),
+        };
+        truncate(&mut reason);
+        reason
+    }
+}
+
+/// Cuts at [`REASON_BYTES_MAX`], on a character.
+fn truncate(text: &mut String) {
+    text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
+}
+
+/// x.grp.relay.cap: told to owners when it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayCapabilities {
+    /// What the relay can do besides.
+    pub relay_cap: Capabilities,
+}
+
+/// x.grp.relay.new: told to members by way of the other relays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayNew {
+    /// The new relay's link.
+    pub relay_link: LinkText,
+}
+
+/// x.grp.relay.test: a challenge, and the same with its signature back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayTest {
+    /// 32 random bytes.
+    #[serde(with = "base64url")]
+    pub challenge: Vec<u8>,
+    /// By the root key of the relay address.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_bytes")]
+    pub signature: Option<Vec<u8>>,
+}
+
+mod optional_bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::group::base64url;
+
+    #[expect(clippy::ref_option, reason = "the signature is serde's")]
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => base64url::serialize(bytes, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| base64url::decode(&text)).transpose().map_err(serde::de::Error::custom)
+    }
+}
+
+/// x.grp.roster.ack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RosterAck {
+    /// Which version the relay now serves, or could not take.
+    pub version: i64,
+    /// Why it could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
