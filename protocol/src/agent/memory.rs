@@ -2,7 +2,7 @@
 //!
 //! A transaction is a clone: keep one before a step, and put it back to roll the step away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -36,7 +36,8 @@ pub struct MemoryStore {
     connections: BTreeMap<ConnectionId, Vec<u8>>,
     queues: BTreeMap<(RecipientId, ServerAddress), ConnectionId>,
     jobs: BTreeMap<JobId, Job>,
-    bodies: BTreeMap<BodyId, Vec<u8>>,
+    jobs_by_connection: BTreeSet<(ConnectionId, JobId)>,
+    bodies: BTreeMap<BodyId, Body>,
     hashes: BTreeMap<(ConnectionId, [u8; 32]), Timestamp>,
 }
 
@@ -45,6 +46,13 @@ struct Job {
     connection: ConnectionId,
     bytes: Vec<u8>,
     body: Option<BodyId>,
+}
+
+#[derive(Debug, Clone)]
+struct Body {
+    bytes: Vec<u8>,
+    /// How many jobs name it.
+    jobs: usize,
 }
 
 impl MemoryStore {
@@ -70,9 +78,9 @@ impl MemoryStore {
         if self.connections.contains_key(&id) { Ok(()) } else { Err(MemoryStoreError::NoConnection(id)) }
     }
 
-    fn drop_bodies_without_jobs(&mut self) {
-        let jobs = &self.jobs;
-        self.bodies.retain(|body, _| jobs.values().any(|job| job.body == Some(*body)));
+    fn jobs_of(&self, id: ConnectionId) -> impl Iterator<Item = JobId> {
+        let range = (id, JobId(i64::MIN))..=(id, JobId(i64::MAX));
+        self.jobs_by_connection.range(range).map(|(_, job)| *job)
     }
 }
 
@@ -98,9 +106,10 @@ impl AgentStore for MemoryStore {
     fn delete_connection(&mut self, id: ConnectionId) -> Result<(), MemoryStoreError> {
         self.connections.remove(&id);
         self.queues.retain(|_, connection| *connection != id);
-        self.jobs.retain(|_, job| job.connection != id);
         self.hashes.retain(|(connection, _), _| *connection != id);
-        self.drop_bodies_without_jobs();
+        for job in self.jobs_of(id).collect::<Vec<_>>() {
+            self.delete_job(job)?;
+        }
         Ok(())
     }
 
@@ -151,17 +160,19 @@ impl AgentStore for MemoryStore {
         body: Option<BodyId>,
     ) -> Result<JobId, MemoryStoreError> {
         self.require(id)?;
-        if let Some(body) = body.filter(|body| !self.bodies.contains_key(body)) {
-            return Err(MemoryStoreError::NoBody(body));
+        if let Some(body_id) = body {
+            let body = self.bodies.get_mut(&body_id).ok_or(MemoryStoreError::NoBody(body_id))?;
+            body.jobs += 1;
         }
         let job_id = JobId(self.next_id());
         self.jobs.insert(job_id, Job { connection: id, bytes: job.to_vec(), body });
+        self.jobs_by_connection.insert((id, job_id));
         Ok(job_id)
     }
 
     fn first_job(&mut self, id: ConnectionId) -> Result<Option<(JobId, Vec<u8>)>, MemoryStoreError> {
-        let first = self.jobs.iter().find(|(_, job)| job.connection == id);
-        Ok(first.map(|(job_id, job)| (*job_id, job.bytes.clone())))
+        let Some(first) = self.jobs_of(id).next() else { return Ok(None) };
+        Ok(self.jobs.get(&first).map(|job| (first, job.bytes.clone())))
     }
 
     fn update_job(&mut self, job: JobId, bytes: &[u8]) -> Result<(), MemoryStoreError> {
@@ -171,27 +182,33 @@ impl AgentStore for MemoryStore {
     }
 
     fn delete_job(&mut self, job: JobId) -> Result<(), MemoryStoreError> {
-        if self.jobs.remove(&job).is_some_and(|job| job.body.is_some()) {
-            self.drop_bodies_without_jobs();
+        let Some(deleted) = self.jobs.remove(&job) else { return Ok(()) };
+        self.jobs_by_connection.remove(&(deleted.connection, job));
+        if let Some(body_id) = deleted.body
+            && let Some(body) = self.bodies.get_mut(&body_id)
+        {
+            body.jobs -= 1;
+            if body.jobs == 0 {
+                self.bodies.remove(&body_id);
+            }
         }
         Ok(())
     }
 
     fn connections_with_jobs(&mut self) -> Result<Vec<ConnectionId>, MemoryStoreError> {
-        let mut connections: Vec<_> = self.jobs.values().map(|job| job.connection).collect();
-        connections.sort_unstable();
+        let mut connections: Vec<_> = self.jobs_by_connection.iter().map(|(id, _)| *id).collect();
         connections.dedup();
         Ok(connections)
     }
 
     fn put_body(&mut self, body: &[u8]) -> Result<BodyId, MemoryStoreError> {
         let id = BodyId(self.next_id());
-        self.bodies.insert(id, body.to_vec());
+        self.bodies.insert(id, Body { bytes: body.to_vec(), jobs: 0 });
         Ok(id)
     }
 
     fn body(&mut self, id: BodyId) -> Result<Option<Vec<u8>>, MemoryStoreError> {
-        Ok(self.bodies.get(&id).cloned())
+        Ok(self.bodies.get(&id).map(|body| body.bytes.clone()))
     }
 
     fn remember_hash(

@@ -143,24 +143,55 @@ impl ServerAddress {
     pub fn is_same_place(&self, other: &Self) -> bool {
         self.hosts == other.hosts && self.port == other.port
     }
+
+    /// The same server with its first `count` hosts, and the other hosts.
+    pub(crate) fn split_hosts(&self, count: usize) -> (Self, &[Host]) {
+        let (first, others) = self.hosts.split_at(count.clamp(1, self.hosts.len()));
+        (Self { hosts: first.to_vec(), ..self.clone() }, others)
+    }
+
+    /// The same server with further hosts.
+    pub(crate) fn with_more_hosts(self, hosts: Vec<Host>) -> Result<Self, DecodeError> {
+        Self::new([self.hosts, hosts].concat(), self.port, self.key_hash)
+    }
+
+    /// The form of client version 1: one host without a list.
+    pub(crate) fn encode_one_host(&self, out: &mut Vec<u8>) {
+        self.first_host().encode(out);
+        self.encode_after_hosts(out);
+    }
+
+    /// Reads the form of client version 1.
+    pub(crate) fn decode_one_host(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let host = Host::decode(reader)?;
+        Self::decode_after_hosts(reader, vec![host])
+    }
+
+    fn encode_after_hosts(&self, out: &mut Vec<u8>) {
+        put_short(out, self.port.map(|port| port.to_string()).unwrap_or_default().as_bytes());
+        self.key_hash.encode(out);
+    }
+
+    fn decode_after_hosts(reader: &mut Reader<'_>, hosts: Vec<Host>) -> Result<Self, DecodeError> {
+        let port = match reader.text()? {
+            "" => None,
+            port => Some(parse_port(port)?),
+        };
+        Self::new(hosts, port, KeyHash::decode(reader)?)
+    }
 }
 
 impl Encode for ServerAddress {
     fn encode(&self, out: &mut Vec<u8>) {
         put_list(out, &self.hosts, |out, host| host.encode(out));
-        put_short(out, self.port.map(|port| port.to_string()).unwrap_or_default().as_bytes());
-        self.key_hash.encode(out);
+        self.encode_after_hosts(out);
     }
 }
 
 impl Decode for ServerAddress {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let hosts = reader.non_empty_list(Host::decode)?;
-        let port = match reader.text()? {
-            "" => None,
-            port => Some(parse_port(port)?),
-        };
-        Self::new(hosts, port, KeyHash::decode(reader)?)
+        Self::decode_after_hosts(reader, hosts)
     }
 }
 

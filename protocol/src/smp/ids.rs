@@ -9,9 +9,9 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
 use rand_core::CryptoRng;
 
+use crate::base64url;
 use crate::crypto::{hash, random_bytes};
 use crate::encoding::{Decode, DecodeError, Encode, Reader, put_short};
 
@@ -72,7 +72,15 @@ macro_rules! ids {
         /// Base64url, 32 characters.
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&base64::engine::general_purpose::URL_SAFE.encode(self.0))
+                f.write_str(&base64url::encode(&self.0))
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = DecodeError;
+
+            fn from_str(text: &str) -> Result<Self, DecodeError> {
+                base64url::decode(text)?.as_slice().try_into()
             }
         }
 

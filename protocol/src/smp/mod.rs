@@ -4,3 +4,5 @@ pub mod address;
 pub mod host;
 pub mod ids;
 pub mod password;
+mod query_string;
+pub mod queue_uri;
