@@ -16,6 +16,8 @@ pub mod crash;
 pub mod crypto;
 pub mod encoding;
 pub mod group;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod sensitive;
 pub mod smp;
 pub mod timestamp;

@@ -1,0 +1,17 @@
+//! The network seam (feature `net`): the only asynchronous code, and the only readers of clock and randomness.
+//!
+//! ```text
+//! engine    one thread owns an application and its store; batches are transactions, effects follow the commit
+//! network   sessions by server: connect on demand, reconnect, resubscribe, read links
+//! session   one connection: hellos, block encryption, batches, correlation, time limits
+//! dial      TCP with keep-alive      tls, tap, verify   TLS 1.3, session identifier, identity of the server
+//! ```
+
+pub mod certificate;
+pub mod clock;
+pub mod rng;
+mod tap;
+pub mod tls;
+pub mod verify;
+
+pub use tap::TlsUnique;
