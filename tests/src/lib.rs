@@ -7,3 +7,4 @@
 
 pub mod binaries;
 pub mod process;
+pub mod world;
