@@ -3,6 +3,8 @@
 pub mod address;
 pub mod host;
 pub mod ids;
+pub mod link_key;
 pub mod password;
-mod query_string;
+pub(crate) mod query_string;
 pub mod queue_uri;
+pub mod short_link;
