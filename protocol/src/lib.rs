@@ -21,4 +21,5 @@ pub mod net;
 pub mod sensitive;
 pub mod smp;
 pub mod timestamp;
+pub mod transport;
 pub mod version;

@@ -60,16 +60,29 @@ impl BoxKey {
     /// # Errors
     /// [`CryptoError::Decrypt`] when the tag does not match.
     pub fn open(&self, nonce: &[u8; 24], sealed: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let (tag, ciphertext) =
-            sealed.split_first_chunk::<BOX_OVERHEAD_BYTES>().ok_or(CryptoError::Decrypt)?;
+        let mut sealed = sealed.to_vec();
+        self.open_in_place(nonce, &mut sealed)?;
+        sealed.drain(..BOX_OVERHEAD_BYTES);
+        Ok(sealed)
+    }
+
+    /// Opens a box where it stands and gives the message in it. On failure nothing is changed.
+    ///
+    /// # Errors
+    /// [`CryptoError::Decrypt`] when the tag does not match.
+    pub fn open_in_place<'b>(
+        &self,
+        nonce: &[u8; 24],
+        sealed: &'b mut [u8],
+    ) -> Result<&'b mut [u8], CryptoError> {
+        let (tag, text) = sealed.split_first_chunk_mut::<BOX_OVERHEAD_BYTES>().ok_or(CryptoError::Decrypt)?;
         let (mut cipher, mac_key) = self.start(nonce);
-        let expected: [u8; 16] = Poly1305::new(&(*mac_key).into()).compute_unpadded(ciphertext).into();
+        let expected: [u8; 16] = Poly1305::new(&(*mac_key).into()).compute_unpadded(text).into();
         if !bool::from(expected.ct_eq(tag)) {
             return Err(CryptoError::Decrypt);
         }
-        let mut message = ciphertext.to_vec();
-        cipher.apply_keystream(&mut message);
-        Ok(message)
+        cipher.apply_keystream(text);
+        Ok(text)
     }
 
     /// Opens a box and takes the padding off.
@@ -84,8 +97,8 @@ impl BoxKey {
         Ok(padded)
     }
 
-    /// Seals the bytes after the first 16 of `buffer` and writes the tag there.
-    fn seal_in_place(&self, nonce: &[u8; 24], buffer: &mut [u8]) {
+    /// Seals the bytes after the first 16 of `buffer` and writes the tag there. Does nothing to a shorter buffer.
+    pub fn seal_in_place(&self, nonce: &[u8; 24], buffer: &mut [u8]) {
         let Some((tag, text)) = buffer.split_first_chunk_mut::<BOX_OVERHEAD_BYTES>() else { return };
         let (mut cipher, mac_key) = self.start(nonce);
         cipher.apply_keystream(text);

@@ -1,10 +1,45 @@
 //! Layer 1: one-way queues on a server (smp.md §5–§8, §11).
+//!
+//! ```text
+//! block content = count(1) count × large(transmission)                        transmission
+//! transmission  = authenticator corrId entityId  command | broker message     authorize
+//!                                                command   broker message     command  response  error
+//! ```
+//!
+//! Clients and servers share every type here: each format is read and written, for versions 15 to 18.
 
 pub mod address;
+pub mod authorize;
+pub mod batch;
+pub mod command;
+pub mod error;
 pub mod host;
 pub mod ids;
+pub mod key;
 pub mod link_key;
+pub mod message;
 pub mod password;
 pub(crate) mod query_string;
+pub mod queue_details;
 pub mod queue_uri;
+pub mod response;
 pub mod short_link;
+pub mod transmission;
+
+use crate::version::VersionRange;
+
+/// The versions of the queue protocol that we speak. 15 brought link data, 18 the notice of a blocked queue.
+pub const SMP_VERSIONS: VersionRange = match VersionRange::new(15, 18) {
+    Some(range) => range,
+    None => panic!("the range is not empty"),
+};
+
+/// From here on authorised transmissions have a service signature field, and `SOK` replaces `OK`.
+pub(crate) const SERVICES_VERSION: u16 = 16;
+/// From here on `NEW` and `IDS` carry notifier credentials.
+pub(crate) const NOTIFIER_IN_NEW_VERSION: u16 = 17;
+/// From here on `ERR BLOCKED` carries a notice for the client.
+pub(crate) const BLOCKING_NOTICE_VERSION: u16 = 18;
+
+/// The longest body that a `SEND` may have, in bytes.
+pub const SENT_BODY_BYTES_MAX: usize = 16_048;

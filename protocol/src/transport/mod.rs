@@ -1,0 +1,10 @@
+//! What flows inside a TLS connection: blocks of one size, opened by two hellos (smp.md §4).
+//!
+//! ```text
+//! server hello ▶   ◀ client hello   [service response ▶]   ◀ blocks ▶
+//! ```
+
+pub mod block;
+pub mod certified_key;
+pub mod handshake;
+pub mod hello;
