@@ -7,5 +7,4 @@
 
 pub mod binaries;
 pub mod process;
-pub mod stage;
 pub mod world;

@@ -7,7 +7,7 @@ use protocol::smp::ids::RecipientId;
 use protocol::timestamp::Timestamp;
 use rusqlite::params;
 
-use super::SqliteStore;
+use super::{SqliteStore, stored};
 use crate::store::StoreError;
 
 impl AgentStore for SqliteStore {
@@ -79,17 +79,15 @@ impl AgentStore for SqliteStore {
     ) -> Result<Vec<(ConnectionId, ServerAddress, RecipientId)>, StoreError> {
         let (connection, queue) =
             after.map_or((0, Vec::new()), |(connection, queue)| (connection.0, queue.as_bytes().to_vec()));
-        let rows: Vec<(i64, Vec<u8>, Vec<u8>)> = self.all(
+        self.all(
             "SELECT connection_id, server, recipient_id FROM connection_queues
              WHERE (connection_id, recipient_id) > (?1, ?2) ORDER BY connection_id, recipient_id LIMIT ?3",
             params![connection, queue, i64::try_from(limit).unwrap_or(i64::MAX)],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )?;
-        let read = |(connection, server, queue): (i64, Vec<u8>, Vec<u8>)| {
-            let server = ServerAddress::from_bytes(&server)?;
-            Ok((ConnectionId(connection), server, RecipientId::try_from(queue.as_slice())?))
-        };
-        rows.into_iter().map(read).collect()
+            |row| {
+                let server = stored(ServerAddress::from_bytes(&row.get::<_, Vec<u8>>(1)?))?;
+                Ok((ConnectionId(row.get(0)?), server, RecipientId(row.get(2)?)))
+            },
+        )
     }
 
     fn push_job(&mut self, id: ConnectionId, job: &[u8], body: Option<BodyId>) -> Result<JobId, StoreError> {

@@ -1,15 +1,28 @@
 //! The embedded store: one SQLite file in WAL mode, synchronised at each commit.
 
 mod agent;
+mod deliveries;
+mod groups;
+mod members;
+mod messages;
+mod relay;
 
 use std::path::Path;
 
+use protocol::timestamp::Timestamp;
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::StoreError;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_connections.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../../migrations/sqlite/0001_connections.sql"),
+    include_str!("../../../migrations/sqlite/0002_groups.sql"),
+    include_str!("../../../migrations/sqlite/0003_messages.sql"),
+];
 
 /// Statements kept compiled; more than this crate has.
 const CACHED_STATEMENTS: usize = 128;
@@ -67,6 +80,17 @@ impl SqliteStore {
         Ok(self.database.prepare_cached(sql)?.query_row(params, read).optional()?)
     }
 
+    /// A count.
+    fn count(&mut self, sql: &str, params: impl Params) -> Result<u32, StoreError> {
+        Ok(self.one(sql, params, |row| row.get(0))?.unwrap_or(0))
+    }
+
+    /// A moment, when there is one.
+    fn moment(&mut self, sql: &str, params: impl Params) -> Result<Option<Timestamp>, StoreError> {
+        let found: Option<Option<i64>> = self.one(sql, params, |row| row.get(0))?;
+        Ok(found.flatten().map(Timestamp))
+    }
+
     /// All rows.
     fn all<T>(
         &mut self,
@@ -78,6 +102,29 @@ impl SqliteStore {
         let rows = statement.query_map(params, read)?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
+}
+
+/// A value that was checked when it was stored; what fails now was damaged on disk.
+fn stored<T, E>(value: Result<T, E>) -> rusqlite::Result<T>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    value.map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, error.into()))
+}
+
+/// A stored word of an enum.
+fn word<T>(value: Option<T>) -> rusqlite::Result<T> {
+    stored(value.ok_or("a word that this version does not know"))
+}
+
+/// A stored JSON text.
+fn json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+    stored(serde_json::from_str(text))
+}
+
+/// JSON text to be stored.
+fn to_json(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 fn migrate(database: &mut Connection) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::group::json_bytes;
+use crate::group::base64url;
 use crate::group::profile::{GroupPreferences, GroupProfile};
 
 /// x.grp.info.
@@ -43,7 +43,7 @@ pub struct RosterFile {
     /// Bytes.
     pub file_size: i64,
     /// SHA-512.
-    #[serde(with = "json_bytes")]
+    #[serde(with = "base64url")]
     pub file_digest: Vec<u8>,
 }
 

@@ -1,0 +1,294 @@
+//! What every [`RelayStore`] must do, run by its engine's tests on empty stores.
+
+use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::identity::{LinkText, MemberId, MemberRole};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::group::profile::Profile;
+use protocol::timestamp::Timestamp;
+
+use super::records::{
+    DeliveryJob, DeliveryJobId, Ending, GroupId, GroupKey, LinkState, LiveRoster, Member, MemberNumber,
+    MemberStatus, MessageKind, NewMember, NewMessage, Purpose, ServedGroup,
+};
+use super::{RelayStore, StoreError};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+/// Runs the contract, each part on a store of its own.
+pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
+    let parts: [fn(&mut S) -> Result<(), StoreError>; 8] = [
+        an_invitation_finds_its_group_again,
+        connections_know_what_they_are_for,
+        members_read_back_as_written,
+        messages_are_stored_once,
+        history_shows_posts_with_their_last_edit,
+        pages_follow_the_cursor,
+        tasks_become_jobs_in_one_step,
+        old_messages_go_but_not_the_history,
+    ];
+    for part in parts {
+        part(&mut open()).expect("the store works");
+    }
+}
+
+fn id(byte: u8) -> MemberId {
+    MemberId::new([byte; 12]).expect("an id")
+}
+
+fn message_id(text: &str) -> SharedMessageId {
+    SharedMessageId::new(text.as_bytes()).expect("an id")
+}
+
+fn key(owner: u8) -> GroupKey {
+    GroupKey { group_link: LinkText::new("simplex:/c#1").expect("a link"), owner: id(owner), relay: id(200) }
+}
+
+fn group(store: &mut impl RelayStore) -> Result<ServedGroup, StoreError> {
+    Ok(store.group_for_invitation(&key(1), "invited", NOW, 10)?.expect("there is room"))
+}
+
+fn member(
+    store: &mut impl RelayStore,
+    group: GroupId,
+    byte: u8,
+    role: MemberRole,
+) -> Result<Member, StoreError> {
+    let new = NewMember {
+        id: id(byte),
+        role,
+        status: MemberStatus::Connected,
+        profile: Some(Profile::named("Ann")),
+        key: Some(Ed25519PublicKey([byte; 32])),
+    };
+    let mut member = store.insert_member(group, &new, NOW)?;
+    let connection = store.insert_connection(b"record")?;
+    store.set_purpose(connection, Purpose::Member(group, member.number), None)?;
+    member.connection = Some(connection);
+    store.update_member(&member)?;
+    Ok(member)
+}
+
+fn message(author: MemberNumber, text: &str, kind: MessageKind, target: Option<&str>) -> NewMessage {
+    NewMessage {
+        message_id: message_id(text),
+        author,
+        broker_time: NOW,
+        kind,
+        target: target.map(message_id),
+        support_of: None,
+        as_channel: false,
+        verified: true,
+        element: text.as_bytes().to_vec(),
+    }
+}
+
+fn an_invitation_finds_its_group_again<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let first = group(store)?;
+    assert_eq!(group(store)?, first, "the same invitation, the same group");
+    let other = store.group_for_invitation(&key(2), "invited", NOW, 2)?.expect("there is room");
+    assert_ne!(other.id, first.id, "another owner, another group");
+    assert_eq!(store.group_for_invitation(&key(3), "invited", NOW, 2)?, None, "no room");
+
+    let profile = Profile::named("Olga");
+    let waiting = store.add_invitation(first.id, b"invitation", &profile, NOW)?;
+    assert_eq!(store.invitations_due(NOW, 10)?.len(), 1);
+    store.postpone_invitation(waiting, 1, NOW.plus_ms(5000))?;
+    assert_eq!(store.invitations_due(NOW, 10)?, []);
+    assert_eq!(store.next_invitation(NOW)?, Some(NOW.plus_ms(5000)));
+    let found = store.invitation(waiting)?.expect("it waits");
+    assert_eq!((found.tries, found.profile), (1, profile));
+
+    let changed = ServedGroup { status: "active".into(), watch_at: Some(NOW), draft: Some(vec![1]), ..first };
+    store.update_group(&changed)?;
+    assert_eq!(store.group(changed.id)?, Some(changed.clone()));
+    assert_eq!(store.groups_to_watch(NOW, 10)?, [changed.clone()]);
+    assert_eq!(store.groups_in(&["active", "accepted"])?, [changed.clone()]);
+    store.delete_group(changed.id)?;
+    assert_eq!(store.invitation(waiting)?, None, "goes with its group");
+    Ok(())
+}
+
+fn connections_know_what_they_are_for<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let number = member(store, group, 1, MemberRole::Owner)?.number;
+    let purposes = [
+        Purpose::Address,
+        Purpose::RelayLink(group),
+        Purpose::Member(group, number),
+        Purpose::Claimant(group, number),
+        Purpose::Answer,
+        Purpose::Closing,
+    ];
+    for purpose in purposes {
+        let connection = store.insert_connection(b"record")?;
+        store.set_purpose(connection, purpose, None)?;
+        assert_eq!(store.purpose(connection)?, Some(purpose));
+        store.set_purpose(connection, Purpose::Answer, Some(NOW))?;
+        assert_eq!(store.expired_connections(NOW, 10)?, [(connection, Purpose::Answer)]);
+        store.delete_connection(connection)?;
+        assert_eq!(store.purpose(connection)?, None, "goes with its connection");
+    }
+    assert_eq!(store.connections_of_group(group)?.len(), 1);
+    Ok(())
+}
+
+fn members_read_back_as_written<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let first = member(store, group, 1, MemberRole::Admin)?;
+    member(store, group, 2, MemberRole::Observer)?;
+    let changed =
+        Member { blocked: true, link: LinkState::Full, roster_served: 3, passed_over: true, ..first };
+    store.update_member(&changed)?;
+    assert_eq!(store.member_by_id(group, &id(1))?, Some(changed.clone()));
+    assert_eq!(store.members_with_roles(group, &[MemberRole::Owner, MemberRole::Admin])?, [changed.clone()]);
+    assert_eq!(store.count_members(group)?, 2);
+    let connection = changed.connection.expect("it has one");
+    store.delete_connection(connection)?;
+    assert_eq!(store.member(changed.number)?.and_then(|member| member.connection), None);
+
+    let roster = LiveRoster {
+        version: 2,
+        author: changed.number,
+        broker_time: NOW,
+        message_id: message_id("header"),
+        header: b"header".to_vec(),
+        blob: b"blob".to_vec(),
+    };
+    store.set_roster_transfer(group, Some(b"half"))?;
+    assert_eq!(store.roster_transfer(group)?, Some(b"half".to_vec()));
+    store.set_roster(group, &roster)?;
+    assert_eq!((store.roster(group)?, store.roster_transfer(group)?), (Some(roster), None));
+    Ok(())
+}
+
+fn messages_are_stored_once<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let author = member(store, group, 1, MemberRole::Owner)?.number;
+    let post = message(author, "a", MessageKind::Post, None);
+    let stored = store.store_message(group, &post, NOW)?;
+    assert!(stored.is_some());
+    let altered = NewMessage { element: b"other".to_vec(), ..post.clone() };
+    assert_eq!(store.store_message(group, &altered, NOW)?, None);
+    let found = store.message_by_id(group, &post.message_id)?.expect("it is stored");
+    assert_eq!((Some(found.id), found.message), (stored, post));
+    Ok(())
+}
+
+fn history_shows_posts_with_their_last_edit<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let author = member(store, group, 1, MemberRole::Owner)?.number;
+    let blocked = member(store, group, 2, MemberRole::Member)?;
+    store.update_member(&Member { blocked: true, ..blocked.clone() })?;
+    for new in [
+        message(author, "a", MessageKind::Post, None),
+        message(author, "b", MessageKind::Post, None),
+        message(author, "b1", MessageKind::Edit, Some("b")),
+        message(blocked.number, "spam", MessageKind::Post, None),
+        message(author, "c", MessageKind::Post, None),
+        message(author, "b2", MessageKind::Edit, Some("b")),
+        message(author, "reaction", MessageKind::Other, Some("c")),
+    ] {
+        store.store_message(group, &new, NOW)?;
+    }
+    let shown = |store: &mut S, limit| -> Result<Vec<String>, StoreError> {
+        let found = store.history(group, limit)?;
+        Ok(found
+            .into_iter()
+            .map(|found| String::from_utf8_lossy(&found.message.element).into_owned())
+            .collect())
+    };
+    assert_eq!(shown(store, 2)?, ["b", "c", "b2"]);
+    store.hide_message(group, &message_id("b"))?;
+    assert_eq!(shown(store, 2)?, ["a", "c"]);
+    store.hide_messages_of(author)?;
+    assert_eq!(shown(store, 2)?, Vec::<String>::new());
+    Ok(())
+}
+
+fn pages_follow_the_cursor<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let author = member(store, group, 1, MemberRole::Owner)?;
+    let reader = member(store, group, 2, MemberRole::Observer)?;
+    let broken = member(store, group, 3, MemberRole::Observer)?;
+    store.update_member(&Member { link: LinkState::Broken, ..broken })?;
+    let gone = member(store, group, 4, MemberRole::Observer)?;
+    store.update_member(&Member { status: MemberStatus::Removed, ..gone })?;
+    let moderator = member(store, group, 5, MemberRole::Moderator)?;
+    let connection = reader.connection.expect("it has one");
+    for _ in 0..3 {
+        store.push_job(connection, b"job", None)?;
+    }
+    store.introduce(author.number, moderator.number)?;
+    store.introduce(author.number, moderator.number)?;
+
+    let mut job = DeliveryJob {
+        id: DeliveryJobId(0),
+        group,
+        author: author.number,
+        support_of: None,
+        ending: Ending::Nothing,
+        cursor: MemberNumber(0),
+        body: b"=".to_vec(),
+    };
+    job.id = store.start_job(&[], &job)?;
+    let page = store.page(&job, 10, 1)?;
+    let seen: Vec<_> = page.iter().map(|one| (one.number, one.waiting, one.met_author)).collect();
+    assert_eq!(seen, [(reader.number, 2, false), (moderator.number, 0, true)]);
+    store.move_cursor(job.id, reader.number)?;
+    let job = store.job(group)?.expect("it is not done");
+    assert_eq!(store.page(&job, 10, 1)?.len(), 1);
+    let support = DeliveryJob { support_of: Some(id(9)), cursor: MemberNumber(0), ..job.clone() };
+    assert_eq!(store.page(&support, 10, 1)?.len(), 1, "moderators only");
+    let support = DeliveryJob { support_of: Some(id(2)), cursor: MemberNumber(0), ..job.clone() };
+    assert_eq!(store.page(&support, 10, 1)?.len(), 2, "moderators and the member");
+    store.finish_job(job.id)?;
+    assert_eq!(store.job(group)?, None);
+    Ok(())
+}
+
+fn tasks_become_jobs_in_one_step<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let author = member(store, group, 1, MemberRole::Owner)?.number;
+    let mut tasks = Vec::new();
+    for text in ["a", "b", "c"] {
+        let stored = store.store_message(group, &message(author, text, MessageKind::Post, None), NOW)?;
+        tasks.push(store.add_task(group, stored.expect("it is new"), Ending::Nothing)?);
+    }
+    assert_eq!(store.groups_with_deliveries()?, [group]);
+    assert_eq!(store.tasks(group, 2)?.iter().map(|task| task.id).collect::<Vec<_>>(), tasks[..2]);
+    let job = DeliveryJob {
+        id: DeliveryJobId(0),
+        group,
+        author,
+        support_of: None,
+        ending: Ending::GroupGoes,
+        cursor: MemberNumber(0),
+        body: b"=".to_vec(),
+    };
+    let started = store.start_job(&tasks[..2], &job)?;
+    assert_eq!(store.tasks(group, 10)?.len(), 1);
+    assert_eq!(store.job(group)?, Some(DeliveryJob { id: started, ..job }));
+    store.drop_deliveries(group)?;
+    assert_eq!(store.groups_with_deliveries()?, []);
+    Ok(())
+}
+
+fn old_messages_go_but_not_the_history<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let author = member(store, group, 1, MemberRole::Owner)?.number;
+    for text in ["a", "b", "c", "d"] {
+        let stored = store.store_message(group, &message(author, text, MessageKind::Post, None), NOW)?;
+        if text == "a" {
+            store.add_task(group, stored.expect("it is new"), Ending::Nothing)?;
+        }
+    }
+    store.forget_messages(NOW, 2)?;
+    assert!(store.message_by_id(group, &message_id("b"))?.is_some(), "not old yet");
+    store.forget_messages(NOW.plus_ms(1), 2)?;
+    let mut left = Vec::new();
+    for text in ["a", "b", "c", "d"] {
+        left.extend(store.message_by_id(group, &message_id(text))?.map(|_| text));
+    }
+    assert_eq!(left, ["a", "c", "d"], "one still waits, two are the history");
+    Ok(())
+}

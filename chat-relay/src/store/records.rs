@@ -1,0 +1,338 @@
+//! The rows of the store as the relay's code sees them.
+
+use protocol::agent::store::ConnectionId;
+use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::group::profile::{GroupProfile, Profile};
+use protocol::timestamp::Timestamp;
+
+/// Declares an enum that is stored as a word.
+macro_rules! stored_words {
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $variant_doc:literal])* $variant:ident = $word:literal,)* }) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[doc = $variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// The word in the database.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// Reads [`Self::word`].
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+macro_rules! row_ids {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {$(
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub i64);
+    )*};
+}
+
+row_ids! {
+    /// Names a served group. Never reused.
+    GroupId,
+    /// Names a member of any group; also the order in which members are served. Never reused.
+    MemberNumber,
+    /// Names a stored message, in the order in which they came. Never reused.
+    StoredMessageId,
+    /// Names an owner's invitation that waits. Never reused.
+    InvitationId,
+    /// Names a delivery task. Never reused.
+    TaskId,
+    /// Names a delivery job. Never reused.
+    DeliveryJobId,
+}
+
+/// The relay's long-lived address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayAddress {
+    /// The agent's draft, which makes the link and holds its keys.
+    pub draft: Vec<u8>,
+    /// The connection of it, once creation was asked for.
+    pub connection: Option<ConnectionId>,
+}
+
+/// What makes a served group one: the same three again are the same invitation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupKey {
+    /// In its canonical form.
+    pub group_link: LinkText,
+    /// Who says to be the owner.
+    pub owner: MemberId,
+    /// What this owner calls us.
+    pub relay: MemberId,
+}
+
+/// A group that the relay was asked to serve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServedGroup {
+    /// Its row.
+    pub id: GroupId,
+    /// Who asked for what.
+    pub key: GroupKey,
+    /// Where it stands, as a word of the group's life cycle.
+    pub status: String,
+    /// When it came to stand there.
+    pub since: Timestamp,
+    /// What its link says, once read and found valid.
+    pub identity: Option<GroupIdentity>,
+    /// The agent's draft of the relay link, once made.
+    pub draft: Option<Vec<u8>>,
+    /// When to look for our own entry in the group link; never when none.
+    pub watch_at: Option<Timestamp>,
+    /// Reads in a row that did not show our entry.
+    pub watch_misses: u32,
+}
+
+/// What the group link says of a group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupIdentity {
+    /// Its name for good.
+    pub public_group_id: PublicGroupId,
+    /// The key at the root of its owner chain.
+    pub root_key: Ed25519PublicKey,
+    /// What it shows.
+    pub profile: GroupProfile,
+    /// The highest write counter seen in its signed link data; none when the writer does not count.
+    pub link_counter: Option<i64>,
+}
+
+/// An owner's request that is being worked on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WaitingInvitation {
+    /// Its row.
+    pub id: InvitationId,
+    /// What it is about.
+    pub group: GroupId,
+    /// What the agent accepts.
+    pub invitation: Vec<u8>,
+    /// The owner's profile as the owner gave it.
+    pub profile: Profile,
+    /// Reads of the group link that failed.
+    pub tries: u32,
+    /// When it came.
+    pub first_at: Timestamp,
+}
+
+stored_words! {
+    /// How far a member is in.
+    MemberStatus {
+        /// Known from link or roster, without a connection.
+        Known = "known",
+        /// Let in; the connection is being made.
+        Accepted = "accepted",
+        /// Connected.
+        Connected = "connected",
+        /// Left by itself.
+        Left = "left",
+        /// Removed by an owner or admin.
+        Removed = "removed",
+    }
+}
+
+stored_words! {
+    /// Whether messages get through to a member.
+    LinkState {
+        /// Yes.
+        Open = "open",
+        /// Its queue is full; messages wait.
+        Full = "full",
+        /// No more: its queue is gone or the connection failed.
+        Broken = "broken",
+    }
+}
+
+/// A member of a served group; owners are members.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// Its row.
+    pub number: MemberNumber,
+    /// Of which group.
+    pub group: GroupId,
+    /// Its name in the group.
+    pub id: MemberId,
+    /// What it may do.
+    pub role: MemberRole,
+    /// How far it is in.
+    pub status: MemberStatus,
+    /// What it shows of itself, if known.
+    pub profile: Option<Profile>,
+    /// What it signs with, if known. Pinned at first sight.
+    pub key: Option<Ed25519PublicKey>,
+    /// Whether it is blocked for all.
+    pub blocked: bool,
+    /// The highest chat version it told.
+    pub chat_version: u16,
+    /// Its connection, if any.
+    pub connection: Option<ConnectionId>,
+    /// Whether messages get through.
+    pub link: LinkState,
+    /// Whether messages were passed over.
+    pub passed_over: bool,
+    /// The roster version last served to it; −1 for none.
+    pub roster_served: i64,
+    /// When its status last changed.
+    pub since: Timestamp,
+}
+
+/// A member as it is first stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewMember {
+    /// Its name in the group.
+    pub id: MemberId,
+    /// What it may do.
+    pub role: MemberRole,
+    /// How far it is in.
+    pub status: MemberStatus,
+    /// What it shows of itself, if known.
+    pub profile: Option<Profile>,
+    /// What it signs with, if known.
+    pub key: Option<Ed25519PublicKey>,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Owners ask here.
+    Address,
+    /// Joiners of a group ask here.
+    RelayLink(GroupId),
+    /// A member of a group; the connection that messages go to.
+    Member(GroupId, MemberNumber),
+    /// Somebody who says to be the owner of a group that already has its owner: only what the owner signed counts.
+    Claimant(GroupId, MemberNumber),
+    /// Carries one answer and is deleted then.
+    Answer,
+    /// Is being deleted; whatever comes is ignored.
+    Closing,
+}
+
+stored_words! {
+    /// What kind of message it is, as far as history cares.
+    MessageKind {
+        /// A post: stands in history.
+        Post = "post",
+        /// Changes a post.
+        Edit = "edit",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+/// A message as it is first stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Under which copies are one.
+    pub message_id: SharedMessageId,
+    /// Who said it.
+    pub author: MemberNumber,
+    /// When the author's message reached our server.
+    pub broker_time: Timestamp,
+    /// What history makes of it.
+    pub kind: MessageKind,
+    /// What an edit changes.
+    pub target: Option<SharedMessageId>,
+    /// Whose conversation with the moderators it belongs to.
+    pub support_of: Option<MemberId>,
+    /// Whether it is forwarded in the group's name.
+    pub as_channel: bool,
+    /// Whether its signature was checked.
+    pub verified: bool,
+    /// Its bytes as they came: a signed element or JSON.
+    pub element: Vec<u8>,
+}
+
+/// A stored message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Its row.
+    pub id: StoredMessageId,
+    /// What was stored.
+    pub message: NewMessage,
+}
+
+stored_words! {
+    /// What happens once a message has been handed out.
+    Ending {
+        /// Nothing.
+        Nothing = "nothing",
+        /// The member that it removes is cut off.
+        MemberGoes = "member",
+        /// The relay stops serving the group.
+        GroupGoes = "group",
+    }
+}
+
+/// A message to be forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryTask {
+    /// Its row.
+    pub id: TaskId,
+    /// What to forward.
+    pub message: StoredMessage,
+    /// What happens after it.
+    pub ending: Ending,
+}
+
+/// A body that is being handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryJob {
+    /// Its row.
+    pub id: DeliveryJobId,
+    /// Whose members get it.
+    pub group: GroupId,
+    /// Who does not get it back.
+    pub author: MemberNumber,
+    /// Only moderators and this member get it.
+    pub support_of: Option<MemberId>,
+    /// What happens after the last page.
+    pub ending: Ending,
+    /// The last member served.
+    pub cursor: MemberNumber,
+    /// The container.
+    pub body: Vec<u8>,
+}
+
+/// One member of a delivery page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipient {
+    /// Who.
+    pub number: MemberNumber,
+    /// Where to.
+    pub connection: ConnectionId,
+    /// What it may do.
+    pub role: MemberRole,
+    /// Messages that wait for it, counted up to the bound.
+    pub waiting: u32,
+    /// Whether it knows the job's author.
+    pub met_author: bool,
+}
+
+/// The roster that a relay serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveRoster {
+    /// Its version.
+    pub version: i64,
+    /// The owner who signed it.
+    pub author: MemberNumber,
+    /// When it reached our server.
+    pub broker_time: Timestamp,
+    /// The id of its header, which its chunks name.
+    pub message_id: SharedMessageId,
+    /// The signed element, as it came.
+    pub header: Vec<u8>,
+    /// The entries, as they came.
+    pub blob: Vec<u8>,
+}

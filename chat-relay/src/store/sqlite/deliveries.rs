@@ -1,0 +1,128 @@
+//! Tasks, jobs and pages: see `migrations/sqlite/0003_messages.sql`.
+
+use protocol::agent::store::ConnectionId;
+use protocol::group::identity::{MemberId, MemberRole};
+use rusqlite::{Row, params};
+
+use super::messages::{MESSAGE_COLUMNS, read_message};
+use super::{SqliteStore, stored, word};
+use crate::store::StoreError;
+use crate::store::records::{
+    DeliveryJob, DeliveryJobId, DeliveryTask, Ending, GroupId, MemberNumber, Recipient, StoredMessageId,
+    TaskId,
+};
+
+impl SqliteStore {
+    pub(super) fn write_task(
+        &mut self,
+        group: GroupId,
+        message: StoredMessageId,
+        ending: Ending,
+    ) -> Result<TaskId, StoreError> {
+        self.change_one(
+            "INSERT INTO delivery_tasks (group_id, message_number, ending) VALUES (?1, ?2, ?3)",
+            params![group.0, message.0, ending.word()],
+        )?;
+        Ok(TaskId(self.database.last_insert_rowid()))
+    }
+
+    pub(super) fn read_tasks(
+        &mut self,
+        group: GroupId,
+        limit: usize,
+    ) -> Result<Vec<DeliveryTask>, StoreError> {
+        let sql = format!(
+            "SELECT {MESSAGE_COLUMNS}, t.task_id, t.ending FROM delivery_tasks t
+             JOIN messages m ON m.message_number = t.message_number
+             WHERE t.group_id = ?1 ORDER BY t.task_id LIMIT ?2"
+        );
+        self.all(&sql, params![group.0, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+            Ok(DeliveryTask {
+                id: TaskId(row.get(10)?),
+                message: read_message(row)?,
+                ending: word(Ending::from_word(&row.get::<_, String>(11)?))?,
+            })
+        })
+    }
+
+    pub(super) fn write_job(
+        &mut self,
+        tasks: &[TaskId],
+        job: &DeliveryJob,
+    ) -> Result<DeliveryJobId, StoreError> {
+        for task in tasks {
+            self.change_one("DELETE FROM delivery_tasks WHERE task_id = ?1", params![task.0])?;
+        }
+        self.change_one(
+            "INSERT INTO delivery_jobs (group_id, author, support_of, ending, cursor, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                job.group.0,
+                job.author.0,
+                job.support_of.as_ref().map(MemberId::as_bytes),
+                job.ending.word(),
+                job.cursor.0,
+                job.body
+            ],
+        )?;
+        Ok(DeliveryJobId(self.database.last_insert_rowid()))
+    }
+
+    pub(super) fn read_job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError> {
+        self.one(
+            "SELECT job_id, group_id, author, support_of, ending, cursor, body FROM delivery_jobs
+             WHERE group_id = ?1 ORDER BY job_id LIMIT 1",
+            params![group.0],
+            read_job,
+        )
+    }
+
+    pub(super) fn read_page(
+        &mut self,
+        job: &DeliveryJob,
+        limit: u32,
+        backlog_max: u32,
+    ) -> Result<Vec<Recipient>, StoreError> {
+        // One more than the bound is enough to know that it is passed.
+        self.all(
+            "SELECT member_number, connection_id, role,
+               (SELECT count(*) FROM (SELECT 1 FROM agent_jobs j
+                WHERE j.connection_id = members.connection_id LIMIT ?4 + 1)),
+               EXISTS (SELECT 1 FROM introductions WHERE author = ?5 AND recipient = member_number)
+             FROM members WHERE group_id = ?1 AND member_number > ?2 AND member_number <> ?5
+               AND status = 'connected' AND link <> 'broken' AND connection_id IS NOT NULL
+               AND (?6 IS NULL OR member_id = ?6 OR role IN ('moderator', 'admin', 'owner'))
+             ORDER BY member_number LIMIT ?3",
+            params![
+                job.group.0,
+                job.cursor.0,
+                limit,
+                backlog_max,
+                job.author.0,
+                job.support_of.as_ref().map(MemberId::as_bytes)
+            ],
+            |row| {
+                Ok(Recipient {
+                    number: MemberNumber(row.get(0)?),
+                    connection: ConnectionId(row.get(1)?),
+                    role: MemberRole::from_word(&row.get::<_, String>(2)?),
+                    waiting: row.get(3)?,
+                    met_author: row.get(4)?,
+                })
+            },
+        )
+    }
+}
+
+fn read_job(row: &Row<'_>) -> rusqlite::Result<DeliveryJob> {
+    let support_of: Option<Vec<u8>> = row.get(3)?;
+    Ok(DeliveryJob {
+        id: DeliveryJobId(row.get(0)?),
+        group: GroupId(row.get(1)?),
+        author: MemberNumber(row.get(2)?),
+        support_of: support_of.map(|bytes| stored(MemberId::new(bytes))).transpose()?,
+        ending: word(Ending::from_word(&row.get::<_, String>(4)?))?,
+        cursor: MemberNumber(row.get(5)?),
+        body: row.get(6)?,
+    })
+}

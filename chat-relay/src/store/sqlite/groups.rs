@@ -1,0 +1,182 @@
+//! Address, purposes of connections, groups and invitations: see `migrations/sqlite/0002_groups.sql`.
+
+use protocol::agent::store::ConnectionId;
+use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::identity::{LinkText, MemberId, PublicGroupId};
+use protocol::timestamp::Timestamp;
+use rusqlite::{Row, params};
+
+use super::{SqliteStore, json, stored, to_json, word};
+use crate::store::StoreError;
+use crate::store::records::{
+    GroupId, GroupIdentity, GroupKey, InvitationId, MemberNumber, Purpose, RelayAddress, ServedGroup,
+    WaitingInvitation,
+};
+
+const GROUP: &str = "SELECT group_id, group_link, owner_member_id, relay_member_id, status, since_ms,
+    public_group_id, root_key, profile, link_counter, draft, watch_at_ms, watch_misses FROM served_groups";
+
+const INVITATION: &str =
+    "SELECT invitation_id, group_id, invitation, profile, tries, first_ms FROM invitations";
+
+impl SqliteStore {
+    pub(super) fn read_address(&mut self) -> Result<Option<RelayAddress>, StoreError> {
+        self.one("SELECT draft, connection_id FROM relay_address", params![], |row| {
+            Ok(RelayAddress {
+                draft: row.get(0)?,
+                connection: row.get::<_, Option<i64>>(1)?.map(ConnectionId),
+            })
+        })
+    }
+
+    pub(super) fn write_address(&mut self, address: &RelayAddress) -> Result<(), StoreError> {
+        self.change_one(
+            "INSERT INTO relay_address (only, draft, connection_id) VALUES (1, ?1, ?2)
+             ON CONFLICT DO UPDATE SET draft = excluded.draft, connection_id = excluded.connection_id",
+            params![address.draft, address.connection.map(|id| id.0)],
+        )
+    }
+
+    pub(super) fn write_purpose(
+        &mut self,
+        connection: ConnectionId,
+        purpose: Purpose,
+        until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let (word, group, member) = match purpose {
+            Purpose::Address => ("address", None, None),
+            Purpose::RelayLink(group) => ("link", Some(group), None),
+            Purpose::Member(group, member) => ("member", Some(group), Some(member)),
+            Purpose::Claimant(group, member) => ("claimant", Some(group), Some(member)),
+            Purpose::Answer => ("answer", None, None),
+            Purpose::Closing => ("closing", None, None),
+        };
+        self.change_one(
+            "INSERT INTO purposes (connection_id, purpose, group_id, member_number, until_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET purpose = excluded.purpose,
+             group_id = excluded.group_id, member_number = excluded.member_number, until_ms = excluded.until_ms",
+            params![
+                connection.0,
+                word,
+                group.map(|group| group.0),
+                member.map(|member| member.0),
+                until.map(|until| until.0)
+            ],
+        )
+    }
+
+    /// Purposes that match a condition over the columns of `purposes`.
+    pub(super) fn purposes(
+        &mut self,
+        condition: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<Vec<(ConnectionId, Purpose)>, StoreError> {
+        let sql = format!("SELECT connection_id, purpose, group_id, member_number FROM purposes {condition}");
+        self.all(&sql, params, read_purpose)
+    }
+
+    /// Groups that match a condition over the columns of `served_groups`.
+    pub(super) fn groups(
+        &mut self,
+        condition: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<Vec<ServedGroup>, StoreError> {
+        self.all(&format!("{GROUP} {condition}"), params, read_group)
+    }
+
+    pub(super) fn insert_group(
+        &mut self,
+        key: &GroupKey,
+        status: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.change_one(
+            "INSERT INTO served_groups (group_link, owner_member_id, relay_member_id, status, since_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![key.group_link.as_str(), key.owner.as_bytes(), key.relay.as_bytes(), status, now.0],
+        )
+    }
+
+    pub(super) fn write_group(&mut self, group: &ServedGroup) -> Result<(), StoreError> {
+        let identity = group.identity.as_ref();
+        let profile = identity.map(|identity| to_json(&identity.profile)).transpose()?;
+        self.change_one(
+            "UPDATE served_groups SET status = ?2, since_ms = ?3, public_group_id = ?4, root_key = ?5,
+             profile = ?6, link_counter = ?7, draft = ?8, watch_at_ms = ?9, watch_misses = ?10
+             WHERE group_id = ?1",
+            params![
+                group.id.0,
+                group.status,
+                group.since.0,
+                identity.map(|identity| identity.public_group_id.as_bytes()),
+                identity.map(|identity| identity.root_key.0),
+                profile,
+                identity.and_then(|identity| identity.link_counter),
+                group.draft,
+                group.watch_at.map(|at| at.0),
+                group.watch_misses,
+            ],
+        )
+    }
+
+    /// Invitations that match a condition over the columns of `invitations`.
+    pub(super) fn invitations(
+        &mut self,
+        condition: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<Vec<WaitingInvitation>, StoreError> {
+        self.all(&format!("{INVITATION} {condition}"), params, read_invitation)
+    }
+}
+
+fn read_group(row: &Row<'_>) -> rusqlite::Result<ServedGroup> {
+    let identity = match (row.get::<_, Option<Vec<u8>>>(6)?, row.get(7)?, row.get::<_, Option<String>>(8)?) {
+        (Some(public_group_id), Some(root_key), Some(profile)) => Some(GroupIdentity {
+            public_group_id: stored(PublicGroupId::new(public_group_id))?,
+            root_key: Ed25519PublicKey(root_key),
+            profile: json(&profile)?,
+            link_counter: row.get(9)?,
+        }),
+        _ => None,
+    };
+    Ok(ServedGroup {
+        id: GroupId(row.get(0)?),
+        key: GroupKey {
+            group_link: stored(LinkText::new(row.get::<_, String>(1)?))?,
+            owner: stored(MemberId::new(row.get::<_, Vec<u8>>(2)?))?,
+            relay: stored(MemberId::new(row.get::<_, Vec<u8>>(3)?))?,
+        },
+        status: row.get(4)?,
+        since: Timestamp(row.get(5)?),
+        identity,
+        draft: row.get(10)?,
+        watch_at: row.get::<_, Option<i64>>(11)?.map(Timestamp),
+        watch_misses: row.get(12)?,
+    })
+}
+
+fn read_purpose(row: &Row<'_>) -> rusqlite::Result<(ConnectionId, Purpose)> {
+    let group = row.get::<_, Option<i64>>(2)?.map(GroupId);
+    let member = row.get::<_, Option<i64>>(3)?.map(MemberNumber);
+    let purpose = match (row.get::<_, String>(1)?.as_str(), group, member) {
+        ("address", None, None) => Some(Purpose::Address),
+        ("link", Some(group), None) => Some(Purpose::RelayLink(group)),
+        ("member", Some(group), Some(member)) => Some(Purpose::Member(group, member)),
+        ("claimant", Some(group), Some(member)) => Some(Purpose::Claimant(group, member)),
+        ("answer", None, None) => Some(Purpose::Answer),
+        ("closing", None, None) => Some(Purpose::Closing),
+        _ => None,
+    };
+    Ok((ConnectionId(row.get(0)?), word(purpose)?))
+}
+
+fn read_invitation(row: &Row<'_>) -> rusqlite::Result<WaitingInvitation> {
+    Ok(WaitingInvitation {
+        id: InvitationId(row.get(0)?),
+        group: GroupId(row.get(1)?),
+        invitation: row.get(2)?,
+        profile: json(&row.get::<_, String>(3)?)?,
+        tries: row.get(4)?,
+        first_at: Timestamp(row.get(5)?),
+    })
+}

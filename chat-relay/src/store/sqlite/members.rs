@@ -1,0 +1,142 @@
+//! Members, their introductions and rosters: see `migrations/sqlite/0002_groups.sql`.
+
+use protocol::agent::store::ConnectionId;
+use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::identity::{MemberId, MemberRole};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::timestamp::Timestamp;
+use rusqlite::{Row, params};
+
+use super::{SqliteStore, json, stored, to_json, word};
+use crate::store::StoreError;
+use crate::store::records::{GroupId, LinkState, LiveRoster, Member, MemberNumber, MemberStatus, NewMember};
+
+const MEMBER: &str = "SELECT member_number, group_id, member_id, role, status, profile, member_key, blocked,
+    chat_version, connection_id, link, passed_over, roster_served, since_ms FROM members";
+
+impl SqliteStore {
+    pub(super) fn write_new_member(
+        &mut self,
+        group: GroupId,
+        member: &NewMember,
+        now: Timestamp,
+    ) -> Result<MemberNumber, StoreError> {
+        let profile = member.profile.as_ref().map(to_json).transpose()?;
+        self.change_one(
+            "INSERT INTO members (group_id, member_id, role, status, profile, member_key, link, since_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                group.0,
+                member.id.as_bytes(),
+                member.role.word(),
+                member.status.word(),
+                profile,
+                member.key.map(|key| key.0),
+                LinkState::Open.word(),
+                now.0,
+            ],
+        )?;
+        Ok(MemberNumber(self.database.last_insert_rowid()))
+    }
+
+    /// Members that match a condition over the columns of `members`.
+    pub(super) fn members(
+        &mut self,
+        condition: &str,
+        params: impl rusqlite::Params,
+    ) -> Result<Vec<Member>, StoreError> {
+        self.all(&format!("{MEMBER} {condition}"), params, read_member)
+    }
+
+    pub(super) fn write_member(&mut self, member: &Member) -> Result<(), StoreError> {
+        let profile = member.profile.as_ref().map(to_json).transpose()?;
+        self.change_one(
+            "UPDATE members SET role = ?2, status = ?3, profile = ?4, member_key = ?5, blocked = ?6,
+             chat_version = ?7, connection_id = ?8, link = ?9, passed_over = ?10, roster_served = ?11,
+             since_ms = ?12 WHERE member_number = ?1",
+            params![
+                member.number.0,
+                member.role.word(),
+                member.status.word(),
+                profile,
+                member.key.map(|key| key.0),
+                member.blocked,
+                member.chat_version,
+                member.connection.map(|id| id.0),
+                member.link.word(),
+                member.passed_over,
+                member.roster_served,
+                member.since.0,
+            ],
+        )
+    }
+
+    pub(super) fn read_roster(&mut self, group: GroupId) -> Result<Option<LiveRoster>, StoreError> {
+        self.one(
+            "SELECT version, author, broker_ms, message_id, header, blob FROM rosters WHERE group_id = ?1",
+            params![group.0],
+            |row| {
+                Ok(LiveRoster {
+                    version: row.get(0)?,
+                    author: MemberNumber(row.get(1)?),
+                    broker_time: Timestamp(row.get(2)?),
+                    message_id: stored(SharedMessageId::new(row.get::<_, Vec<u8>>(3)?))?,
+                    header: row.get(4)?,
+                    blob: row.get(5)?,
+                })
+            },
+        )
+    }
+
+    pub(super) fn write_roster(&mut self, group: GroupId, roster: &LiveRoster) -> Result<(), StoreError> {
+        self.change_one(
+            "INSERT INTO rosters (group_id, version, author, broker_ms, message_id, header, blob)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET version = excluded.version,
+             author = excluded.author, broker_ms = excluded.broker_ms, message_id = excluded.message_id,
+             header = excluded.header, blob = excluded.blob",
+            params![
+                group.0,
+                roster.version,
+                roster.author.0,
+                roster.broker_time.0,
+                roster.message_id.as_bytes(),
+                roster.header,
+                roster.blob
+            ],
+        )?;
+        self.write_transfer(group, None)
+    }
+
+    pub(super) fn write_transfer(&mut self, group: GroupId, record: Option<&[u8]>) -> Result<(), StoreError> {
+        match record {
+            None => {
+                self.run("DELETE FROM roster_transfers WHERE group_id = ?1", params![group.0])?;
+                Ok(())
+            }
+            Some(record) => self.change_one(
+                "INSERT INTO roster_transfers (group_id, record) VALUES (?1, ?2)
+                 ON CONFLICT DO UPDATE SET record = excluded.record",
+                params![group.0, record],
+            ),
+        }
+    }
+}
+
+fn read_member(row: &Row<'_>) -> rusqlite::Result<Member> {
+    Ok(Member {
+        number: MemberNumber(row.get(0)?),
+        group: GroupId(row.get(1)?),
+        id: stored(MemberId::new(row.get::<_, Vec<u8>>(2)?))?,
+        role: MemberRole::from_word(&row.get::<_, String>(3)?),
+        status: word(MemberStatus::from_word(&row.get::<_, String>(4)?))?,
+        profile: row.get::<_, Option<String>>(5)?.as_deref().map(json).transpose()?,
+        key: row.get::<_, Option<[u8; 32]>>(6)?.map(Ed25519PublicKey),
+        blocked: row.get(7)?,
+        chat_version: row.get(8)?,
+        connection: row.get::<_, Option<i64>>(9)?.map(ConnectionId),
+        link: word(LinkState::from_word(&row.get::<_, String>(10)?))?,
+        passed_over: row.get(11)?,
+        roster_served: row.get(12)?,
+        since: Timestamp(row.get(13)?),
+    })
+}

@@ -1,0 +1,324 @@
+//! The trait of the relay's own rows, on the statements of the files beside this one.
+
+use protocol::agent::store::ConnectionId;
+use protocol::group::identity::{MemberId, MemberRole};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::group::profile::Profile;
+use protocol::timestamp::Timestamp;
+use rusqlite::params;
+
+use super::{SqliteStore, to_json};
+use crate::store::records::{
+    DeliveryJob, DeliveryJobId, DeliveryTask, Ending, GroupId, GroupKey, InvitationId, LiveRoster, Member,
+    MemberNumber, NewMember, NewMessage, Purpose, Recipient, RelayAddress, ServedGroup, StoredMessage,
+    StoredMessageId, TaskId, WaitingInvitation,
+};
+use crate::store::{RelayStore, StoreError};
+
+/// A page's length for SQL.
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+impl RelayStore for SqliteStore {
+    fn relay_address(&mut self) -> Result<Option<RelayAddress>, StoreError> {
+        self.read_address()
+    }
+
+    fn set_relay_address(&mut self, address: &RelayAddress) -> Result<(), StoreError> {
+        self.write_address(address)
+    }
+
+    fn purpose(&mut self, connection: ConnectionId) -> Result<Option<Purpose>, StoreError> {
+        let found = self.purposes("WHERE connection_id = ?1", params![connection.0])?;
+        Ok(found.into_iter().next().map(|(_, purpose)| purpose))
+    }
+
+    fn set_purpose(
+        &mut self,
+        connection: ConnectionId,
+        purpose: Purpose,
+        until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.write_purpose(connection, purpose, until)
+    }
+
+    fn connections_of_group(&mut self, group: GroupId) -> Result<Vec<(ConnectionId, Purpose)>, StoreError> {
+        self.purposes("WHERE group_id = ?1 ORDER BY connection_id", params![group.0])
+    }
+
+    fn expired_connections(
+        &mut self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(ConnectionId, Purpose)>, StoreError> {
+        self.purposes("WHERE until_ms <= ?1 ORDER BY until_ms LIMIT ?2", params![now.0, rows(limit)])
+    }
+
+    fn next_expiry(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        self.moment("SELECT min(until_ms) FROM purposes WHERE until_ms IS NOT NULL", params![])
+    }
+
+    fn group_for_invitation(
+        &mut self,
+        key: &GroupKey,
+        status: &str,
+        now: Timestamp,
+        groups_max: u32,
+    ) -> Result<Option<ServedGroup>, StoreError> {
+        let find = |store: &mut Self| {
+            store.groups(
+                "WHERE group_link = ?1 AND owner_member_id = ?2 AND relay_member_id = ?3",
+                params![key.group_link.as_str(), key.owner.as_bytes(), key.relay.as_bytes()],
+            )
+        };
+        if let Some(group) = find(self)?.pop() {
+            return Ok(Some(group));
+        }
+        let served: u32 = self.count("SELECT count(*) FROM served_groups", params![])?;
+        if served >= groups_max {
+            return Ok(None);
+        }
+        self.insert_group(key, status, now)?;
+        Ok(find(self)?.pop())
+    }
+
+    fn group(&mut self, id: GroupId) -> Result<Option<ServedGroup>, StoreError> {
+        Ok(self.groups("WHERE group_id = ?1", params![id.0])?.pop())
+    }
+
+    fn update_group(&mut self, group: &ServedGroup) -> Result<(), StoreError> {
+        self.write_group(group)
+    }
+
+    fn delete_group(&mut self, id: GroupId) -> Result<(), StoreError> {
+        self.change_one("DELETE FROM served_groups WHERE group_id = ?1", params![id.0])
+    }
+
+    fn groups_to_watch(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError> {
+        self.groups("WHERE watch_at_ms <= ?1 ORDER BY watch_at_ms LIMIT ?2", params![now.0, rows(limit)])
+    }
+
+    fn next_watch(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.moment("SELECT min(watch_at_ms) FROM served_groups WHERE watch_at_ms > ?1", params![now.0])
+    }
+
+    fn groups_in(&mut self, statuses: &[&str]) -> Result<Vec<ServedGroup>, StoreError> {
+        let statuses = to_json(&statuses)?;
+        self.groups("WHERE status IN (SELECT value FROM json_each(?1)) ORDER BY group_id", params![statuses])
+    }
+
+    fn add_invitation(
+        &mut self,
+        group: GroupId,
+        invitation: &[u8],
+        profile: &Profile,
+        now: Timestamp,
+    ) -> Result<InvitationId, StoreError> {
+        self.change_one(
+            "INSERT INTO invitations (group_id, invitation, profile, first_ms, due_ms) VALUES (?1, ?2, ?3, ?4, ?4)",
+            params![group.0, invitation, to_json(profile)?, now.0],
+        )?;
+        Ok(InvitationId(self.database.last_insert_rowid()))
+    }
+
+    fn invitation(&mut self, id: InvitationId) -> Result<Option<WaitingInvitation>, StoreError> {
+        Ok(self.invitations("WHERE invitation_id = ?1", params![id.0])?.pop())
+    }
+
+    fn invitations_due(
+        &mut self,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<WaitingInvitation>, StoreError> {
+        self.invitations("WHERE due_ms <= ?1 ORDER BY tries, due_ms LIMIT ?2", params![now.0, rows(limit)])
+    }
+
+    fn next_invitation(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.moment("SELECT min(due_ms) FROM invitations WHERE due_ms > ?1", params![now.0])
+    }
+
+    fn postpone_invitation(
+        &mut self,
+        id: InvitationId,
+        tries: u32,
+        due: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.change_one(
+            "UPDATE invitations SET tries = ?2, due_ms = ?3 WHERE invitation_id = ?1",
+            params![id.0, tries, due.0],
+        )
+    }
+
+    fn invitations_of(&mut self, group: GroupId) -> Result<Vec<WaitingInvitation>, StoreError> {
+        self.invitations("WHERE group_id = ?1 ORDER BY invitation_id", params![group.0])
+    }
+
+    fn delete_invitation(&mut self, id: InvitationId) -> Result<(), StoreError> {
+        self.run("DELETE FROM invitations WHERE invitation_id = ?1", params![id.0])?;
+        Ok(())
+    }
+
+    fn insert_member(
+        &mut self,
+        group: GroupId,
+        member: &NewMember,
+        now: Timestamp,
+    ) -> Result<Member, StoreError> {
+        let number = self.write_new_member(group, member, now)?;
+        self.member(number)?.ok_or(StoreError::Missing)
+    }
+
+    fn member(&mut self, number: MemberNumber) -> Result<Option<Member>, StoreError> {
+        Ok(self.members("WHERE member_number = ?1", params![number.0])?.pop())
+    }
+
+    fn member_by_id(&mut self, group: GroupId, id: &MemberId) -> Result<Option<Member>, StoreError> {
+        Ok(self.members("WHERE group_id = ?1 AND member_id = ?2", params![group.0, id.as_bytes()])?.pop())
+    }
+
+    fn update_member(&mut self, member: &Member) -> Result<(), StoreError> {
+        self.write_member(member)
+    }
+
+    fn members_with_roles(
+        &mut self,
+        group: GroupId,
+        roles: &[MemberRole],
+    ) -> Result<Vec<Member>, StoreError> {
+        let roles = to_json(&roles)?;
+        self.members(
+            "WHERE group_id = ?1 AND role IN (SELECT value FROM json_each(?2)) ORDER BY member_number",
+            params![group.0, roles],
+        )
+    }
+
+    fn count_members(&mut self, group: GroupId) -> Result<u32, StoreError> {
+        self.count(
+            "SELECT count(*) FROM members WHERE group_id = ?1 AND status IN ('accepted', 'connected')",
+            params![group.0],
+        )
+    }
+
+    fn store_message(
+        &mut self,
+        group: GroupId,
+        message: &NewMessage,
+        now: Timestamp,
+    ) -> Result<Option<StoredMessageId>, StoreError> {
+        self.write_message(group, message, now)
+    }
+
+    fn message_by_id(
+        &mut self,
+        group: GroupId,
+        id: &SharedMessageId,
+    ) -> Result<Option<StoredMessage>, StoreError> {
+        let condition = "WHERE m.group_id = ?1 AND m.message_id = ?2";
+        Ok(self.messages(condition, params![group.0, id.as_bytes()])?.pop())
+    }
+
+    fn hide_message(&mut self, group: GroupId, id: &SharedMessageId) -> Result<(), StoreError> {
+        self.hide_by_id(group, id)
+    }
+
+    fn hide_messages_of(&mut self, author: MemberNumber) -> Result<(), StoreError> {
+        self.hide_by_author(author)
+    }
+
+    fn history(&mut self, group: GroupId, limit: u32) -> Result<Vec<StoredMessage>, StoreError> {
+        self.read_history(group, limit)
+    }
+
+    fn forget_messages(&mut self, before: Timestamp, keep: u32) -> Result<(), StoreError> {
+        self.delete_old_messages(before, keep)
+    }
+
+    fn add_task(
+        &mut self,
+        group: GroupId,
+        message: StoredMessageId,
+        ending: Ending,
+    ) -> Result<TaskId, StoreError> {
+        self.write_task(group, message, ending)
+    }
+
+    fn tasks(&mut self, group: GroupId, limit: usize) -> Result<Vec<DeliveryTask>, StoreError> {
+        self.read_tasks(group, limit)
+    }
+
+    fn start_job(&mut self, tasks: &[TaskId], job: &DeliveryJob) -> Result<DeliveryJobId, StoreError> {
+        self.write_job(tasks, job)
+    }
+
+    fn job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError> {
+        self.read_job(group)
+    }
+
+    fn page(
+        &mut self,
+        job: &DeliveryJob,
+        limit: u32,
+        backlog_max: u32,
+    ) -> Result<Vec<Recipient>, StoreError> {
+        self.read_page(job, limit, backlog_max)
+    }
+
+    fn move_cursor(&mut self, job: DeliveryJobId, cursor: MemberNumber) -> Result<(), StoreError> {
+        self.change_one("UPDATE delivery_jobs SET cursor = ?2 WHERE job_id = ?1", params![job.0, cursor.0])
+    }
+
+    fn finish_job(&mut self, job: DeliveryJobId) -> Result<(), StoreError> {
+        self.change_one("DELETE FROM delivery_jobs WHERE job_id = ?1", params![job.0])
+    }
+
+    fn drop_deliveries(&mut self, group: GroupId) -> Result<(), StoreError> {
+        self.run("DELETE FROM delivery_tasks WHERE group_id = ?1", params![group.0])?;
+        self.run("DELETE FROM delivery_jobs WHERE group_id = ?1", params![group.0])?;
+        Ok(())
+    }
+
+    fn groups_with_deliveries(&mut self) -> Result<Vec<GroupId>, StoreError> {
+        self.all(
+            "SELECT group_id FROM delivery_tasks UNION SELECT group_id FROM delivery_jobs ORDER BY group_id",
+            params![],
+            |row| row.get(0).map(GroupId),
+        )
+    }
+
+    fn introduce(&mut self, author: MemberNumber, recipient: MemberNumber) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO introductions (author, recipient) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            params![author.0, recipient.0],
+        )?;
+        Ok(())
+    }
+
+    fn roster(&mut self, group: GroupId) -> Result<Option<LiveRoster>, StoreError> {
+        self.read_roster(group)
+    }
+
+    fn set_roster(&mut self, group: GroupId, roster: &LiveRoster) -> Result<(), StoreError> {
+        self.write_roster(group, roster)
+    }
+
+    fn roster_transfer(&mut self, group: GroupId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.one("SELECT record FROM roster_transfers WHERE group_id = ?1", params![group.0], |row| {
+            row.get(0)
+        })
+    }
+
+    fn set_roster_transfer(&mut self, group: GroupId, record: Option<&[u8]>) -> Result<(), StoreError> {
+        self.write_transfer(group, record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_contract_of_relay_stores() {
+        crate::store::contract::check(|| SqliteStore::in_memory().expect("SQLite opens in memory"));
+    }
+}
