@@ -1,11 +1,15 @@
 //! LAYER 2: two-way connections made out of one-way queues (agent.md).
 
+pub mod address_draft;
 pub mod connection_request;
 pub mod error;
 pub mod event;
 pub mod invitation;
+pub mod link_data;
 pub mod memory;
+pub mod owner_auth;
 pub mod request;
+pub mod signed_link_data;
 pub mod store;
 pub mod store_contract;
 
