@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use ed448_goldilocks_plus::SigningKey as Ed448Key;
-use protocol::net::certificate::fingerprint;
 use protocol::net::tls::{self, Secured, ServerTls, TlsError};
 use protocol::net::verify::{ChainError, check_client_chain, check_server_chain, identity};
 use protocol::timestamp::Timestamp;
+use protocol::transport::certified_key::fingerprint;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

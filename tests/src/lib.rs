@@ -7,4 +7,5 @@
 
 pub mod binaries;
 pub mod process;
+pub mod stage;
 pub mod world;

@@ -3,8 +3,8 @@
 use rand_core::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::base64url;
 use super::constants::MEMBER_ID_BYTES;
+use super::json_bytes;
 use crate::crypto::hash::sha256;
 use crate::crypto::random_bytes;
 use crate::crypto::sign::Ed25519PublicKey;
@@ -40,7 +40,7 @@ macro_rules! opaque_id {
         /// base64url with padding.
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&$crate::group::base64url::encode(&self.0))
+                f.write_str(&$crate::base64url::encode(&self.0))
             }
         }
 
@@ -55,7 +55,7 @@ macro_rules! opaque_id {
             type Err = DecodeError;
 
             fn from_str(text: &str) -> Result<Self, DecodeError> {
-                Self::new($crate::group::base64url::decode(text)?)
+                Self::new($crate::base64url::decode(text)?)
             }
         }
 
@@ -74,13 +74,13 @@ macro_rules! opaque_id {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                $crate::group::base64url::serialize(&self.0, serializer)
+                $crate::group::json_bytes::serialize(&self.0, serializer)
             }
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Self::new($crate::group::base64url::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+                Self::new($crate::group::json_bytes::deserialize(deserializer)?).map_err(serde::de::Error::custom)
             }
         }
     };
@@ -146,13 +146,13 @@ impl Decode for MemberKey {
 
 impl Serialize for MemberKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        base64url::serialize(&self.0.to_der(), serializer)
+        json_bytes::serialize(&self.0.to_der(), serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for MemberKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let der = base64url::deserialize(deserializer)?;
+        let der = json_bytes::deserialize(deserializer)?;
         Ed25519PublicKey::from_der(&der).map(Self).map_err(serde::de::Error::custom)
     }
 }

@@ -10,9 +10,18 @@
 //!
 //! Everything here is pure: bytes, moments and keys come in as arguments; records and effects go out.
 
-pub mod base64url;
+pub mod batch;
+pub mod chunk;
+pub mod compress;
 pub mod constants;
+pub mod container;
 pub mod event;
+pub mod forward;
 pub mod identity;
+mod json_bytes;
+pub mod moderation;
 pub mod msg_id;
+pub mod permissions;
 pub mod profile;
+pub mod signed;
+pub mod signing;

@@ -8,9 +8,9 @@
 
 use rand_core::CryptoRng;
 
-use super::base64url;
 use super::constants::MESSAGE_ID_RANDOM_BYTES;
 use super::identity::opaque_id;
+use crate::base64url;
 use crate::crypto::random_bytes;
 use crate::encoding::DecodeError;
 

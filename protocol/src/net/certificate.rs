@@ -8,60 +8,15 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
 
 use super::verify::ChainError;
-use crate::crypto::sign::{Ed448PublicKey, Ed25519PublicKey};
-use crate::crypto::{CryptoError, hash::sha256};
 use crate::timestamp::Timestamp;
+use crate::transport::certified_key::CertificateKey;
 
-/// A certificate's public key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateKey {
-    /// The default of today's servers.
-    Ed25519(Ed25519PublicKey),
-    /// The former default, to be met in older servers.
-    Ed448(Ed448PublicKey),
-}
-
-impl CertificateKey {
-    /// Reads the key of a DER certificate.
-    ///
-    /// # Errors
-    /// [`ChainError::Malformed`] when it is no certificate, [`ChainError::Algorithm`] when its key is another.
-    pub fn of_certificate(der: &[u8]) -> Result<Self, ChainError> {
-        Certificate::parse(der)?.key()
-    }
-
-    /// The DER `SubjectPublicKeyInfo`.
-    #[must_use]
-    pub fn to_der(&self) -> Vec<u8> {
-        match self {
-            Self::Ed25519(key) => key.to_der(),
-            Self::Ed448(key) => key.to_der(),
-        }
-    }
-
-    /// Checks a signature by this key.
-    ///
-    /// # Errors
-    /// [`CryptoError::Signature`] when it is not by this key over `message`, or of the other algorithm.
-    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        match self {
-            Self::Ed25519(key) => key.verify(message, signature),
-            Self::Ed448(key) => key.verify(message, signature),
-        }
-    }
-
-    fn from_der(spki: &[u8]) -> Option<Self> {
-        Ed25519PublicKey::from_der(spki)
-            .map(Self::Ed25519)
-            .or_else(|_| Ed448PublicKey::from_der(spki).map(Self::Ed448))
-            .ok()
-    }
-}
-
-/// SHA-256 of a DER certificate: the identity of the server or service that owns it (smp.md §3.4).
-#[must_use]
-pub fn fingerprint(der: &[u8]) -> [u8; 32] {
-    sha256(der)
+/// Reads the key of a DER certificate.
+///
+/// # Errors
+/// [`ChainError::Malformed`] when it is no certificate, [`ChainError::Algorithm`] when its key is another.
+pub fn certificate_key(der: &[u8]) -> Result<CertificateKey, ChainError> {
+    Certificate::parse(der)?.key()
 }
 
 /// A parsed certificate.
@@ -77,7 +32,7 @@ impl<'a> Certificate<'a> {
     }
 
     pub(super) fn key(&self) -> Result<CertificateKey, ChainError> {
-        CertificateKey::from_der(self.0.tbs_certificate.subject_pki.raw).ok_or(ChainError::Algorithm)
+        CertificateKey::from_der(self.0.tbs_certificate.subject_pki.raw).map_err(|_| ChainError::Algorithm)
     }
 
     pub(super) fn is_version_3(&self) -> bool {

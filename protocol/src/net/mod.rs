@@ -7,8 +7,12 @@
 //! dial      TCP with keep-alive      tls, tap, verify   TLS 1.3, session identifier, identity of the server
 //! ```
 
+mod backoff;
 pub mod certificate;
 pub mod clock;
+mod dial;
+pub mod engine;
+pub mod error;
 pub mod rng;
 mod tap;
 pub mod tls;

@@ -17,6 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::tap::{Finished, TlsUnique, provider, tap};
 use super::verify::{ChainError, OptionalService, PinnedIdentity};
+use crate::transport::certified_key::CertificateChain;
 
 /// The protocol name that our client offers (smp.md §3.2).
 const ALPN_SMP: &[u8] = b"smp/1";
@@ -131,7 +132,7 @@ pub fn server_config_der(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ServerTls, ServerConfigError> {
-    if !(2..=super::verify::CHAIN_LENGTH_MAX).contains(&chain.len()) {
+    if !(2..=CertificateChain::CERTIFICATES_MAX).contains(&chain.len()) {
         return Err(ChainError::Shape(chain.len()).into());
     }
     let config = ServerConfig::builder_with_provider(provider())

@@ -21,11 +21,9 @@ use rustls::{
 };
 use thiserror::Error as ThisError;
 
-use super::certificate::{Certificate, CertificateKey, fingerprint};
+use super::certificate::{Certificate, certificate_key};
 use crate::timestamp::Timestamp;
-
-/// Most certificates in a chain: leaf, identity, network, anchor.
-pub const CHAIN_LENGTH_MAX: usize = 4;
+use crate::transport::certified_key::{CertificateChain, CertificateKey, fingerprint};
 
 /// Why a chain does not prove an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
@@ -86,7 +84,7 @@ pub fn check_server_chain<C: AsRef<[u8]>>(
     now: Timestamp,
 ) -> Result<(), ChainError> {
     match chain {
-        [_, id, ..] if chain.len() <= CHAIN_LENGTH_MAX => {
+        [_, id, ..] if chain.len() <= CertificateChain::CERTIFICATES_MAX => {
             if fingerprint(id.as_ref()) != *key_hash {
                 return Err(ChainError::Identity);
             }
@@ -103,7 +101,7 @@ pub fn check_server_chain<C: AsRef<[u8]>>(
 pub fn check_client_chain<C: AsRef<[u8]>>(chain: &[C], now: Timestamp) -> Result<(), ChainError> {
     match chain {
         [] => Err(ChainError::Shape(0)),
-        _ if chain.len() > CHAIN_LENGTH_MAX => Err(ChainError::Shape(chain.len())),
+        _ if chain.len() > CertificateChain::CERTIFICATES_MAX => Err(ChainError::Shape(chain.len())),
         _ => check_chain(chain, now),
     }
 }
@@ -261,7 +259,7 @@ fn check_handshake_signature(
     cert: &CertificateDer<'_>,
     dss: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let key = CertificateKey::of_certificate(cert)?;
+    let key = certificate_key(cert)?;
     let expected = match key {
         CertificateKey::Ed25519(_) => SignatureScheme::ED25519,
         CertificateKey::Ed448(_) => SignatureScheme::ED448,

@@ -1,1 +1,223 @@
-//! placeholder
+//! Who may do what: signatures and authenticators, made by clients and checked by servers (smp.md §5.3, §5.6).
+//!
+//! ```text
+//! Ed25519, Ed448   signature over authorised
+//! X25519           box(key of both sides, nonce = corrId, SHA-512(authorised))
+//! in the session of a service, what entity keys authorise has the service's fingerprint in front
+//! ```
+//!
+//! A refusal must not tell whether there is such a queue. So every refusal takes exactly one check of the kind that
+//! the authenticator claims to be, with a dummy key where there is no real one; [`Verification::checks`] counts them.
+
+use subtle::ConstantTimeEq as _;
+
+use crate::crypto::dh::{X25519PrivateKey, X25519PublicKey};
+use crate::crypto::hash;
+use crate::crypto::secretbox::nonce_from;
+use crate::crypto::sign::{Ed448PublicKey, Ed25519PrivateKey, Ed25519PublicKey};
+use crate::smp::command::{Command, Party};
+use crate::smp::error::{CommandError, ErrorType};
+use crate::smp::key::{AuthPrivateKey, AuthPublicKey, Authenticator};
+use crate::smp::transmission::{Transmission, authorized_bytes};
+use crate::transport::handshake::AcceptedService;
+
+/// Keys of nobody, to check against where there is no queue or its key is of another kind.
+const DUMMY_ED25519: Ed25519PublicKey = Ed25519PublicKey([
+    0xd7, 0x7f, 0x4e, 0xaa, 0xce, 0x10, 0x82, 0x9a, 0x9b, 0x02, 0x60, 0x74, 0xa3, 0xba, 0xd9, 0x7f, 0xa4,
+    0xf5, 0xf6, 0xbc, 0xa5, 0xec, 0x4e, 0xb9, 0x93, 0x80, 0x18, 0x7b, 0x49, 0x04, 0xdd, 0x0b,
+]);
+const DUMMY_ED448: Ed448PublicKey = Ed448PublicKey([
+    0xea, 0x26, 0xd0, 0x73, 0xd5, 0xe9, 0x91, 0x22, 0xed, 0xc2, 0xb7, 0xfb, 0x3c, 0xbb, 0xe9, 0xf3, 0x5a,
+    0x96, 0xfd, 0xeb, 0x62, 0xba, 0x67, 0x24, 0x54, 0x52, 0x26, 0x08, 0xc4, 0x5d, 0x7e, 0xd7, 0x06, 0xfd,
+    0x7a, 0x29, 0x6c, 0xe4, 0x9a, 0xab, 0xda, 0xb2, 0x2e, 0x1a, 0xe0, 0x25, 0x62, 0x8e, 0x2f, 0x23, 0x6b,
+    0x40, 0xf3, 0x55, 0xbe, 0x93, 0x00,
+]);
+const DUMMY_X25519: X25519PublicKey = X25519PublicKey([
+    0xe0, 0x91, 0x92, 0x31, 0x88, 0x6d, 0xd7, 0xc1, 0xf8, 0x99, 0xab, 0x3f, 0x8c, 0x77, 0x81, 0xc1, 0xf7,
+    0x0c, 0xee, 0x32, 0xf0, 0x35, 0x82, 0x4d, 0x38, 0x08, 0x62, 0xdb, 0xf8, 0x38, 0x45, 0x78,
+]);
+
+/// Authorises the commands of a client in one session.
+#[derive(Debug, Clone, Copy)]
+pub struct Authorizer<'a> {
+    /// The TLS session with the server that checks: for a forwarded command, the proxy's session with it.
+    pub session_id: &'a [u8],
+    /// That server's session key.
+    pub server_key: &'a X25519PublicKey,
+}
+
+impl Authorizer<'_> {
+    /// A transmission of `command` that `key` authorises. A correlation id must not be used twice in a session.
+    #[must_use]
+    pub fn authorize<'t>(
+        &self,
+        key: &AuthPrivateKey,
+        correlation_id: &'t [u8],
+        entity_id: &'t [u8],
+        command: &'t [u8],
+    ) -> Transmission<'t> {
+        let authorized = authorized_bytes(self.session_id, correlation_id, entity_id, command);
+        let authenticator = self.authenticator(key, correlation_id, &authorized);
+        Transmission { authenticator, ..Transmission::unauthorized(correlation_id, entity_id, command) }
+    }
+
+    /// The same in the session of a service, for `NEW`, `SUB` and `NSUB`: the service signs, too.
+    #[must_use]
+    pub fn authorize_with_service<'t>(
+        &self,
+        key: &AuthPrivateKey,
+        service_fingerprint: &[u8; 32],
+        service_key: &Ed25519PrivateKey,
+        correlation_id: &'t [u8],
+        entity_id: &'t [u8],
+        command: &'t [u8],
+    ) -> Transmission<'t> {
+        let authorized = authorized_bytes(self.session_id, correlation_id, entity_id, command);
+        let with_service = [service_fingerprint, authorized.as_slice()].concat();
+        Transmission {
+            authenticator: self.authenticator(key, correlation_id, &with_service),
+            service_signature: Some(service_key.sign(&authorized)),
+            ..Transmission::unauthorized(correlation_id, entity_id, command)
+        }
+    }
+
+    fn authenticator(&self, key: &AuthPrivateKey, correlation_id: &[u8], authorized: &[u8]) -> Authenticator {
+        match key {
+            AuthPrivateKey::Ed25519(key) => Authenticator::Ed25519(key.sign(authorized)),
+            AuthPrivateKey::X25519(key) => {
+                let sealed =
+                    key.box_key(self.server_key).seal(&nonce_from(correlation_id), &hash::sha512(authorized));
+                Authenticator::X25519(sealed.try_into().expect("a box around a SHA-512 has 80 bytes"))
+            }
+        }
+    }
+}
+
+/// By whom a command must be authorised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorizedBy<'a> {
+    /// By any of these keys.
+    Keys(&'a [AuthPublicKey]),
+    /// By nobody: the command must have no authenticator, as `SEND` to a queue that is not secured.
+    Nobody,
+    /// There is no such queue, or this one does not allow the command: refused in any case.
+    Impossible,
+}
+
+/// The outcome of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verification {
+    /// Whether the command may be executed; else the answer is `AUTH`.
+    pub is_authorized: bool,
+    /// How many signatures or authenticators were checked. A refusal takes exactly one, whatever its cause, if the
+    /// command has an authenticator; with several recipient keys of its kind, one for each.
+    pub checks: usize,
+}
+
+/// Checks the commands of one session as its server.
+#[derive(Debug, Clone, Copy)]
+pub struct Verifier<'a> {
+    /// The TLS session.
+    pub session_id: &'a [u8],
+    /// The server's session key.
+    pub own_key: &'a X25519PrivateKey,
+    /// The service whose session it is, if it is one's.
+    pub service: Option<&'a AcceptedService>,
+}
+
+impl Verifier<'_> {
+    /// Whether this session's role may send `command` at all.
+    ///
+    /// # Errors
+    /// [`CommandError::Prohibited`].
+    pub fn check_role(&self, command: &Command<'_>) -> Result<(), CommandError> {
+        match self.service {
+            Some(service) if !service.role.may_send_as(command.party()) => Err(CommandError::Prohibited),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the service signature is there and good, or absent, as `command` in this session wants it. For the
+    /// commands that a service sends for all its queues, its signature is the authenticator.
+    ///
+    /// # Errors
+    /// [`ErrorType::Service`].
+    pub fn check_service(
+        &self,
+        command: &Command<'_>,
+        transmission: &Transmission<'_>,
+    ) -> Result<(), ErrorType> {
+        let is_signed = |service: &AcceptedService, signature: &[u8]| {
+            service.session_key.verify(&transmission.authorized_bytes(self.session_id), signature).is_ok()
+        };
+        let is_good = match (command.party(), self.service, &transmission.service_signature) {
+            (Party::RecipientService | Party::NotifierService, Some(service), None) => {
+                transmission.entity_id == service.service_id.as_bytes()
+                    && matches!(&transmission.authenticator, Authenticator::Ed25519(signature)
+                        if is_signed(service, signature))
+            }
+            (Party::RecipientService | Party::NotifierService, ..) => false,
+            (_, Some(service), Some(signature)) => {
+                command.takes_service_signature() && is_signed(service, signature)
+            }
+            (_, Some(_), None) => !command.takes_service_signature(),
+            (_, None, signature) => signature.is_none(),
+        };
+        if is_good { Ok(()) } else { Err(ErrorType::Service) }
+    }
+
+    /// Whether `by` authorised the transmission.
+    #[must_use]
+    pub fn verify(&self, transmission: &Transmission<'_>, by: AuthorizedBy<'_>) -> Verification {
+        if transmission.authenticator.is_none() {
+            return Verification { is_authorized: by == AuthorizedBy::Nobody, checks: 0 };
+        }
+        let mut authorized = transmission.authorized_bytes(self.session_id);
+        if let (Some(service), Some(_)) = (self.service, &transmission.service_signature) {
+            authorized.splice(..0, service.fingerprint);
+        }
+        let keys = match by {
+            AuthorizedBy::Keys(keys) => keys,
+            AuthorizedBy::Nobody | AuthorizedBy::Impossible => &[],
+        };
+        let mut checks = 0;
+        for key in keys {
+            if let Some(is_authorized) = self.check(transmission, &authorized, key) {
+                checks += 1;
+                if is_authorized {
+                    return Verification { is_authorized, checks };
+                }
+            }
+        }
+        if checks == 0 {
+            let dummy = match transmission.authenticator {
+                Authenticator::None | Authenticator::Ed25519(_) => AuthPublicKey::Ed25519(DUMMY_ED25519),
+                Authenticator::Ed448(_) => AuthPublicKey::Ed448(DUMMY_ED448),
+                Authenticator::X25519(_) => AuthPublicKey::X25519(DUMMY_X25519),
+            };
+            // The result does not matter, the time does.
+            std::hint::black_box(self.check(transmission, &authorized, &dummy));
+            checks = 1;
+        }
+        Verification { is_authorized: false, checks }
+    }
+
+    /// Whether `key` made the authenticator, or nothing when it is of another kind.
+    fn check(&self, transmission: &Transmission<'_>, authorized: &[u8], key: &AuthPublicKey) -> Option<bool> {
+        match (key, &transmission.authenticator) {
+            (AuthPublicKey::Ed25519(key), Authenticator::Ed25519(signature)) => {
+                Some(key.verify(authorized, signature).is_ok())
+            }
+            (AuthPublicKey::Ed448(key), Authenticator::Ed448(signature)) => {
+                Some(key.verify(authorized, signature.as_slice()).is_ok())
+            }
+            (AuthPublicKey::X25519(key), Authenticator::X25519(sealed)) => {
+                let nonce = nonce_from(transmission.correlation_id);
+                let expected = hash::sha512(authorized);
+                let opened = self.own_key.box_key(key).open(&nonce, sealed);
+                Some(opened.is_ok_and(|digest| digest.ct_eq(&expected).into()))
+            }
+            _ => None,
+        }
+    }
+}

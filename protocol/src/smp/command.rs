@@ -24,7 +24,7 @@ use crate::smp::queue_uri::QueueMode;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command<'a> {
     /// Creates a queue.
-    New(NewQueue<'a>),
+    New(Box<NewQueue<'a>>),
 
     /// Subscribes to a queue.
     Sub,
@@ -215,7 +215,7 @@ impl<'a> Command<'a> {
     pub fn parse(bytes: &'a [u8], version: u16) -> Result<Self, CommandError> {
         let mut reader = Reader::new(bytes);
         let read: fn(&mut Reader<'a>, u16) -> Result<Self, DecodeError> = match word(&mut reader) {
-            b"NEW" => |r, version| NewQueue::read(after_space(r)?, version).map(Self::New),
+            b"NEW" => |r, version| Ok(Self::New(Box::new(NewQueue::read(after_space(r)?, version)?))),
             b"SUB" => |_, _| Ok(Self::Sub),
             b"KEY" => |r, _| Ok(Self::Key { sender_key: Decode::decode(after_space(r)?)? }),
             b"RKEY" => |r, _| {
@@ -413,7 +413,7 @@ impl<'a> Command<'a> {
     #[must_use]
     pub fn into_owned(self) -> Command<'static> {
         match self {
-            Self::New(queue) => Command::New(queue.into_owned()),
+            Self::New(queue) => Command::New(Box::new(queue.into_owned())),
             Self::Sub => Command::Sub,
             Self::Key { sender_key } => Command::Key { sender_key },
             Self::Rkey { recipient_keys } => Command::Rkey { recipient_keys },

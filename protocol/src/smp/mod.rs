@@ -11,6 +11,7 @@
 pub mod address;
 pub mod authorize;
 pub mod batch;
+pub mod client_envelope;
 pub mod command;
 pub mod error;
 pub mod host;
@@ -22,6 +23,7 @@ pub mod password;
 pub(crate) mod query_string;
 pub mod queue_details;
 pub mod queue_uri;
+pub mod request;
 pub mod response;
 pub mod short_link;
 pub mod transmission;

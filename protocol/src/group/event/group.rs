@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::group::base64url;
+use crate::group::json_bytes;
 use crate::group::profile::{GroupPreferences, GroupProfile};
 
 /// x.grp.info.
@@ -43,7 +43,7 @@ pub struct RosterFile {
     /// Bytes.
     pub file_size: i64,
     /// SHA-512.
-    #[serde(with = "base64url")]
+    #[serde(with = "json_bytes")]
     pub file_digest: Vec<u8>,
 }
 

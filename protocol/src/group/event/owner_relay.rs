@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::group::base64url;
 use crate::group::constants::REASON_BYTES_MAX;
 use crate::group::identity::{LinkText, MemberId, MemberRole};
+use crate::group::json_bytes;
 use crate::group::profile::Profile;
 
 /// x.grp.relay.inv: the information of the contact request to a relay address.
@@ -117,35 +117,11 @@ pub struct RelayNew {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayTest {
     /// 32 random bytes.
-    #[serde(with = "base64url")]
+    #[serde(with = "json_bytes")]
     pub challenge: Vec<u8>,
     /// By the root key of the relay address.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_bytes")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "json_bytes::optional")]
     pub signature: Option<Vec<u8>>,
-}
-
-mod optional_bytes {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::group::base64url;
-
-    #[expect(clippy::ref_option, reason = "the signature is serde's")]
-    pub(super) fn serialize<S: Serializer>(
-        bytes: &Option<Vec<u8>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match bytes {
-            Some(bytes) => base64url::serialize(bytes, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Vec<u8>>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| base64url::decode(&text)).transpose().map_err(serde::de::Error::custom)
-    }
 }
 
 /// x.grp.roster.ack.

@@ -1,0 +1,270 @@
+//! Which events are signed, which are forwarded, and what a receiver makes of a signature (channels.md §8, §9.5).
+//!
+//! ```text
+//!                    event must be signed      need not be
+//! verified           accept, verified          accept, verified
+//! bad                drop                      drop
+//! key unknown        drop, except leave/info   accept as signed, key unknown
+//!                    among those below moderator
+//! absent, or as "C"  drop                      accept, unsigned
+//! ```
+
+use thiserror::Error;
+
+use super::event::EventTag;
+use super::identity::MemberRole;
+use super::signed::SignatureState;
+
+/// Whether an event is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signing {
+    /// Without a signature it is dropped.
+    Must,
+    /// The author's choice. Our clients always sign these.
+    May,
+    /// Not signed by anybody.
+    Never,
+}
+
+impl EventTag {
+    /// Whether this event is signed when it is sent within a relay group (§8).
+    #[must_use]
+    pub const fn signing(self) -> Signing {
+        match self {
+            Self::GroupDelete
+            | Self::GroupInfo
+            | Self::GroupPreferences
+            | Self::MemberDelete
+            | Self::MemberRole
+            | Self::MemberRestrict
+            | Self::Leave
+            | Self::Info
+            | Self::RelayNew
+            | Self::Roster => Signing::Must,
+            Self::MessageNew | Self::MessageUpdate | Self::MessageDelete | Self::Join => Signing::May,
+            Self::RelayInvite
+            | Self::RelayAccept
+            | Self::RelayReject
+            | Self::RelayCapabilities
+            | Self::RelayTest
+            | Self::RosterAck
+            | Self::LinkInvitation
+            | Self::LinkMember
+            | Self::LinkReject
+            | Self::LinkAccept
+            | Self::Contact
+            | Self::MemberNew
+            | Self::MemberIntro
+            | Self::RosterRequest
+            | Self::MessageReact
+            | Self::FileDescription
+            | Self::FileCancel
+            | Self::Deleted
+            | Self::JsonForward
+            | Self::Acknowledge
+            | Self::Unknown => Signing::Never,
+        }
+    }
+
+    /// Whether a relay passes this event on, and a member takes it inside a forward. A deletion with
+    /// `onlyHistory` is the exception that depends on a parameter: see
+    /// [`Event::is_forwarded`](super::event::Event::is_forwarded).
+    #[must_use]
+    pub const fn is_forwardable(self) -> bool {
+        matches!(
+            self,
+            Self::MessageNew
+                | Self::FileDescription
+                | Self::MessageUpdate
+                | Self::MessageDelete
+                | Self::MessageReact
+                | Self::FileCancel
+                | Self::Info
+                | Self::RelayNew
+                | Self::MemberNew
+                | Self::MemberRole
+                | Self::MemberRestrict
+                | Self::MemberDelete
+                | Self::Leave
+                | Self::GroupDelete
+                | Self::GroupInfo
+                | Self::GroupPreferences
+                | Self::Roster
+        )
+    }
+}
+
+impl super::event::Event {
+    /// Whether a relay makes a delivery task for this event.
+    #[must_use]
+    pub fn is_forwarded(&self) -> bool {
+        match self {
+            Self::MessageDelete(delete) => !delete.only_history.unwrap_or(false),
+            other => other.tag().is_forwardable(),
+        }
+    }
+}
+
+/// What a receiver knows of a statement before it looks at what is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reception {
+    /// What is said.
+    pub event: EventTag,
+    /// What the signatures are worth, as those of the author: the named member of a forward, else the sender.
+    pub signature: SignatureState,
+    /// Whether the relay named the group itself as the author (`C`): then no signature counts.
+    pub as_channel: bool,
+    /// The author's role, [`MemberRole::Unknown`] when there is no record.
+    pub author_role: MemberRole,
+    /// The receiver's own role.
+    pub receiver_role: MemberRole,
+}
+
+/// What becomes of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Accept: the author said it.
+    Verified,
+    /// Accept, shown as signed by a key that is not known.
+    KeyUnknown,
+    /// Accept, shown as unsigned where signatures are expected.
+    Unsigned,
+    /// Do not act on it.
+    Drop(DropReason),
+}
+
+/// Why a statement is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Error)]
+pub enum DropReason {
+    /// Somebody changed it, or it is not the author's: shown as "bad signature".
+    #[error("the signature is not the author's")]
+    BadSignature,
+    /// It must be signed, and is not.
+    #[error("this must be signed and is not")]
+    Missing,
+    /// It must be signed, and the author's key is not known.
+    #[error("this must be signed by a known key, and the author's key is not known")]
+    KeyUnknown,
+}
+
+/// The receiver's rule (§8): total over every [`Reception`].
+#[must_use]
+pub fn verdict(reception: Reception) -> Verdict {
+    let Reception { event, signature, as_channel, author_role, receiver_role } = reception;
+    let must = matches!(event.signing(), Signing::Must);
+    let signature = if as_channel { SignatureState::Absent } else { signature };
+    match (signature, must) {
+        (SignatureState::Verified, _) => Verdict::Verified,
+        (SignatureState::Bad, _) => Verdict::Drop(DropReason::BadSignature),
+        (SignatureState::KeyUnknown, false) => Verdict::KeyUnknown,
+        (SignatureState::KeyUnknown, true) if may_lack_key(event, author_role, receiver_role) => {
+            Verdict::KeyUnknown
+        }
+        (SignatureState::KeyUnknown, true) => Verdict::Drop(DropReason::KeyUnknown),
+        (SignatureState::Absent, false) => Verdict::Unsigned,
+        (SignatureState::Absent, true) => Verdict::Drop(DropReason::Missing),
+    }
+}
+
+/// Among those below moderator keys are not handed around yet, so their leaving and renaming is taken on trust.
+fn may_lack_key(event: EventTag, author_role: MemberRole, receiver_role: MemberRole) -> bool {
+    matches!(event, EventTag::Leave | EventTag::Info)
+        && author_role < MemberRole::Moderator
+        && receiver_role < MemberRole::Moderator
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reception(event: EventTag, signature: SignatureState) -> Reception {
+        let role = MemberRole::Observer;
+        Reception { event, signature, as_channel: false, author_role: role, receiver_role: role }
+    }
+
+    /// The table of §8, for every event and every state of signatures.
+    #[test]
+    fn the_receivers_table() {
+        for &event in EventTag::ALL {
+            let must = event.signing() == Signing::Must;
+            let low = matches!(event, EventTag::Leave | EventTag::Info);
+            let expect = |signature| verdict(reception(event, signature));
+            assert_eq!(expect(SignatureState::Verified), Verdict::Verified);
+            assert_eq!(expect(SignatureState::Bad), Verdict::Drop(DropReason::BadSignature));
+            let unknown =
+                if must && !low { Verdict::Drop(DropReason::KeyUnknown) } else { Verdict::KeyUnknown };
+            assert_eq!(expect(SignatureState::KeyUnknown), unknown);
+            let absent = if must { Verdict::Drop(DropReason::Missing) } else { Verdict::Unsigned };
+            assert_eq!(expect(SignatureState::Absent), absent);
+            for signature in [
+                SignatureState::Verified,
+                SignatureState::Bad,
+                SignatureState::KeyUnknown,
+                SignatureState::Absent,
+            ] {
+                let as_channel = Reception { as_channel: true, ..reception(event, signature) };
+                assert_eq!(verdict(as_channel), absent, "what comes as the channel counts as unsigned");
+            }
+        }
+    }
+
+    #[test]
+    fn a_moderator_does_not_take_leaving_on_trust() {
+        for (author_role, receiver_role) in
+            [(MemberRole::Moderator, MemberRole::Member), (MemberRole::Member, MemberRole::Moderator)]
+        {
+            let reception = Reception {
+                author_role,
+                receiver_role,
+                ..reception(EventTag::Leave, SignatureState::KeyUnknown)
+            };
+            assert_eq!(verdict(reception), Verdict::Drop(DropReason::KeyUnknown));
+        }
+    }
+
+    #[test]
+    fn the_lists_of_the_specification() {
+        let named = |wanted: fn(EventTag) -> bool| {
+            let mut names: Vec<_> =
+                EventTag::ALL.iter().filter(|tag| wanted(**tag)).map(|tag| tag.name()).collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(
+            named(|tag| tag.signing() == Signing::Must),
+            [
+                "x.grp.del",
+                "x.grp.info",
+                "x.grp.leave",
+                "x.grp.mem.del",
+                "x.grp.mem.restrict",
+                "x.grp.mem.role",
+                "x.grp.prefs",
+                "x.grp.relay.new",
+                "x.grp.roster",
+                "x.info"
+            ]
+        );
+        assert_eq!(
+            named(|tag| tag.signing() == Signing::May),
+            ["x.member", "x.msg.del", "x.msg.new", "x.msg.update"]
+        );
+        assert_eq!(named(EventTag::is_forwardable).len(), 17);
+    }
+
+    #[test]
+    fn a_deletion_at_relays_only_is_not_forwarded() {
+        use crate::group::event::{Event, content::MessageDelete};
+        use crate::group::msg_id::SharedMessageId;
+        let delete = |only_history| {
+            Event::MessageDelete(MessageDelete {
+                msg_id: SharedMessageId::new(*b"id").unwrap(),
+                member_id: None,
+                scope: None,
+                only_history,
+            })
+        };
+        assert!(delete(None).is_forwarded() && delete(Some(false)).is_forwarded());
+        assert!(!delete(Some(true)).is_forwarded());
+    }
+}

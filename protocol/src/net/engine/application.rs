@@ -1,0 +1,107 @@
+//! What a program is to the engine: its store, and what it does when something happens.
+
+use std::error::Error;
+
+use crate::agent::event::Event;
+use crate::agent::store::{AgentStore, ConnectionId};
+use crate::smp::address::ServerAddress;
+
+use super::context::Context;
+
+/// An error that stops the engine. Everything a peer or a server does wrong is an event; what comes this way is a
+/// store that failed or a broken invariant. Nothing of the batch is acknowledged then.
+pub type Fatal = Box<dyn Error + Send + Sync>;
+
+/// A store whose changes become durable together.
+pub trait Transactional {
+    /// Opens a transaction.
+    ///
+    /// # Errors
+    /// When the database fails; so for every method here.
+    fn begin(&mut self) -> Result<(), Fatal>;
+
+    /// Makes everything since `begin` durable: it must survive `kill -9` and power loss when this returns.
+    ///
+    /// # Errors
+    /// When the database fails; then nothing of it may be there after a restart, or all.
+    fn commit(&mut self) -> Result<(), Fatal>;
+
+    /// Forgets everything since `begin`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    fn rollback(&mut self) -> Result<(), Fatal>;
+}
+
+/// A program that lives on connections. All methods but [`Application::after_commit`] run inside the transaction of
+/// a batch; what they ask of the network through the [`Context`] happens after the commit.
+pub trait Application: Send + 'static {
+    /// Where the program and its connections keep their state: one database.
+    type Store: AgentStore + Transactional;
+    /// What other threads ask of the program.
+    type Command: Send + 'static;
+
+    /// The store.
+    fn store(&mut self) -> &mut Self::Store;
+
+    /// The engine starts; called once, before anything else.
+    ///
+    /// # Errors
+    /// Those that must stop the program; so for every method here.
+    fn on_start(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let _nothing_to_do = context;
+        Ok(())
+    }
+
+    /// Something happened on a connection.
+    ///
+    /// # Errors
+    /// Those that must stop the program.
+    fn on_event(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: ConnectionId,
+        event: Event,
+    ) -> Result<(), Fatal>;
+
+    /// Another thread asks for something.
+    ///
+    /// # Errors
+    /// Those that must stop the program.
+    fn on_command(&mut self, context: &mut Context<'_>, command: Self::Command) -> Result<(), Fatal>;
+
+    /// The moment given to [`Context::wake_at`] has come.
+    ///
+    /// # Errors
+    /// Those that must stop the program.
+    fn on_timer(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let _nothing_to_do = context;
+        Ok(())
+    }
+
+    /// A server was reached or lost.
+    ///
+    /// # Errors
+    /// Those that must stop the program.
+    fn on_network(&mut self, context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
+        let _nothing_to_do = (context, change);
+        Ok(())
+    }
+
+    /// The batch is durable: answer those who asked, print what is new.
+    fn after_commit(&mut self) {}
+}
+
+/// A server was reached or lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkChange {
+    /// There is a session with this server.
+    Up(ServerAddress),
+    /// The session with this server ended, or could not be made.
+    Down {
+        /// The server.
+        server: ServerAddress,
+        /// Why, in words.
+        reason: String,
+    },
+}

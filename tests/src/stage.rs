@@ -1,0 +1,150 @@
+//! A stage that most tests begin with: servers, relays, an owner whose group is active, and members who joined.
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::binaries::tested;
+use crate::process::Process;
+use crate::world::{Person, Relay, Server, World, eventually, text};
+
+/// The group's name on every stage.
+pub const GROUP: &str = "news";
+
+/// Everything that runs. Fields are public: a test takes what it needs, and kills what it wants.
+#[derive(Debug)]
+pub struct Stage {
+    /// The directory and the programs.
+    pub world: World,
+    /// Queue servers, the group link is on the first.
+    pub servers: Vec<Server>,
+    /// Relays `relay-1`, `relay-2`…, spread over the servers.
+    pub relays: Vec<Relay>,
+    /// The owner of [`GROUP`].
+    pub owner: Person,
+    /// Members `Ann`, `Ben`, `Cem`…
+    pub members: Vec<Person>,
+    /// `listen` of the owner and of each member, in that order.
+    pub listening: Vec<Process>,
+    /// The group's link.
+    pub link: String,
+}
+
+impl Stage {
+    /// Sets the stage: all relays active, all members connected to all of them.
+    ///
+    /// # Errors
+    /// When anything does not come up.
+    pub fn set(servers: usize, relays: usize, members: usize, joiner_role: &str) -> anyhow::Result<Self> {
+        let world = World::new(tested())?;
+        let servers: Vec<Server> =
+            (1..=servers).map(|n| world.server(&format!("server-{n}"))).collect::<anyhow::Result<_>>()?;
+        let on = |n: usize| servers.get(n % servers.len()).context("A stage has a server");
+        let relays: Vec<Relay> = (0..relays)
+            .map(|n| world.relay(&format!("relay-{}", n + 1), on(n)?))
+            .collect::<anyhow::Result<_>>()?;
+        let owner = world.person("Olga", &servers.iter().collect::<Vec<_>>())?;
+        for relay in &relays {
+            owner.ok(&["relay", "add", &relay.name, relay.link()])?;
+        }
+        let mut listening = vec![owner.listen()?];
+        owner.ok(&["group", "create", GROUP, "--joiner-role", joiner_role, "--timeout", "60"])?;
+        let link = owner.group_link(GROUP)?;
+        let mut people = Vec::new();
+        for (n, name) in ["Ann", "Ben", "Cem", "Dua"].into_iter().take(members).enumerate() {
+            let member = world.person(name, &[on(n)?])?;
+            listening.push(member.listen()?);
+            member.ok(&["join", &link, "--timeout", "60"])?;
+            connected(&member, relays.len())?;
+            people.push(member);
+        }
+        Ok(Self { world, servers, relays, owner, members: people, listening, link })
+    }
+
+    /// A member by position.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn member(&self, index: usize) -> anyhow::Result<&Person> {
+        self.members.get(index).context("The stage has that member")
+    }
+
+    /// A relay by position.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn relay(&mut self, index: usize) -> anyhow::Result<&mut Relay> {
+        self.relays.get_mut(index).context("The stage has that relay")
+    }
+
+    /// A server by position.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn server(&mut self, index: usize) -> anyhow::Result<&mut Server> {
+        self.servers.get_mut(index).context("The stage has that server")
+    }
+
+    /// Waits until all members show exactly these texts, in this order.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub fn everybody_has(&self, texts: &[&str]) -> anyhow::Result<()> {
+        self.members.iter().try_for_each(|member| has(member, texts))
+    }
+}
+
+/// Waits until a person shows exactly these texts, in this order.
+///
+/// # Errors
+/// When not in time; with what was there.
+pub fn has(person: &Person, texts: &[&str]) -> anyhow::Result<()> {
+    let mut last = Vec::new();
+    let found = eventually("the texts", || {
+        last = person.texts(GROUP)?;
+        Ok((last.len() >= texts.len()).then_some(()))
+    });
+    ensure!(found.is_ok() && last == texts, "{} has {last:?} instead of {texts:?}", person.name);
+    Ok(())
+}
+
+/// Waits until a person's group has at least this many active relays.
+///
+/// # Errors
+/// When not in time.
+pub fn connected(person: &Person, relays: usize) -> anyhow::Result<()> {
+    eventually(&format!("{} connected to {relays} relays", person.name), || {
+        let rows = person.relays(GROUP)?;
+        Ok((rows.iter().filter(|(_, status)| status == "active").count() >= relays).then_some(()))
+    })
+}
+
+/// Waits until a relay has one of these statuses for a person, or is not listed where `""` is among them.
+///
+/// # Errors
+/// When not in time.
+pub fn relay_becomes(person: &Person, relay: &str, statuses: &[&str]) -> anyhow::Result<String> {
+    eventually(&format!("{} sees {relay} as {statuses:?}", person.name), || {
+        let rows = person.relays(GROUP)?;
+        let status =
+            rows.into_iter().find(|(name, _)| name == relay).map(|(_, status)| status).unwrap_or_default();
+        Ok(statuses.contains(&status.as_str()).then_some(status))
+    })
+}
+
+/// The row of a message by its text.
+///
+/// # Errors
+/// When there is none.
+pub fn message(person: &Person, words: &str) -> anyhow::Result<Value> {
+    let rows = person.history(GROUP)?;
+    let row = rows.into_iter().find(|row| row.get("text").and_then(Value::as_str) == Some(words));
+    row.with_context(|| format!("{} has no message {words:?}", person.name))
+}
+
+/// The id of a message by its text.
+///
+/// # Errors
+/// When there is none.
+pub fn message_id(person: &Person, words: &str) -> anyhow::Result<String> {
+    text(&message(person, words)?, "message_id")
+}

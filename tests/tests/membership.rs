@@ -1,0 +1,148 @@
+//! Joining, posting by role, edits, deletions, reactions, replies, roles, removal, blocking and leaving.
+
+use anyhow::Context as _;
+use e2e::stage::{GROUP, Stage, has, message, message_id};
+use e2e::world::{Person, eventually, text};
+use serde_json::Value;
+
+fn member_row(person: &Person, name: &str) -> anyhow::Result<Value> {
+    let answer = person.ok(&["members", GROUP])?;
+    let row =
+        answer.of_type("member").find(|row| row.get("name").and_then(Value::as_str) == Some(name)).cloned();
+    row.with_context(|| format!("{} knows no {name}", person.name))
+}
+
+fn group_status(person: &Person) -> anyhow::Result<String> {
+    let answer = person.ok(&["group", "list"])?;
+    text(answer.of_type("group").next().context("The group is listed")?, "status")
+}
+
+#[test]
+fn members_post_edit_delete_react_and_reply() -> anyhow::Result<()> {
+    let stage = Stage::set(2, 2, 2, "member")?;
+    let (ann, ben) = (stage.member(0)?, stage.member(1)?);
+
+    stage.owner.ok(&["send", GROUP, "first"])?;
+    has(ann, &["first"])?;
+    has(ben, &["first"])?;
+    ann.ok(&["send", GROUP, "second"])?;
+    has(ben, &["first", "second"])?;
+    has(&stage.owner, &["first", "second"])?;
+    let row = message(ben, "second")?;
+    assert_eq!(text(&row, "author")?, "Ann");
+    assert_eq!(text(&row, "signature")?, "verified");
+
+    ann.ok(&["edit", GROUP, &message_id(ann, "second")?, "second, corrected"])?;
+    eventually("Ben sees the correction", || {
+        Ok((ben.texts(GROUP)? == ["first", "second, corrected"]).then_some(()))
+    })?;
+    assert_eq!(message(ben, "second, corrected")?.get("edited"), Some(&Value::Bool(true)));
+
+    ben.ok(&["reply", GROUP, &message_id(ben, "first")?, "an answer"])?;
+    has(ann, &["first", "second, corrected", "an answer"])?;
+    assert_eq!(text(&message(ann, "an answer")?, "reply_to")?, message_id(ann, "first")?);
+
+    ben.ok(&["react", GROUP, &message_id(ben, "first")?, "🚀"])?;
+    eventually("Ann sees the reaction", || {
+        let row = message(ann, "first")?;
+        Ok(row.get("reactions").and_then(Value::as_array).is_some_and(|all| !all.is_empty()).then_some(()))
+    })?;
+
+    let id = message_id(ann, "second, corrected")?;
+    ann.ok(&["delete", GROUP, &id])?;
+    eventually("Ben sees it deleted", || {
+        let rows = ben.history(GROUP)?;
+        let row = rows.iter().find(|row| row.get("message_id").and_then(Value::as_str) == Some(&id));
+        Ok(row.is_none_or(|row| row.get("deleted") == Some(&Value::Bool(true))).then_some(()))
+    })
+}
+
+#[test]
+fn an_observer_cannot_post_until_the_owner_makes_it_a_member() -> anyhow::Result<()> {
+    let stage = Stage::set(1, 1, 2, "observer")?;
+    let (ann, ben) = (stage.member(0)?, stage.member(1)?);
+    assert_ne!(ann.run(&["send", GROUP, "let me"])?.code, 0);
+
+    let id = text(&member_row(&stage.owner, "Ann")?, "member_id")?;
+    stage.owner.ok(&["role", GROUP, &id, "member"])?;
+    eventually("Ann knows her role", || {
+        Ok((text(&member_row(ann, "Ann")?, "role")? == "member").then_some(()))
+    })?;
+    ann.ok(&["send", GROUP, "thank you"])?;
+    has(ben, &["thank you"])?;
+    assert_eq!(text(&message(ben, "thank you")?, "signature")?, "verified");
+    Ok(())
+}
+
+#[test]
+fn a_blocked_member_is_not_heard_and_a_removed_one_hears_nothing_more() -> anyhow::Result<()> {
+    let stage = Stage::set(1, 1, 2, "member")?;
+    let (ann, ben) = (stage.member(0)?, stage.member(1)?);
+    ann.ok(&["send", GROUP, "one"])?;
+    has(ben, &["one"])?;
+
+    let blocked = |wanted: bool| {
+        eventually("Ben knows whether Ann is blocked", || {
+            Ok((member_row(ben, "Ann")?.get("blocked") == Some(&Value::Bool(wanted))).then_some(()))
+        })
+    };
+    let id = text(&member_row(&stage.owner, "Ann")?, "member_id")?;
+    stage.owner.ok(&["block", GROUP, &id])?;
+    blocked(true)?;
+    ann.run(&["send", GROUP, "blocked words"])?;
+    stage.owner.ok(&["unblock", GROUP, &id])?;
+    blocked(false)?;
+    eventually("Ann may post again", || Ok((ann.run(&["send", GROUP, "two"])?.code == 0).then_some(())))?;
+    has(ben, &["one", "two"])?;
+
+    stage.owner.ok(&["remove", GROUP, &id])?;
+    eventually("Ann knows that she was removed", || Ok((group_status(ann)? == "removed").then_some(())))?;
+    stage.owner.ok(&["send", GROUP, "without Ann"])?;
+    has(ben, &["one", "two", "without Ann"])?;
+    assert!(!ann.texts(GROUP)?.contains(&"without Ann".to_owned()));
+    Ok(())
+}
+
+#[test]
+fn a_joiner_gets_recent_history_and_a_leaver_is_seen_to_leave() -> anyhow::Result<()> {
+    let stage = Stage::set(1, 1, 1, "member")?;
+    stage.owner.ok(&["send", GROUP, "before"])?;
+    stage.everybody_has(&["before"])?;
+
+    let late = stage.world.person("Late", &stage.servers.iter().collect::<Vec<_>>())?;
+    let _listening = late.listen()?;
+    late.ok(&["join", &stage.link])?;
+    has(&late, &["before"])?;
+    assert_eq!(text(&message(&late, "before")?, "signature")?, "verified");
+    member_row(&stage.owner, "Late")?;
+
+    late.ok(&["leave", GROUP])?;
+    eventually("the owner sees Late leave", || {
+        let answer = stage.owner.ok(&["members", GROUP])?;
+        let here = answer.of_type("member").any(|row| {
+            row.get("name").and_then(Value::as_str) == Some("Late")
+                && row.get("status").and_then(Value::as_str) == Some("active")
+        });
+        Ok((!here).then_some(()))
+    })
+}
+
+#[test]
+fn a_changed_profile_and_the_end_of_the_group_reach_members() -> anyhow::Result<()> {
+    let stage = Stage::set(1, 1, 1, "observer")?;
+    let ann = stage.member(0)?;
+    stage.owner.ok(&["group", "profile", GROUP, "--description", "What the town talks about"])?;
+    eventually("Ann sees the description", || {
+        let answer = ann.ok(&["group", "profile", GROUP])?;
+        let row = answer.of_type("group_profile").next().context("A profile")?;
+        Ok((row.get("description").and_then(Value::as_str) == Some("What the town talks about"))
+            .then_some(()))
+    })?;
+    stage.owner.ok(&["group", "delete", GROUP])?;
+    eventually("Ann sees that the group is deleted", || Ok((group_status(ann)? == "deleted").then_some(())))?;
+
+    let late = stage.world.person("Late", &stage.servers.iter().collect::<Vec<_>>())?;
+    let refused = late.run(&["join", &stage.link, "--timeout", "10"])?;
+    assert_eq!(refused.code, 12, "a deleted group has its own exit code: {}", refused.talk);
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The founding sequence: adding relays, removing them told and untold, the last one gone, restoring.
+
+use e2e::stage::{GROUP, Stage, connected, has, message, relay_becomes};
+use e2e::world::{eventually, text};
+use serde_json::Value;
+
+/// How a relay that does not serve any more appears, or it is not listed at all.
+const GONE: &[&str] = &["inactive", "removed", ""];
+
+#[test]
+fn each_message_is_shown_once_though_every_relay_forwards_it() -> anyhow::Result<()> {
+    let stage = Stage::set(2, 3, 1, "observer")?;
+    stage.owner.ok(&["send", GROUP, "once"])?;
+    let ann = stage.member(0)?;
+    has(ann, &["once"])?;
+    eventually("all three copies arrived", || {
+        let row = message(ann, "once")?;
+        Ok((row.get("duplicates").and_then(Value::as_u64) == Some(2)).then_some(()))
+    })?;
+    assert_eq!(ann.texts(GROUP)?, ["once"]);
+    assert_eq!(message(ann, "once")?.get("conflict"), Some(&Value::Bool(false)));
+    Ok(())
+}
+
+#[test]
+fn a_killed_relay_goes_on_where_it_was() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 2, "observer")?;
+    stage.owner.ok(&["send", GROUP, "before"])?;
+    stage.everybody_has(&["before"])?;
+    stage.relay(0)?.kill()?;
+    stage.owner.ok(&["send", GROUP, "while it was away"])?;
+    stage.relay(0)?.start(&[])?;
+    stage.owner.ok(&["send", GROUP, "after"])?;
+    stage.everybody_has(&["before", "while it was away", "after"])
+}
+
+#[test]
+fn a_killed_server_comes_back_with_everything_it_acknowledged() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    stage.relay(0)?.kill()?;
+    stage.owner.ok(&["send", GROUP, "acknowledged"])?;
+    stage.server(0)?.kill()?;
+    stage.server(0)?.start(&[])?;
+    stage.relay(0)?.start(&[])?;
+    stage.everybody_has(&["acknowledged"])
+}
+
+#[test]
+fn a_relay_removed_with_notice_says_goodbye_and_the_others_go_on() -> anyhow::Result<()> {
+    let stage = Stage::set(2, 2, 1, "observer")?;
+    let ann = stage.member(0)?;
+    stage.owner.ok(&["group", "relay", "remove", GROUP, "relay-1"])?;
+    relay_becomes(ann, "relay-1", GONE)?;
+    relay_becomes(&stage.owner, "relay-1", GONE)?;
+    stage.owner.ok(&["send", GROUP, "still here"])?;
+    has(ann, &["still here"])
+}
+
+#[test]
+fn a_relay_removed_without_notice_finds_out_by_itself() -> anyhow::Result<()> {
+    let stage = Stage::set(2, 2, 1, "observer")?;
+    let ann = stage.member(0)?;
+    stage.owner.ok(&["group", "relay", "remove", GROUP, "relay-2", "--without-notice"])?;
+    relay_becomes(ann, "relay-2", GONE)?;
+    stage.owner.ok(&["send", GROUP, "without relay-2"])?;
+    has(ann, &["without relay-2"])
+}
+
+#[test]
+fn after_the_last_relay_a_new_one_brings_the_members_back() -> anyhow::Result<()> {
+    let mut stage = Stage::set(2, 1, 2, "observer")?;
+    stage.owner.ok(&["send", GROUP, "one"])?;
+    stage.everybody_has(&["one"])?;
+    stage.owner.ok(&["group", "relay", "remove", GROUP, "relay-1"])?;
+    for member in &stage.members {
+        relay_becomes(member, "relay-1", GONE)?;
+    }
+    // Restoring by hand finds no relay, and says so.
+    let alone = stage.member(0)?.run(&["group", "restore", GROUP, "--timeout", "2"])?;
+    assert_eq!(alone.code, 13, "no active relay has its own exit code: {}", alone.talk);
+    // What is sent now waits.
+    assert_ne!(stage.owner.run(&["send", GROUP, "two", "--timeout", "1"])?.code, 0);
+
+    let fresh = stage.world.relay("relay-9", stage.servers.get(1).expect("two servers"))?;
+    stage.owner.ok(&["relay", "add", "relay-9", fresh.link()])?;
+    stage.owner.ok(&["group", "relay", "add", GROUP, "relay-9", "--timeout", "60"])?;
+    stage.relays.push(fresh);
+    for member in &stage.members {
+        connected(member, 1)?;
+    }
+    stage.everybody_has(&["one", "two"])
+}
+
+#[test]
+fn a_dead_relay_does_not_keep_the_owner_waiting() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 2, 1, "observer")?;
+    stage.relay(1)?.kill()?;
+    let answer = stage.owner.ok(&["send", GROUP, "hello"])?;
+    assert!(answer.of_type("delivery").any(|row| text(row, "state").is_ok_and(|state| state == "durable")));
+    stage.everybody_has(&["hello"])
+}
