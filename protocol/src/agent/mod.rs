@@ -2,12 +2,15 @@
 
 pub mod address_draft;
 pub mod connection_request;
+pub mod envelope;
 pub mod error;
 pub mod event;
 pub mod invitation;
 pub mod link_data;
 pub mod memory;
+pub mod message;
 pub mod owner_auth;
+pub mod queue_layer;
 pub mod request;
 pub mod signed_link_data;
 pub mod store;
