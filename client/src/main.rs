@@ -1,3 +1,7 @@
-//! Placeholder.
+//! `conclave`: private groups from the command line.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    client::run()
+}

@@ -1,0 +1,124 @@
+//! The command line: global options and the tree of commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{self, GroupCommand, RelayCommand, ServerCommand};
+
+/// Private groups over queue servers and relays that you can replace.
+///
+/// A group has an owner, members, and relays: programs that pass messages on and can be exchanged at any time. The
+/// owner signs the list of relays, the members check it. Servers and relays never hold the keys of the group.
+#[derive(Debug, Parser)]
+#[command(
+    name = "conclave",
+    version,
+    max_term_width = 100,
+    after_help = "\
+First steps:
+  conclave init --name Alice
+  conclave server add smp://KEY@server.example
+  conclave relay add r1 'https://server.example/r#…'
+  conclave group create news        makes a group and prints its link
+  conclave listen                   follows what is posted
+
+Joining another's group:
+  conclave join 'https://server.example/c#…'
+  conclave listen"
+)]
+pub(crate) struct Cli {
+    /// What applies to every command.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct GlobalArgs {
+    /// Directory that holds everything; else the place that XDG names.
+    #[arg(long, global = true, env = "CONCLAVE_HOME", value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// Print one JSON object per line instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Open the home with this key file instead of a passphrase.
+    #[arg(long, global = true, env = "CONCLAVE_KEY_FILE", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Read the passphrase from this file; else CONCLAVE_PASSPHRASE, else it is asked for.
+    #[arg(long, global = true, env = "CONCLAVE_PASSPHRASE_FILE", value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Log to stderr: `info`, `debug`, or a filter such as `protocol::net=debug`.
+    #[arg(long, global = true, env = "CONCLAVE_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(commands::init::InitArgs),
+    /// Keep, show, test and forget queue servers.
+    #[command(subcommand)]
+    Server(ServerCommand),
+    /// Keep, show, test and forget relays.
+    #[command(subcommand)]
+    Relay(RelayCommand),
+    /// Make and look after groups.
+    #[command(subcommand)]
+    Group(GroupCommand),
+    Join(commands::join::JoinArgs),
+    Send(commands::send::SendArgs),
+    Listen(commands::listen::ListenArgs),
+    History(commands::history::HistoryArgs),
+    Members(commands::members::MembersArgs),
+    Role(commands::role::RoleArgs),
+    Remove(commands::remove::RemoveArgs),
+    Block(commands::block::BlockArgs),
+    Unblock(commands::unblock::UnblockArgs),
+    Leave(commands::leave::LeaveArgs),
+    Edit(commands::edit::EditArgs),
+    Delete(commands::delete::DeleteArgs),
+    React(commands::react::ReactArgs),
+    Reply(commands::reply::ReplyArgs),
+    Flush(commands::flush::FlushArgs),
+    Export(commands::export::ExportArgs),
+    Import(commands::import::ImportArgs),
+    Doctor(commands::doctor::DoctorArgs),
+}
+
+/// How long a command that needs others may take.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct TimeoutArgs {
+    /// Seconds to wait for servers and relays; what is not done then goes on later.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    timeout: u32,
+}
+
+impl TimeoutArgs {
+    /// The same in milliseconds.
+    pub(crate) fn ms(self) -> u64 {
+        u64::from(self.timeout) * 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_consistent_and_every_command_explains_itself() {
+        Cli::command().debug_assert();
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
+            for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().filter(|c| c.get_name() != "help").for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

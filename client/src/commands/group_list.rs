@@ -1,0 +1,17 @@
+//! `conclave group list`
+
+use clap::Args;
+
+use crate::commands::IntoRequest;
+use crate::error::CommandError;
+use crate::request::Request;
+
+/// Show the groups you own or have joined.
+#[derive(Debug, Args)]
+pub(crate) struct GroupListArgs {}
+
+impl IntoRequest for GroupListArgs {
+    fn request(self) -> Result<Request, CommandError> {
+        Ok(Request::GroupList)
+    }
+}

@@ -1,0 +1,38 @@
+//! `conclave group profile`
+
+use clap::Args;
+
+use crate::cli::TimeoutArgs;
+use crate::commands::IntoRequest;
+use crate::error::CommandError;
+use crate::request::{ProfileChange, Request};
+
+/// Show a group's profile, or change it.
+///
+/// Only the owner can change it: the change is signed and goes to the members and into the group link.
+#[derive(Debug, Args)]
+pub(crate) struct GroupProfileArgs {
+    /// The group, as `conclave group list` names it.
+    #[arg(value_name = "GROUP")]
+    group: String,
+    /// A new name.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A new longer name.
+    #[arg(long, value_name = "TEXT")]
+    full_name: Option<String>,
+    /// A new description; an empty one takes it away.
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    #[command(flatten)]
+    timeout: TimeoutArgs,
+}
+
+impl IntoRequest for GroupProfileArgs {
+    fn request(self) -> Result<Request, CommandError> {
+        let change =
+            ProfileChange { name: self.name, full_name: self.full_name, description: self.description };
+        let change = (change != ProfileChange::default()).then_some(change);
+        Ok(Request::GroupProfile { group: self.group, change, timeout_ms: self.timeout.ms() })
+    }
+}

@@ -1,0 +1,29 @@
+//! `conclave group relay add`
+
+use clap::Args;
+
+use crate::cli::TimeoutArgs;
+use crate::commands::IntoRequest;
+use crate::error::CommandError;
+use crate::request::Request;
+
+/// Invite one more relay to a group you own.
+///
+/// The relay reads the group link, checks it and makes a link of its own; then it is listed and members find it.
+#[derive(Debug, Args)]
+pub(crate) struct GroupRelayAddArgs {
+    /// The group, as `conclave group list` names it.
+    #[arg(value_name = "GROUP")]
+    group: String,
+    /// Name of a kept relay, or a relay's link.
+    #[arg(value_name = "RELAY")]
+    relay: String,
+    #[command(flatten)]
+    timeout: TimeoutArgs,
+}
+
+impl IntoRequest for GroupRelayAddArgs {
+    fn request(self) -> Result<Request, CommandError> {
+        Ok(Request::GroupRelayAdd { group: self.group, relay: self.relay, timeout_ms: self.timeout.ms() })
+    }
+}

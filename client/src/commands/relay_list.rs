@@ -1,0 +1,17 @@
+//! `conclave relay list`
+
+use clap::Args;
+
+use crate::commands::IntoRequest;
+use crate::error::CommandError;
+use crate::request::Request;
+
+/// Show the relays that are kept.
+#[derive(Debug, Args)]
+pub(crate) struct RelayListArgs {}
+
+impl IntoRequest for RelayListArgs {
+    fn request(self) -> Result<Request, CommandError> {
+        Ok(Request::RelayList)
+    }
+}

@@ -1,0 +1,23 @@
+//! `conclave relay remove`
+
+use clap::Args;
+
+use crate::commands::IntoRequest;
+use crate::error::CommandError;
+use crate::request::Request;
+
+/// Forget a relay.
+///
+/// Groups that it serves keep it; see `conclave group relay remove` for that.
+#[derive(Debug, Args)]
+pub(crate) struct RelayRemoveArgs {
+    /// The name it is kept under.
+    #[arg(value_name = "NAME")]
+    name: String,
+}
+
+impl IntoRequest for RelayRemoveArgs {
+    fn request(self) -> Result<Request, CommandError> {
+        Ok(Request::RelayRemove { name: self.name })
+    }
+}

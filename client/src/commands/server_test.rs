@@ -1,0 +1,26 @@
+//! `conclave server test`
+
+use clap::Args;
+
+use crate::error::CommandError;
+use crate::probe;
+use crate::session::Session;
+
+/// Connect to a server and see whether it is the one its address names.
+#[derive(Debug, Args)]
+pub(crate) struct ServerTestArgs {
+    /// The address.
+    #[arg(value_name = "ADDRESS")]
+    address: String,
+}
+
+impl ServerTestArgs {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When it cannot be reached, shows another identity, or speaks no common version.
+    pub(crate) fn run(self, session: &Session) -> Result<(), CommandError> {
+        session.show(&probe::server(&self.address)?);
+        Ok(())
+    }
+}

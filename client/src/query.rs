@@ -1,0 +1,416 @@
+//! Requests that the store alone answers.
+
+use std::path::Path;
+
+use protocol::group::identity::MemberId;
+use protocol::group::msg_id::SharedMessageId;
+use protocol::smp::address::ServerAddressWithAuth;
+use protocol::smp::short_link::{LinkType, ShortLink};
+use protocol::timestamp::Timestamp;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::archive;
+use crate::error::CommandError;
+use crate::event::{
+    Event, GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow, ReactionRow, Signature,
+};
+use crate::exit_code::ExitCode;
+use crate::request::Request;
+use crate::store::group::{Group, GroupId};
+use crate::store::kept::KeptRelay;
+use crate::store::relay::{RelayRow, RelayState};
+use crate::store::{Store, StoreError, member, message};
+
+/// Answers a request that needs no network, each step in a transaction of its own.
+///
+/// # Errors
+/// When something named does not exist, or the store fails.
+pub(crate) fn answer(
+    store: &mut Store,
+    request: Request,
+    emit: &mut dyn FnMut(Event),
+) -> Result<(), CommandError> {
+    // Exports write files and must not hold a transaction.
+    match request {
+        Request::ExportHome { path, passphrase } => {
+            archive::export_home(store, Path::new(&path), passphrase.0)
+                .map(|()| emit(Event::Done { what: "home exported to".into(), name: path }))
+        }
+        Request::ExportGroup { group, path, passphrase } => {
+            let id = find_group(store, &group)?;
+            archive::export_group(store, id, Path::new(&path), passphrase.0)
+                .map(|()| emit(Event::Done { what: "owner keys exported to".into(), name: path }))
+        }
+        request => store.transaction(|store| answer_within(store, request, emit)),
+    }
+}
+
+/// Answers within a transaction that is open already.
+///
+/// # Errors
+/// As [`answer`].
+pub(crate) fn answer_within(
+    store: &mut Store,
+    request: Request,
+    emit: &mut dyn FnMut(Event),
+) -> Result<(), CommandError> {
+    match request {
+        Request::ServerAdd { address } => {
+            let server = parse_server(&address)?;
+            let what = if store.keep_server(&server)? { "server kept:" } else { "server kept already:" };
+            emit(Event::Done { what: what.into(), name: server.server.to_string() });
+        }
+        Request::ServerList => store.servers()?.iter().for_each(|kept| {
+            emit(Event::Server { address: kept.server.to_string(), password: kept.password.is_some() });
+        }),
+        Request::ServerRemove { address } => {
+            let server = parse_server(&address)?;
+            if !store.forget_server(&server)? {
+                return Err(CommandError::not_found("kept server", &address, "server list"));
+            }
+            emit(Event::Done { what: "server forgotten:".into(), name: address });
+        }
+        Request::RelayAdd { name, link } => add_relay(store, name, &link, emit)?,
+        Request::RelayList => {
+            store
+                .kept_relays()?
+                .into_iter()
+                .for_each(|kept| emit(Event::Relay { name: kept.name, link: kept.link }));
+        }
+        Request::RelayRemove { name } => {
+            if !store.forget_relay(&name)? {
+                return Err(CommandError::not_found("kept relay", &name, "relay list"));
+            }
+            emit(Event::Done { what: "relay forgotten:".into(), name });
+        }
+        Request::GroupList => {
+            for group in store.groups()? {
+                emit(Event::Group(group_row(store, group.id, &group.record)?));
+            }
+        }
+        Request::GroupProfile { group, .. } => {
+            let record = store.group(find_group(store, &group)?)?;
+            emit(Event::GroupProfile(profile_row(&record)));
+        }
+        Request::GroupLink { group } => {
+            let record = store.group(find_group(store, &group)?)?;
+            emit(Event::GroupLink { group: record.alias, link: record.link });
+        }
+        Request::GroupRelays { group, .. } => {
+            let id = find_group(store, &group)?;
+            let record = store.group(id)?;
+            for relay in store.relays(id)? {
+                emit(Event::GroupRelay(relay_row(&record.alias, &relay)));
+            }
+        }
+        Request::History { group, limit } => history(store, find_group(store, &group)?, limit, emit)?,
+        Request::Members { group } => {
+            let id = find_group(store, &group)?;
+            let record = store.group(id)?;
+            for (member_id, member) in store.members(id)? {
+                emit(Event::Member(member_row(&record, &member_id, &member)));
+            }
+        }
+        Request::Doctor => doctor(store, emit)?,
+        other => {
+            return Err(CommandError::new(ExitCode::Failure, format_args!("{other:?} needs the network")));
+        }
+    }
+    Ok(())
+}
+
+/// The group that people mean by this name, or by the beginning of its public id.
+///
+/// # Errors
+/// [`ExitCode::NotFound`].
+pub(crate) fn find_group(store: &Store, name: &str) -> Result<GroupId, CommandError> {
+    let groups = store.groups()?;
+    let named =
+        groups.iter().find(|group| group.record.alias == name || group.record.public_id.to_string() == name);
+    named.map(|group| group.id).ok_or_else(|| CommandError::not_found("group", name, "group list"))
+}
+
+/// The member that people mean by this id or name.
+///
+/// # Errors
+/// [`ExitCode::NotFound`], also when a name is that of several members.
+pub(crate) fn find_member(
+    store: &Store,
+    group: GroupId,
+    name: &str,
+) -> Result<(MemberId, member::Member), CommandError> {
+    let mut members = store.members(group)?;
+    if let Some(place) = members.iter().position(|(id, _)| id.to_string() == name) {
+        return Ok(members.swap_remove(place));
+    }
+    members.retain(|(id, member)| member.status == member::MemberStatus::Active && member.name(id) == name);
+    if members.len() > 1 {
+        return Err(CommandError::new(
+            ExitCode::NotFound,
+            format_args!("Several members are called \"{name}\""),
+        )
+        .hint("Use the id that `conclave members` shows."));
+    }
+    members.pop().ok_or_else(|| CommandError::not_found("member", name, "members"))
+}
+
+/// The message that people mean by this id or its beginning.
+///
+/// # Errors
+/// [`ExitCode::NotFound`], also when several ids begin so.
+pub(crate) fn find_message(
+    store: &Store,
+    group: GroupId,
+    id: &str,
+) -> Result<message::MessageRow, CommandError> {
+    let found = match store.message_ids_like(group, id)?.as_slice() {
+        [one] => store.message(group, one)?,
+        [] => None,
+        _ => {
+            return Err(CommandError::new(
+                ExitCode::NotFound,
+                format_args!("Several messages begin with \"{id}\""),
+            )
+            .hint("Give more of the id."));
+        }
+    };
+    found.ok_or_else(|| CommandError::not_found("message", id, "history"))
+}
+
+/// A group as `group list` shows it.
+pub(crate) fn group_row(store: &Store, id: GroupId, record: &Group) -> Result<GroupRow, StoreError> {
+    let relays = store.relays(id)?;
+    let (messages, unread) = store.count_messages(id)?;
+    let (duplicates_dropped, conflicts) = store.count_copies(id)?;
+    let present = relays.iter().filter(|relay| !relay.record.status.is_over());
+    let active = |relay: &&RelayRow| relay.record.status == RelayState::Active && relay.record.connected;
+    Ok(GroupRow {
+        group: record.alias.clone(),
+        display_name: record.profile.display_name.clone(),
+        public_id: record.public_id.to_string(),
+        role: record.role.to_string(),
+        member_id: record.member_id.to_string(),
+        status: record.status.word().into(),
+        relays_active: present.clone().filter(active).count() as u64,
+        relays: present.count() as u64,
+        members: store.count_members(id)?,
+        messages,
+        unread,
+        waiting: store.count_undelivered(id)?,
+        duplicates_dropped,
+        conflicts,
+    })
+}
+
+/// A group's profile.
+pub(crate) fn profile_row(record: &Group) -> ProfileRow {
+    ProfileRow {
+        group: record.alias.clone(),
+        display_name: record.profile.display_name.clone(),
+        full_name: record.profile.full_name.clone(),
+        description: record.profile.description.clone(),
+        sign_messages: record.profile.preferences().signs_messages(),
+        link: record.link.clone(),
+        link_counter: record.link_counter,
+    }
+}
+
+/// A relay of a group.
+pub(crate) fn relay_row(group: &str, relay: &RelayRow) -> GroupRelayRow {
+    GroupRelayRow {
+        group: group.to_owned(),
+        relay: relay.record.name.clone(),
+        member_id: relay.record.member_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        status: relay.record.status.word().into(),
+        connected: relay.record.connected,
+        reason: relay.record.reason.clone(),
+        link: relay.record.link.clone(),
+    }
+}
+
+/// A member of a group.
+pub(crate) fn member_row(group: &Group, id: &MemberId, member: &member::Member) -> MemberRow {
+    MemberRow {
+        group: group.alias.clone(),
+        member_id: id.to_string(),
+        name: member.name(id),
+        role: member.role.to_string(),
+        status: member.status.word().into(),
+        blocked: member.blocked,
+        key_known: member.key.is_some(),
+        me: *id == group.member_id,
+    }
+}
+
+/// A message with everything that belongs to it.
+pub(crate) fn message_row(
+    store: &Store,
+    id: GroupId,
+    group: &Group,
+    message: &message::MessageRow,
+) -> Result<MessageRow, StoreError> {
+    let copies = store.copies(id, &message.shared_id)?;
+    let mut relays = Vec::new();
+    for relay in copies.relays {
+        if let Some(relay) = store.relay(relay)? {
+            relays.push(relay.record.name);
+        }
+    }
+    let reactions = store.reactions(id, &message.shared_id)?;
+    Ok(MessageRow {
+        group: group.alias.clone(),
+        message_id: message.shared_id.to_string(),
+        author: author_name(store, id, group, message.author.as_ref())?,
+        author_id: message.author.as_ref().map(ToString::to_string).unwrap_or_default(),
+        own: message.record.own,
+        text: message.record.text.clone(),
+        sent_at: iso(message.sent_at),
+        signature: message.record.signature,
+        relays,
+        duplicates: copies.duplicates,
+        conflict: copies.conflicts > 0,
+        edited: message.record.edited,
+        deleted: message.record.deleted,
+        reply_to: message.record.reply_to.as_ref().map(SharedMessageId::to_string),
+        reactions: reactions.into_iter().map(|(emoji, count)| ReactionRow { emoji, count }).collect(),
+        delivered: message.record.delivered,
+    })
+}
+
+/// What to call an author; a post in the group's name has the group's.
+pub(crate) fn author_name(
+    store: &Store,
+    id: GroupId,
+    group: &Group,
+    author: Option<&MemberId>,
+) -> Result<String, StoreError> {
+    let Some(author) = author else { return Ok(group.profile.display_name.clone()) };
+    Ok(store.member(id, author)?.map_or_else(|| author.stand_in_name(), |member| member.name(author)))
+}
+
+/// ISO 8601 in UTC, to the second.
+pub(crate) fn iso(moment: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp(moment.seconds())
+        .ok()
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+/// Parses a server's address as people paste it.
+///
+/// # Errors
+/// [`ExitCode::WrongLink`].
+pub(crate) fn parse_server(address: &str) -> Result<ServerAddressWithAuth, CommandError> {
+    address.trim().parse().map_err(|error| CommandError {
+        kind: ExitCode::WrongLink,
+        message: format!("This is not the address of a server: {error}"),
+        hints: vec!["It looks like smp://KEYHASH@host:port; `smp-server init` prints it.".into()],
+    })
+}
+
+/// Parses a link of one kind as people paste it; older group links carry the relay links' letter.
+///
+/// # Errors
+/// [`ExitCode::WrongLink`], with what it is instead.
+pub(crate) fn parse_link(text: &str, wanted: LinkType) -> Result<ShortLink, CommandError> {
+    let link: ShortLink = text.trim().parse().map_err(|error| {
+        CommandError::new(ExitCode::WrongLink, format_args!("This is not a link: {error}"))
+    })?;
+    let found = match &link {
+        ShortLink::Contact { link_type, .. } => Some(*link_type),
+        ShortLink::Invitation { .. } => None,
+    };
+    let fits = found == Some(wanted) || (wanted == LinkType::Channel && found == Some(LinkType::Group));
+    if fits {
+        return Ok(link);
+    }
+    let name = |kind: Option<LinkType>| match kind {
+        Some(LinkType::Channel) => "to a group",
+        Some(LinkType::Group) => "of a relay for one group",
+        Some(LinkType::Relay) => "of a relay's address",
+        Some(_) => "to a person",
+        None => "for one connection",
+    };
+    let (is, should) = (name(found), name(Some(wanted)));
+    Err(CommandError::new(ExitCode::WrongLink, format_args!("This is a link {is}; one {should} is needed")))
+}
+
+fn add_relay(
+    store: &mut Store,
+    name: String,
+    link: &str,
+    emit: &mut dyn FnMut(Event),
+) -> Result<(), CommandError> {
+    let link = parse_link(link, LinkType::Relay)?.to_string();
+    if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
+        return Err(CommandError::new(ExitCode::Usage, "A relay's name is a word without colons"));
+    }
+    if let Some(kept) = store.kept_relays()?.into_iter().find(|kept| kept.name == name) {
+        if kept.link != link {
+            return Err(CommandError::new(
+                ExitCode::AlreadyThere,
+                format_args!("Another relay is kept as \"{name}\" already"),
+            )
+            .hint("Choose another name, or remove that one first."));
+        }
+        emit(Event::Done { what: "relay kept already:".into(), name });
+        return Ok(());
+    }
+    store.keep_relay(&KeptRelay { name: name.clone(), link })?;
+    emit(Event::Done { what: "relay kept:".into(), name });
+    Ok(())
+}
+
+fn history(
+    store: &mut Store,
+    id: GroupId,
+    limit: u32,
+    emit: &mut dyn FnMut(Event),
+) -> Result<(), CommandError> {
+    let group = store.group(id)?;
+    let messages = store.newest_messages(id, limit)?;
+    for message in &messages {
+        emit(Event::Message(message_row(store, id, &group, message)?));
+    }
+    let (duplicates_dropped, conflicts) = store.count_copies(id)?;
+    let messages = messages.len() as u64;
+    emit(Event::HistoryEnd { group: group.alias, messages, duplicates_dropped, conflicts });
+    Ok(())
+}
+
+fn doctor(store: &mut Store, emit: &mut dyn FnMut(Event)) -> Result<(), CommandError> {
+    let problems = store.check()?;
+    let detail =
+        if problems.is_empty() { "whole, and all of it opens".to_owned() } else { problems.join("; ") };
+    emit(Event::Check { name: "store".into(), ok: problems.is_empty(), detail });
+    let servers = store.servers()?.len();
+    let detail = match servers {
+        0 => "none is kept; add one with `conclave server add`".to_owned(),
+        count => format!("{count} kept"),
+    };
+    emit(Event::Check { name: "servers".into(), ok: servers > 0, detail });
+    for group in store.groups()? {
+        let row = group_row(store, group.id, &group.record)?;
+        let silent = !group.record.status.is_over() && row.relays_active == 0;
+        let evidence = store.count_evidence(group.id)?;
+        let mut detail = format!("{}, {} of {} relays active", row.status, row.relays_active, row.relays);
+        if row.waiting > 0 {
+            detail.push_str(&format!(", {} messages wait", row.waiting));
+        }
+        if evidence > 0 {
+            detail.push_str(&format!(", {evidence} pieces of evidence against relays"));
+        }
+        if silent {
+            detail.push_str("; try `conclave group restore`, or add a relay");
+        }
+        emit(Event::Check { name: format!("group {}", row.group), ok: !silent, detail });
+    }
+    Ok(())
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        Self::from(anyhow::Error::from(error).context("Unable to use the store"))
+    }
+}

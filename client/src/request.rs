@@ -1,0 +1,158 @@
+//! What a command asks of the engine. The same value crosses the control socket as one line of JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// One request, as parsed from a command line. Groups, members and messages are named as people name them; the
+/// engine resolves them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Keep a queue server for new queues.
+    ServerAdd { address: String },
+    /// Show the kept servers.
+    ServerList,
+    /// Forget a server; queues that exist stay where they are.
+    ServerRemove { address: String },
+    /// Keep a relay's address under a name.
+    RelayAdd { name: String, link: String },
+    /// Show the kept relays.
+    RelayList,
+    /// Forget a relay's address; groups keep theirs.
+    RelayRemove { name: String },
+    /// Make a group, or go on making one that is half made.
+    GroupCreate(GroupCreate),
+    /// Show all groups.
+    GroupList,
+    /// Show or change a group's profile.
+    GroupProfile { group: String, change: Option<ProfileChange>, timeout_ms: u64 },
+    /// Show a group's link.
+    GroupLink { group: String },
+    /// Show a group's relays.
+    GroupRelays { group: String, follow: bool },
+    /// Add one more relay.
+    GroupRelayAdd { group: String, relay: String, timeout_ms: u64 },
+    /// Take a relay out.
+    GroupRelayRemove { group: String, relay: String, notice: bool, timeout_ms: u64 },
+    /// Read the group link again and connect to the relays it lists.
+    GroupRestore { group: String, timeout_ms: u64 },
+    /// End the group for everybody.
+    GroupDelete { group: String, timeout_ms: u64 },
+    /// Join by link.
+    Join { link: String, timeout_ms: u64 },
+    /// Post messages, in order.
+    Send { group: String, texts: Vec<String>, reply_to: Option<String>, timeout_ms: u64 },
+    /// Follow what happens, from the first message not yet shown.
+    Listen { group: Option<String>, history: bool },
+    /// Show messages that are here.
+    History { group: String, limit: u32 },
+    /// Show members.
+    Members { group: String },
+    /// Give a member another role.
+    Role { group: String, member: String, role: String, timeout_ms: u64 },
+    /// Remove a member.
+    Remove { group: String, member: String, messages: bool, timeout_ms: u64 },
+    /// Stop or allow a member's posts for everybody.
+    Restrict { group: String, member: String, blocked: bool, timeout_ms: u64 },
+    /// Leave a group.
+    Leave { group: String, timeout_ms: u64 },
+    /// Change the text of an own message.
+    Edit { group: String, message: String, text: String, timeout_ms: u64 },
+    /// Delete a message for everybody.
+    Delete { group: String, message: String, timeout_ms: u64 },
+    /// Put a reaction on a message, or take it back.
+    React { group: String, message: String, emoji: String, add: bool, timeout_ms: u64 },
+    /// Wait until all that was begun is out, at most so long.
+    Flush { timeout_ms: u64 },
+    /// Write the whole home into a sealed file.
+    ExportHome { path: String, passphrase: ArchivePassphrase },
+    /// Write the owner keys of a group into a sealed file.
+    ExportGroup { group: String, path: String, passphrase: ArchivePassphrase },
+    /// Take over the owner keys of a group.
+    ImportGroup { path: String, passphrase: ArchivePassphrase, timeout_ms: u64 },
+    /// Look at the store for everything that could be wrong.
+    Doctor,
+}
+
+/// What a new group is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GroupCreate {
+    /// The name that everybody sees.
+    pub(crate) name: String,
+    /// A longer name.
+    pub(crate) full_name: String,
+    /// Shown to those who join.
+    pub(crate) description: Option<String>,
+    /// Names or links; all kept ones when empty.
+    pub(crate) relays: Vec<String>,
+    /// The server for the group link; a kept one when absent.
+    pub(crate) server: Option<String>,
+    /// Role of those who join: `observer` or `member`.
+    pub(crate) joiner_role: String,
+    /// How long to wait for the relays.
+    pub(crate) timeout_ms: u64,
+}
+
+/// What is to change in a group's profile; absent parts stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProfileChange {
+    /// New name.
+    pub(crate) name: Option<String>,
+    /// New longer name.
+    pub(crate) full_name: Option<String>,
+    /// New description; empty takes it away.
+    pub(crate) description: Option<String>,
+}
+
+/// The passphrase of an archive on its way to the process that holds the home.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct ArchivePassphrase(pub(crate) zeroize::Zeroizing<String>);
+
+impl std::fmt::Debug for ArchivePassphrase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ArchivePassphrase([scrubbed])")
+    }
+}
+
+impl Request {
+    /// Whether answering takes the network; the others are answered from the store alone.
+    pub(crate) fn needs_network(&self) -> bool {
+        !matches!(
+            self,
+            Self::ServerAdd { .. }
+                | Self::ServerList
+                | Self::ServerRemove { .. }
+                | Self::RelayAdd { .. }
+                | Self::RelayList
+                | Self::RelayRemove { .. }
+                | Self::GroupList
+                | Self::GroupProfile { change: None, .. }
+                | Self::GroupLink { .. }
+                | Self::GroupRelays { follow: false, .. }
+                | Self::History { .. }
+                | Self::Members { .. }
+                | Self::ExportHome { .. }
+                | Self::ExportGroup { .. }
+                | Self::Doctor
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_survives_the_socket_and_hides_its_passphrase() {
+        let request = Request::ExportHome {
+            path: "/x".into(),
+            passphrase: ArchivePassphrase(zeroize::Zeroizing::new("hush".into())),
+        };
+        let line = serde_json::to_string(&request).unwrap();
+        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
+        assert!(!format!("{request:?}").contains("hush"));
+        assert!(serde_json::from_str::<Request>(r#"{"request":"unheard_of"}"#).is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! Members: one sealed record each. Owners come from the group link, roles and keys from the roster, names from
+//! relays, so that a name proves nothing.
+
+use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::profile::Profile;
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+use super::group::GroupId;
+use super::{Store, StoreError};
+
+const COLUMN: &str = "members.sealed";
+
+/// A member as we know it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Member {
+    /// The profile, when somebody told it.
+    pub(crate) profile: Option<Profile>,
+    /// The key, pinned at first sight.
+    pub(crate) key: Option<MemberKey>,
+    /// The role.
+    pub(crate) role: MemberRole,
+    /// How it stands.
+    pub(crate) status: MemberStatus,
+    /// Blocked for everybody.
+    pub(crate) blocked: bool,
+}
+
+/// How a member stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MemberStatus {
+    /// In the group.
+    Active,
+    /// Went.
+    Left,
+    /// Was removed.
+    Removed,
+}
+
+impl MemberStatus {
+    /// The word that people and scripts see.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Left => "left",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+impl Member {
+    /// Somebody of whom only the role is known.
+    pub(crate) fn with_role(role: MemberRole) -> Self {
+        Self { profile: None, key: None, role, status: MemberStatus::Active, blocked: false }
+    }
+
+    /// What to call the member.
+    pub(crate) fn name(&self, id: &MemberId) -> String {
+        self.profile.as_ref().map_or_else(|| id.stand_in_name(), |profile| profile.display_name.clone())
+    }
+}
+
+impl Store {
+    /// A member.
+    pub(crate) fn member(&self, group: GroupId, id: &MemberId) -> Result<Option<Member>, StoreError> {
+        let sql = "SELECT sealed FROM members WHERE group_id = ?1 AND member_id = ?2";
+        let sealed: Option<Vec<u8>> = self.one(sql, params![group.0, id.as_bytes()], |row| row.get(0))?;
+        sealed.map(|sealed| self.open_record(COLUMN, &sealed)).transpose()
+    }
+
+    /// All members, by id.
+    pub(crate) fn members(&self, group: GroupId) -> Result<Vec<(MemberId, Member)>, StoreError> {
+        let sql = "SELECT member_id, sealed FROM members WHERE group_id = ?1 ORDER BY member_id";
+        let rows: Vec<(Vec<u8>, Vec<u8>)> =
+            self.all(sql, params![group.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let open =
+            |(id, sealed): (Vec<u8>, Vec<u8>)| Ok((MemberId::new(id)?, self.open_record(COLUMN, &sealed)?));
+        rows.into_iter().map(open).collect()
+    }
+
+    /// Adds or replaces a member.
+    pub(crate) fn save_member(
+        &mut self,
+        group: GroupId,
+        id: &MemberId,
+        record: &Member,
+    ) -> Result<(), StoreError> {
+        let sealed = self.seal_record(COLUMN, record)?;
+        self.change_one(
+            "INSERT INTO members (group_id, member_id, sealed) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET sealed = excluded.sealed",
+            params![group.0, id.as_bytes(), sealed],
+        )
+    }
+
+    /// How many members are known.
+    pub(crate) fn count_members(&self, group: GroupId) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM members WHERE group_id = ?1", params![group.0])
+    }
+}

@@ -1,0 +1,345 @@
+//! Messages, reactions, and the copies by which relays are compared.
+
+use protocol::group::identity::MemberId;
+use protocol::group::msg_id::SharedMessageId;
+use protocol::timestamp::Timestamp;
+use rusqlite::{Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::group::GroupId;
+use super::relay::RelayId;
+use super::{Store, StoreError};
+use crate::event::{EvidenceKind, Signature};
+
+const COLUMN: &str = "messages.sealed";
+const EVIDENCE: &str = "evidence.sealed";
+const COLUMNS: &str = "message_id, shared_id, author, sent_at_ms, shown, sealed";
+
+/// Stands in place of a relay for what we sent ourselves.
+pub(crate) const OURSELVES: RelayId = RelayId(0);
+
+/// A message with its columns.
+#[derive(Debug, Clone)]
+pub(crate) struct MessageRow {
+    /// The row.
+    pub(crate) row: i64,
+    /// The id that all members know.
+    pub(crate) shared_id: SharedMessageId,
+    /// The author; none when it was posted in the group's name.
+    pub(crate) author: Option<MemberId>,
+    /// When the author's server took it.
+    pub(crate) sent_at: Timestamp,
+    /// Whether `listen` has shown it.
+    pub(crate) shown: bool,
+    /// The rest.
+    pub(crate) record: Message,
+}
+
+/// What a message says and what became of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Message {
+    /// The text; empty when deleted.
+    pub(crate) text: String,
+    /// How far the author is proven. An edit or delete must be proven as far.
+    pub(crate) signature: Signature,
+    /// Ours.
+    pub(crate) own: bool,
+    /// The text was changed.
+    pub(crate) edited: bool,
+    /// It was deleted.
+    pub(crate) deleted: bool,
+    /// The message that it answers.
+    pub(crate) reply_to: Option<SharedMessageId>,
+    /// Some relay's server has it (own messages).
+    pub(crate) delivered: bool,
+}
+
+/// What a copy turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copy {
+    /// The first: apply it.
+    First,
+    /// Another with the same bytes: drop it.
+    Same,
+    /// Another with other bytes; the first came by this relay.
+    Different {
+        /// Who brought the first.
+        first: RelayId,
+    },
+}
+
+/// Numbers about the copies of one message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Copies {
+    /// Further copies with the same bytes.
+    pub(crate) duplicates: u64,
+    /// Copies with other bytes.
+    pub(crate) conflicts: u64,
+    /// Who brought it, in order.
+    pub(crate) relays: Vec<RelayId>,
+}
+
+/// Something kept against a relay.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Evidence {
+    /// What kind.
+    pub(crate) kind: EvidenceKind,
+    /// The relay's name.
+    pub(crate) relay: String,
+    /// The message, if it has an id.
+    pub(crate) message_id: Option<String>,
+    /// In words.
+    pub(crate) detail: String,
+    /// The bytes as they came.
+    #[serde(with = "super::group::bytes")]
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Store {
+    /// Notes that `relay` brought these bytes under this id, and says what that means.
+    pub(crate) fn note_copy(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+        relay: RelayId,
+        digest: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Copy, StoreError> {
+        let key = params![group.0, shared_id.as_bytes()];
+        let sql = "SELECT relay_id, digest FROM copies WHERE group_id = ?1 AND shared_id = ?2";
+        let known: Option<(i64, Vec<u8>)> = self.one(sql, key, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let copy = match known {
+            None => {
+                self.change_one(
+                    "INSERT INTO copies (group_id, shared_id, relay_id, digest, seen_at_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    params![group.0, shared_id.as_bytes(), relay.0, digest, now.0],
+                )?;
+                Copy::First
+            }
+            Some((_, first)) if first == digest => {
+                self.change_one(
+                    "UPDATE copies SET duplicates = duplicates + 1 WHERE group_id = ?1 AND shared_id = ?2",
+                    key,
+                )?;
+                Copy::Same
+            }
+            Some((first, _)) => {
+                self.change_one(
+                    "UPDATE copies SET conflicts = conflicts + 1 WHERE group_id = ?1 AND shared_id = ?2",
+                    key,
+                )?;
+                Copy::Different { first: RelayId(first) }
+            }
+        };
+        if relay != OURSELVES {
+            self.run(
+                "INSERT INTO copy_relays (group_id, shared_id, relay_id, place)
+                 SELECT ?1, ?2, ?3, count(*) FROM copy_relays WHERE group_id = ?1 AND shared_id = ?2
+                 ON CONFLICT DO NOTHING",
+                params![group.0, shared_id.as_bytes(), relay.0],
+            )?;
+        }
+        Ok(copy)
+    }
+
+    /// The numbers about the copies of one message.
+    pub(crate) fn copies(&self, group: GroupId, shared_id: &SharedMessageId) -> Result<Copies, StoreError> {
+        let key = params![group.0, shared_id.as_bytes()];
+        let sql = "SELECT duplicates, conflicts FROM copies WHERE group_id = ?1 AND shared_id = ?2";
+        let counts: Option<(i64, i64)> = self.one(sql, key, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (duplicates, conflicts) = counts.unwrap_or_default();
+        let sql = "SELECT relay_id FROM copy_relays WHERE group_id = ?1 AND shared_id = ?2 ORDER BY place";
+        let relays = self.all(sql, key, |row| row.get(0).map(RelayId))?;
+        Ok(Copies { duplicates: unsigned(duplicates), conflicts: unsigned(conflicts), relays })
+    }
+
+    /// Second copies dropped and copies that differed, over the whole group.
+    pub(crate) fn count_copies(&self, group: GroupId) -> Result<(u64, u64), StoreError> {
+        let sql = "SELECT coalesce(sum(duplicates), 0), coalesce(sum(conflicts), 0) FROM copies WHERE group_id = ?1";
+        let counts = self.one(sql, params![group.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (duplicates, conflicts): (i64, i64) = counts.unwrap_or_default();
+        Ok((unsigned(duplicates), unsigned(conflicts)))
+    }
+
+    /// Adds a message; does nothing when its id is known.
+    pub(crate) fn add_message(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+        author: Option<&MemberId>,
+        sent_at: Timestamp,
+        shown: bool,
+        record: &Message,
+    ) -> Result<bool, StoreError> {
+        let sealed = self.seal_record(COLUMN, record)?;
+        let author = author.map(MemberId::as_bytes).unwrap_or_default();
+        let added = self.run(
+            "INSERT INTO messages (group_id, shared_id, author, sent_at_ms, shown, sealed)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+            params![group.0, shared_id.as_bytes(), author, sent_at.0, shown, sealed],
+        )?;
+        Ok(added == 1)
+    }
+
+    /// A message by its id.
+    pub(crate) fn message(
+        &self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+    ) -> Result<Option<MessageRow>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND shared_id = ?2");
+        let row = self.one(&sql, params![group.0, shared_id.as_bytes()], columns)?;
+        row.map(|row| self.open_message(row)).transpose()
+    }
+
+    /// Replaces what a message says.
+    pub(crate) fn save_message(&mut self, row: i64, record: &Message) -> Result<(), StoreError> {
+        let sealed = self.seal_record(COLUMN, record)?;
+        self.change_one("UPDATE messages SET sealed = ?2 WHERE message_id = ?1", params![row, sealed])
+    }
+
+    /// The newest messages, oldest first.
+    pub(crate) fn newest_messages(&self, group: GroupId, limit: u32) -> Result<Vec<MessageRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM (SELECT * FROM messages WHERE group_id = ?1 ORDER BY message_id DESC LIMIT ?2)
+             ORDER BY message_id"
+        );
+        let rows = self.all(&sql, params![group.0, limit], columns)?;
+        rows.into_iter().map(|row| self.open_message(row)).collect()
+    }
+
+    /// Messages that `listen` has not shown, oldest first.
+    pub(crate) fn unshown_messages(&self, group: GroupId) -> Result<Vec<MessageRow>, StoreError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND shown = 0 ORDER BY message_id");
+        let rows = self.all(&sql, params![group.0], columns)?;
+        rows.into_iter().map(|row| self.open_message(row)).collect()
+    }
+
+    /// Remembers that a message was shown.
+    pub(crate) fn mark_shown(&mut self, row: i64) -> Result<(), StoreError> {
+        self.change_one("UPDATE messages SET shown = 1 WHERE message_id = ?1", params![row])
+    }
+
+    /// Ids that begin as this text does, at most two: enough to see whether it is clear which is meant.
+    pub(crate) fn message_ids_like(
+        &self,
+        group: GroupId,
+        text: &str,
+    ) -> Result<Vec<SharedMessageId>, StoreError> {
+        let sql = "SELECT shared_id FROM messages WHERE group_id = ?1 ORDER BY message_id DESC";
+        let ids: Vec<Vec<u8>> = self.all(sql, params![group.0], |row| row.get(0))?;
+        let mut found = Vec::new();
+        for id in ids {
+            let id = SharedMessageId::new(id)?;
+            if id.to_string() == text {
+                return Ok(vec![id]);
+            }
+            if id.to_string().starts_with(text) && found.len() < 2 {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Messages of a group, and those not shown.
+    pub(crate) fn count_messages(&self, group: GroupId) -> Result<(u64, u64), StoreError> {
+        let all = self.count("SELECT count(*) FROM messages WHERE group_id = ?1", params![group.0])?;
+        let sql = "SELECT count(*) FROM messages WHERE group_id = ?1 AND shown = 0";
+        Ok((all, self.count(sql, params![group.0])?))
+    }
+
+    /// All messages of one author, when they go with the author.
+    pub(crate) fn messages_of(
+        &self,
+        group: GroupId,
+        author: &MemberId,
+    ) -> Result<Vec<MessageRow>, StoreError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND author = ?2 ORDER BY message_id");
+        let rows = self.all(&sql, params![group.0, author.as_bytes()], columns)?;
+        rows.into_iter().map(|row| self.open_message(row)).collect()
+    }
+
+    /// Puts a reaction on a message or takes it back; says whether that changed anything. One person has at most
+    /// `most` on one message.
+    pub(crate) fn react(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+        member: &MemberId,
+        emoji: &str,
+        add: bool,
+        most: usize,
+    ) -> Result<bool, StoreError> {
+        let (id, member) = (shared_id.as_bytes(), member.as_bytes());
+        if !add {
+            let gone = self.run(
+                "DELETE FROM reactions WHERE group_id = ?1 AND shared_id = ?2 AND member_id = ?3 AND emoji = ?4",
+                params![group.0, id, member, emoji],
+            )?;
+            return Ok(gone == 1);
+        }
+        let added = self.run(
+            "INSERT INTO reactions (group_id, shared_id, member_id, emoji)
+             SELECT ?1, ?2, ?3, ?4 WHERE ?5 >
+                (SELECT count(*) FROM reactions WHERE group_id = ?1 AND shared_id = ?2 AND member_id = ?3)
+             ON CONFLICT DO NOTHING",
+            params![group.0, id, member, emoji, i64::try_from(most).unwrap_or(i64::MAX)],
+        )?;
+        Ok(added == 1)
+    }
+
+    /// Reactions on a message with their number.
+    pub(crate) fn reactions(
+        &self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql =
+            "SELECT emoji, count(*) FROM reactions WHERE group_id = ?1 AND shared_id = ?2 GROUP BY emoji";
+        let rows =
+            self.all(sql, params![group.0, shared_id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.into_iter().map(|(emoji, count): (String, i64)| (emoji, unsigned(count))).collect())
+    }
+
+    /// Keeps something against a relay.
+    pub(crate) fn keep_evidence(
+        &mut self,
+        group: GroupId,
+        now: Timestamp,
+        evidence: &Evidence,
+    ) -> Result<(), StoreError> {
+        let sealed = self.seal_record(EVIDENCE, evidence)?;
+        let sql = "INSERT INTO evidence (group_id, kept_at_ms, sealed) VALUES (?1, ?2, ?3)";
+        self.change_one(sql, params![group.0, now.0, sealed])
+    }
+
+    /// How much is kept against relays of a group.
+    pub(crate) fn count_evidence(&self, group: GroupId) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM evidence WHERE group_id = ?1", params![group.0])
+    }
+
+    fn open_message(&self, columns: Columns) -> Result<MessageRow, StoreError> {
+        let (row, shared_id, author, sent_at, shown, sealed) = columns;
+        Ok(MessageRow {
+            row,
+            shared_id: SharedMessageId::new(shared_id)?,
+            author: if author.is_empty() { None } else { Some(MemberId::new(author)?) },
+            sent_at: Timestamp(sent_at),
+            shown,
+            record: self.open_record(COLUMN, &sealed)?,
+        })
+    }
+}
+
+type Columns = (i64, Vec<u8>, Vec<u8>, i64, bool, Vec<u8>);
+
+fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}

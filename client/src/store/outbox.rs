@@ -1,0 +1,138 @@
+//! Own events on their way to the relays.
+//!
+//! An event is done for its author when one relay's server has it; it stays here until all relays that were connected
+//! when it was written have it or will never have it. With no delivery at all it waits for a relay.
+
+use protocol::agent::store::ConnectionId;
+use protocol::group::msg_id::SharedMessageId;
+use rusqlite::params;
+
+use super::group::GroupId;
+use super::relay::RelayId;
+use super::{Store, StoreError};
+
+const COLUMN: &str = "outbox.sealed";
+
+/// Names an own event in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct OutboxId(pub(crate) i64);
+
+/// An own event.
+#[derive(Debug, Clone)]
+pub(crate) struct OutboxItem {
+    /// The row.
+    pub(crate) id: OutboxId,
+    /// The event's id.
+    pub(crate) shared_id: SharedMessageId,
+    /// Whether some relay's server has it.
+    pub(crate) durable: bool,
+    /// The container as it goes to each relay.
+    pub(crate) container: Vec<u8>,
+}
+
+impl Store {
+    /// Adds an event.
+    pub(crate) fn push_outbox(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+        container: &[u8],
+    ) -> Result<OutboxId, StoreError> {
+        let sealed = self.seal(COLUMN, container);
+        let sql = "INSERT INTO outbox (group_id, shared_id, durable, sealed) VALUES (?1, ?2, 0, ?3)";
+        self.insert(sql, params![group.0, shared_id.as_bytes(), sealed]).map(OutboxId)
+    }
+
+    /// Events of a group that are on their way to no relay and are with no relay's server, oldest first.
+    pub(crate) fn outbox_waiting(&self, group: GroupId) -> Result<Vec<OutboxItem>, StoreError> {
+        let sql = "SELECT outbox_id, shared_id, durable, sealed FROM outbox o WHERE group_id = ?1 AND durable = 0
+                   AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.outbox_id = o.outbox_id) ORDER BY outbox_id";
+        let rows: Vec<(i64, Vec<u8>, bool, Vec<u8>)> =
+            self.all(sql, params![group.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let open = |(id, shared_id, durable, sealed): (i64, Vec<u8>, bool, Vec<u8>)| {
+            Ok(OutboxItem {
+                id: OutboxId(id),
+                shared_id: SharedMessageId::new(shared_id)?,
+                durable,
+                container: self.sealer.open(COLUMN, &sealed)?.to_vec(),
+            })
+        };
+        rows.into_iter().map(open).collect()
+    }
+
+    /// How many events of a group no relay's server has yet.
+    pub(crate) fn count_undelivered(&self, group: GroupId) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM outbox WHERE group_id = ?1 AND durable = 0", params![group.0])
+    }
+
+    /// Whether some relay's server has the event; also when the event is long gone from the outbox.
+    pub(crate) fn is_durable(&self, group: GroupId, shared_id: &SharedMessageId) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM outbox WHERE group_id = ?1 AND shared_id = ?2 AND durable = 0";
+        Ok(self.count(sql, params![group.0, shared_id.as_bytes()])? == 0)
+    }
+
+    /// The relays whose servers do not have the event yet though it was handed to their connections.
+    pub(crate) fn relays_undelivered(
+        &self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+    ) -> Result<Vec<RelayId>, StoreError> {
+        let sql = "SELECT group_relay_id FROM deliveries JOIN outbox USING (outbox_id)
+                   WHERE group_id = ?1 AND shared_id = ?2 ORDER BY group_relay_id";
+        self.all(sql, params![group.0, shared_id.as_bytes()], |row| row.get(0).map(RelayId))
+    }
+
+    /// Says that an event was handed to the connection of a relay, which gave it this number.
+    pub(crate) fn add_delivery(
+        &mut self,
+        id: OutboxId,
+        relay: RelayId,
+        connection: ConnectionId,
+        number: i64,
+    ) -> Result<(), StoreError> {
+        self.change_one(
+            "INSERT INTO deliveries (outbox_id, group_relay_id, connection_id, number) VALUES (?1, ?2, ?3, ?4)",
+            params![id.0, relay.0, connection.0, number],
+        )
+    }
+
+    /// The relay's server has the event, or never will: the delivery is over. Gives the event, and whether it was
+    /// the first time that a server took it.
+    pub(crate) fn end_delivery(
+        &mut self,
+        connection: ConnectionId,
+        number: i64,
+        durable: bool,
+    ) -> Result<Option<(SharedMessageId, bool)>, StoreError> {
+        let sql = "SELECT outbox_id, shared_id, durable FROM deliveries JOIN outbox USING (outbox_id)
+                   WHERE connection_id = ?1 AND number = ?2";
+        let found: Option<(i64, Vec<u8>, bool)> =
+            self.one(sql, params![connection.0, number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let Some((id, shared_id, was_durable)) = found else { return Ok(None) };
+        self.run(
+            "DELETE FROM deliveries WHERE connection_id = ?1 AND number = ?2",
+            params![connection.0, number],
+        )?;
+        if durable {
+            self.run("UPDATE outbox SET durable = 1 WHERE outbox_id = ?1", params![id])?;
+        }
+        self.drop_done(id)?;
+        Ok(Some((SharedMessageId::new(shared_id)?, durable && !was_durable)))
+    }
+
+    /// A connection is gone: what it did not deliver waits for another relay.
+    pub(crate) fn end_deliveries_of(&mut self, connection: ConnectionId) -> Result<(), StoreError> {
+        let sql = "DELETE FROM deliveries WHERE connection_id = ?1 RETURNING outbox_id";
+        let ids: Vec<i64> = self.all(sql, params![connection.0], |row| row.get(0))?;
+        ids.into_iter().try_for_each(|id| self.drop_done(id))
+    }
+
+    fn drop_done(&mut self, id: i64) -> Result<(), StoreError> {
+        self.run(
+            "DELETE FROM outbox WHERE outbox_id = ?1 AND durable = 1
+             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.outbox_id = ?1)",
+            params![id],
+        )?;
+        Ok(())
+    }
+}
