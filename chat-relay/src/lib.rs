@@ -23,3 +23,5 @@ pub mod exit_code;
 pub mod logging;
 pub mod output;
 pub mod store;
+pub mod delivery;
+pub mod link_watch;

@@ -3,8 +3,15 @@
 CREATE TABLE relay_address (
     only          INTEGER PRIMARY KEY CHECK (only = 1),
     draft         BLOB NOT NULL,
+    profile       TEXT NOT NULL,
     connection_id INTEGER REFERENCES connections
 ) STRICT;
+
+-- Requests at addresses that were taken: a server may deliver one again after a crash.
+CREATE TABLE seen_requests (
+    digest     BLOB PRIMARY KEY,
+    seen_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 -- One row per (group, owner, member id that the owner gave us): a repeated invitation finds it again, and one that
 -- somebody else made up for the same group gets a row of its own, which the group link never lists.
@@ -19,7 +26,7 @@ CREATE TABLE served_groups (
     public_group_id BLOB,
     root_key        BLOB,
     profile         TEXT,
-    link_counter    INTEGER,
+    link_version    INTEGER,
     -- The relay link: known before it is created.
     draft           BLOB,
     -- Our own entry in the group link.

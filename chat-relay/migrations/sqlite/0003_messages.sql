@@ -30,7 +30,9 @@ CREATE TABLE delivery_tasks (
     task_id        INTEGER PRIMARY KEY AUTOINCREMENT,
     group_id       INTEGER NOT NULL REFERENCES served_groups ON DELETE CASCADE,
     message_number INTEGER NOT NULL REFERENCES messages ON DELETE CASCADE,
-    ending         TEXT NOT NULL
+    ending         TEXT NOT NULL,
+    -- The member that the message removes: gets it, and is cut off then.
+    removes        INTEGER REFERENCES members
 ) STRICT;
 
 CREATE INDEX delivery_tasks_by_group ON delivery_tasks (group_id, task_id);
@@ -43,6 +45,7 @@ CREATE TABLE delivery_jobs (
     author         INTEGER NOT NULL REFERENCES members,
     support_of     BLOB,
     ending         TEXT NOT NULL,
+    removes        INTEGER REFERENCES members,
     cursor         INTEGER NOT NULL DEFAULT 0,
     body           BLOB NOT NULL
 ) STRICT;

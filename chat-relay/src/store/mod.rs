@@ -53,6 +53,11 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     /// Stores it.
     fn set_relay_address(&mut self, address: &RelayAddress) -> Result<(), StoreError>;
 
+    /// Remembers a request at an address by its digest; says whether it is new.
+    fn is_new_request(&mut self, digest: &[u8; 32], now: Timestamp) -> Result<bool, StoreError>;
+    /// Forgets requests remembered before `moment`.
+    fn forget_requests(&mut self, moment: Timestamp) -> Result<(), StoreError>;
+
     /// What a connection is for; nothing for one that is gone.
     fn purpose(&mut self, connection: ConnectionId) -> Result<Option<Purpose>, StoreError>;
     /// Says what a connection is for. It is closed after `until`, if given.

@@ -56,10 +56,12 @@ row_ids! {
 }
 
 /// The relay's long-lived address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RelayAddress {
     /// The agent's draft, which makes the link and holds its keys.
     pub draft: Vec<u8>,
+    /// The profile that its link data shows.
+    pub profile: Profile,
     /// The connection of it, once creation was asked for.
     pub connection: Option<ConnectionId>,
 }
@@ -105,8 +107,8 @@ pub struct GroupIdentity {
     pub root_key: Ed25519PublicKey,
     /// What it shows.
     pub profile: GroupProfile,
-    /// The highest write counter seen in its signed link data; none when the writer does not count.
-    pub link_counter: Option<i64>,
+    /// The highest version seen of its signed link data; none when the writer does not count.
+    pub link_version: Option<u64>,
 }
 
 /// An owner's request that is being worked on.
@@ -263,16 +265,15 @@ pub struct StoredMessage {
     pub message: NewMessage,
 }
 
-stored_words! {
-    /// What happens once a message has been handed out.
-    Ending {
-        /// Nothing.
-        Nothing = "nothing",
-        /// The member that it removes is cut off.
-        MemberGoes = "member",
-        /// The relay stops serving the group.
-        GroupGoes = "group",
-    }
+/// What happens once a message has been handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing.
+    Nothing,
+    /// This member, who gets it too, is cut off.
+    MemberGoes(MemberNumber),
+    /// The relay stops serving the group.
+    GroupGoes,
 }
 
 /// A message to be forwarded.

@@ -20,8 +20,8 @@ impl SqliteStore {
         ending: Ending,
     ) -> Result<TaskId, StoreError> {
         self.change_one(
-            "INSERT INTO delivery_tasks (group_id, message_number, ending) VALUES (?1, ?2, ?3)",
-            params![group.0, message.0, ending.word()],
+            "INSERT INTO delivery_tasks (group_id, message_number, ending, removes) VALUES (?1, ?2, ?3, ?4)",
+            params![group.0, message.0, ending_word(ending), removed(ending)],
         )?;
         Ok(TaskId(self.database.last_insert_rowid()))
     }
@@ -32,7 +32,7 @@ impl SqliteStore {
         limit: usize,
     ) -> Result<Vec<DeliveryTask>, StoreError> {
         let sql = format!(
-            "SELECT {MESSAGE_COLUMNS}, t.task_id, t.ending FROM delivery_tasks t
+            "SELECT {MESSAGE_COLUMNS}, t.task_id, t.ending, t.removes FROM delivery_tasks t
              JOIN messages m ON m.message_number = t.message_number
              WHERE t.group_id = ?1 ORDER BY t.task_id LIMIT ?2"
         );
@@ -40,7 +40,7 @@ impl SqliteStore {
             Ok(DeliveryTask {
                 id: TaskId(row.get(10)?),
                 message: read_message(row)?,
-                ending: word(Ending::from_word(&row.get::<_, String>(11)?))?,
+                ending: read_ending(row, 11)?,
             })
         })
     }
@@ -54,13 +54,14 @@ impl SqliteStore {
             self.change_one("DELETE FROM delivery_tasks WHERE task_id = ?1", params![task.0])?;
         }
         self.change_one(
-            "INSERT INTO delivery_jobs (group_id, author, support_of, ending, cursor, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO delivery_jobs (group_id, author, support_of, ending, removes, cursor, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 job.group.0,
                 job.author.0,
                 job.support_of.as_ref().map(MemberId::as_bytes),
-                job.ending.word(),
+                ending_word(job.ending),
+                removed(job.ending),
                 job.cursor.0,
                 job.body
             ],
@@ -70,7 +71,7 @@ impl SqliteStore {
 
     pub(super) fn read_job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError> {
         self.one(
-            "SELECT job_id, group_id, author, support_of, ending, cursor, body FROM delivery_jobs
+            "SELECT job_id, group_id, author, support_of, ending, removes, cursor, body FROM delivery_jobs
              WHERE group_id = ?1 ORDER BY job_id LIMIT 1",
             params![group.0],
             read_job,
@@ -90,7 +91,7 @@ impl SqliteStore {
                 WHERE j.connection_id = members.connection_id LIMIT ?4 + 1)),
                EXISTS (SELECT 1 FROM introductions WHERE author = ?5 AND recipient = member_number)
              FROM members WHERE group_id = ?1 AND member_number > ?2 AND member_number <> ?5
-               AND status = 'connected' AND link <> 'broken' AND connection_id IS NOT NULL
+               AND (status = 'connected' OR member_number IS ?7) AND link <> 'broken' AND connection_id IS NOT NULL
                AND (?6 IS NULL OR member_id = ?6 OR role IN ('moderator', 'admin', 'owner'))
              ORDER BY member_number LIMIT ?3",
             params![
@@ -99,7 +100,8 @@ impl SqliteStore {
                 limit,
                 backlog_max,
                 job.author.0,
-                job.support_of.as_ref().map(MemberId::as_bytes)
+                job.support_of.as_ref().map(MemberId::as_bytes),
+                removed(job.ending),
             ],
             |row| {
                 Ok(Recipient {
@@ -114,6 +116,30 @@ impl SqliteStore {
     }
 }
 
+fn ending_word(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Nothing => "nothing",
+        Ending::MemberGoes(_) => "member",
+        Ending::GroupGoes => "group",
+    }
+}
+
+fn removed(ending: Ending) -> Option<i64> {
+    if let Ending::MemberGoes(member) = ending { Some(member.0) } else { None }
+}
+
+/// Reads the ending at a column and the member removed at the next.
+fn read_ending(row: &Row<'_>, column: usize) -> rusqlite::Result<Ending> {
+    let removes: Option<i64> = row.get(column.saturating_add(1))?;
+    let ending = match (row.get::<_, String>(column)?.as_str(), removes) {
+        ("nothing", None) => Some(Ending::Nothing),
+        ("member", Some(member)) => Some(Ending::MemberGoes(MemberNumber(member))),
+        ("group", None) => Some(Ending::GroupGoes),
+        _ => None,
+    };
+    word(ending)
+}
+
 fn read_job(row: &Row<'_>) -> rusqlite::Result<DeliveryJob> {
     let support_of: Option<Vec<u8>> = row.get(3)?;
     Ok(DeliveryJob {
@@ -121,8 +147,8 @@ fn read_job(row: &Row<'_>) -> rusqlite::Result<DeliveryJob> {
         group: GroupId(row.get(1)?),
         author: MemberNumber(row.get(2)?),
         support_of: support_of.map(|bytes| stored(MemberId::new(bytes))).transpose()?,
-        ending: word(Ending::from_word(&row.get::<_, String>(4)?))?,
-        cursor: MemberNumber(row.get(5)?),
-        body: row.get(6)?,
+        ending: read_ending(row, 4)?,
+        cursor: MemberNumber(row.get(6)?),
+        body: row.get(7)?,
     })
 }

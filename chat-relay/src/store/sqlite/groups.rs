@@ -14,26 +14,28 @@ use crate::store::records::{
 };
 
 const GROUP: &str = "SELECT group_id, group_link, owner_member_id, relay_member_id, status, since_ms,
-    public_group_id, root_key, profile, link_counter, draft, watch_at_ms, watch_misses FROM served_groups";
+    public_group_id, root_key, profile, link_version, draft, watch_at_ms, watch_misses FROM served_groups";
 
 const INVITATION: &str =
     "SELECT invitation_id, group_id, invitation, profile, tries, first_ms FROM invitations";
 
 impl SqliteStore {
     pub(super) fn read_address(&mut self) -> Result<Option<RelayAddress>, StoreError> {
-        self.one("SELECT draft, connection_id FROM relay_address", params![], |row| {
+        self.one("SELECT draft, profile, connection_id FROM relay_address", params![], |row| {
             Ok(RelayAddress {
                 draft: row.get(0)?,
-                connection: row.get::<_, Option<i64>>(1)?.map(ConnectionId),
+                profile: json(&row.get::<_, String>(1)?)?,
+                connection: row.get::<_, Option<i64>>(2)?.map(ConnectionId),
             })
         })
     }
 
     pub(super) fn write_address(&mut self, address: &RelayAddress) -> Result<(), StoreError> {
         self.change_one(
-            "INSERT INTO relay_address (only, draft, connection_id) VALUES (1, ?1, ?2)
-             ON CONFLICT DO UPDATE SET draft = excluded.draft, connection_id = excluded.connection_id",
-            params![address.draft, address.connection.map(|id| id.0)],
+            "INSERT INTO relay_address (only, draft, profile, connection_id) VALUES (1, ?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET draft = excluded.draft, profile = excluded.profile,
+             connection_id = excluded.connection_id",
+            params![address.draft, to_json(&address.profile)?, address.connection.map(|id| id.0)],
         )
     }
 
@@ -111,7 +113,7 @@ impl SqliteStore {
                 identity.map(|identity| identity.public_group_id.as_bytes()),
                 identity.map(|identity| identity.root_key.0),
                 profile,
-                identity.and_then(|identity| identity.link_counter),
+                identity.and_then(|identity| identity.link_version).map(to_integer),
                 group.draft,
                 group.watch_at.map(|at| at.0),
                 group.watch_misses,
@@ -129,13 +131,18 @@ impl SqliteStore {
     }
 }
 
+/// A version as SQLite holds it. None that an owner counts up to comes near the bound.
+fn to_integer(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
 fn read_group(row: &Row<'_>) -> rusqlite::Result<ServedGroup> {
     let identity = match (row.get::<_, Option<Vec<u8>>>(6)?, row.get(7)?, row.get::<_, Option<String>>(8)?) {
         (Some(public_group_id), Some(root_key), Some(profile)) => Some(GroupIdentity {
             public_group_id: stored(PublicGroupId::new(public_group_id))?,
             root_key: Ed25519PublicKey(root_key),
             profile: json(&profile)?,
-            link_counter: row.get(9)?,
+            link_version: row.get::<_, Option<i64>>(9)?.and_then(|version| version.try_into().ok()),
         }),
         _ => None,
     };

@@ -29,6 +29,16 @@ impl RelayStore for SqliteStore {
         self.write_address(address)
     }
 
+    fn is_new_request(&mut self, digest: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO seen_requests (digest, seen_at_ms) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        Ok(self.run(sql, params![digest, now.0])? == 1)
+    }
+
+    fn forget_requests(&mut self, moment: Timestamp) -> Result<(), StoreError> {
+        self.run("DELETE FROM seen_requests WHERE seen_at_ms < ?1", params![moment.0])?;
+        Ok(())
+    }
+
     fn purpose(&mut self, connection: ConnectionId) -> Result<Option<Purpose>, StoreError> {
         let found = self.purposes("WHERE connection_id = ?1", params![connection.0])?;
         Ok(found.into_iter().next().map(|(_, purpose)| purpose))
