@@ -16,12 +16,12 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod delivery;
 pub mod directory;
 pub mod duration;
 pub mod error;
 pub mod exit_code;
+pub mod link_watch;
 pub mod logging;
 pub mod output;
 pub mod store;
-pub mod delivery;
-pub mod link_watch;

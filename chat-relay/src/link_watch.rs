@@ -95,7 +95,9 @@ pub fn decide(watch: Watch, sighting: Sighting, now: Timestamp, jitter_ms: i64, 
         (Sighting::Listed, Standing::Active) => Change::Nothing,
         (Sighting::Listed, Standing::Waiting | Standing::Inactive) => Change::Activate,
         // Both were told apart from a bad read before, or never listed at all: only time counts.
-        (Sighting::Missing | Sighting::Unreadable, Standing::Waiting | Standing::Inactive) if patience_ends => {
+        (Sighting::Missing | Sighting::Unreadable, Standing::Waiting | Standing::Inactive)
+            if patience_ends =>
+        {
             Change::GiveUp
         }
         (Sighting::Missing, Standing::Active) if is_believed => {
@@ -109,8 +111,12 @@ pub fn decide(watch: Watch, sighting: Sighting, now: Timestamp, jitter_ms: i64, 
     let next_at = match watch.standing {
         _ if unconfirmed => soon.min(regular),
         // The end of patience is not missed by a whole interval.
-        Standing::Waiting => regular.min(watch.since.plus_ms(limits.unlisted_ttl.ms())).max(soon.min(regular)),
-        Standing::Inactive => regular.min(watch.since.plus_ms(limits.inactive_ttl.ms())).max(soon.min(regular)),
+        Standing::Waiting => {
+            regular.min(watch.since.plus_ms(limits.unlisted_ttl.ms())).max(soon.min(regular))
+        }
+        Standing::Inactive => {
+            regular.min(watch.since.plus_ms(limits.inactive_ttl.ms())).max(soon.min(regular))
+        }
         Standing::Active => regular,
     };
     Decision { change, misses, next_at }
@@ -178,7 +184,11 @@ mod tests {
     #[test]
     fn without_an_owner_nobody_waits() {
         let gone = |standing, misses| Watch { owner_is_there: false, ..watch(standing, misses) };
-        assert_eq!(change(gone(Standing::Active, 0), Sighting::Missing), Change::Nothing, "still unconfirmed");
+        assert_eq!(
+            change(gone(Standing::Active, 0), Sighting::Missing),
+            Change::Nothing,
+            "still unconfirmed"
+        );
         assert_eq!(change(gone(Standing::Active, 1), Sighting::Missing), Change::GiveUp);
         assert_eq!(change(gone(Standing::Inactive, 2), Sighting::Missing), Change::GiveUp);
         assert_eq!(change(gone(Standing::Active, 1), Sighting::Listed), Change::Nothing);

@@ -140,7 +140,7 @@ mod tests {
         let body = pack([&b"{}"[..]]).0.remove(0);
         let merged = introduced(profile, &body);
         assert_eq!(merged, pack([&profile[..], b"{}"]).0);
-        let full = pack([&vec![b'{'; 15_500][..]]).0.remove(0);
+        let full = pack([&vec![b'{'; 15_580][..]]).0.remove(0);
         assert_eq!(introduced(profile, &full), [profile.to_vec(), full.clone()]);
     }
 

@@ -10,4 +10,3 @@
 
 pub mod job;
 pub mod task;
-

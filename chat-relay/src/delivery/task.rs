@@ -74,7 +74,10 @@ pub fn forwarded(author: &Member, message: &StoredMessage) -> Result<Vec<u8>, De
         ForwardSender::Channel
     } else {
         let name = author.profile.as_ref().map(|profile| profile.display_name.clone());
-        ForwardSender::Member { id: author.id.clone(), name: name.unwrap_or_else(|| author.id.stand_in_name()) }
+        ForwardSender::Member {
+            id: author.id.clone(),
+            name: name.unwrap_or_else(|| author.id.stand_in_name()),
+        }
     };
     let statement = Statement::parse(&message.message.element)?;
     Ok(forward(&sender, message.message.broker_time, &statement))
@@ -142,8 +145,11 @@ mod tests {
 
     #[test]
     fn nobody_gets_their_own_message_back_with_anothers() {
-        let tasks =
-            [task(1, 1, 10, Ending::Nothing), task(2, 2, 10, Ending::Nothing), task(3, 1, 10, Ending::Nothing)];
+        let tasks = [
+            task(1, 1, 10, Ending::Nothing),
+            task(2, 2, 10, Ending::Nothing),
+            task(3, 1, 10, Ending::Nothing),
+        ];
         assert_eq!(packed(&tasks).taken, [TaskId(1)]);
     }
 

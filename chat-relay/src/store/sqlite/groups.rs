@@ -104,7 +104,7 @@ impl SqliteStore {
         let profile = identity.map(|identity| to_json(&identity.profile)).transpose()?;
         self.change_one(
             "UPDATE served_groups SET status = ?2, since_ms = ?3, public_group_id = ?4, root_key = ?5,
-             profile = ?6, link_counter = ?7, draft = ?8, watch_at_ms = ?9, watch_misses = ?10
+             profile = ?6, link_version = ?7, draft = ?8, watch_at_ms = ?9, watch_misses = ?10
              WHERE group_id = ?1",
             params![
                 group.id.0,
