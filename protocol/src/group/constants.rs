@@ -91,14 +91,12 @@ pub const ROSTER_ENTRY_BYTES_MAX: usize = 33 + 45 + 10 + 2;
 
 /// How long a sender offers to edit or delete a message for everyone.
 pub const OWN_CHANGE_SENT_MS_MAX: i64 = 24 * 3_600_000;
-/// How long an owner waits for a relay's answer to an invitation before it asks again.
-pub const INVITATION_REPEAT_MS: i64 = 60_000;
-/// How many invitations go unanswered before the relay is given up.
-pub const INVITATIONS_MAX: u32 = 10;
-/// How long an owner waits for link data, for the connection, for the acknowledged roster, for a link write.
-pub const OWNER_STEP_MS_MAX: i64 = 60_000;
-/// How often an owner repeats a step of adding a relay before the relay is given up.
-pub const OWNER_STEP_TRIES_MAX: u32 = 10;
+/// First pause of an owner before it repeats a step of adding a relay; it doubles up to [`OWNER_RETRY_MS_MAX`].
+pub const OWNER_RETRY_MS_MIN: i64 = 30_000;
+/// Longest pause of an owner before it repeats a step.
+pub const OWNER_RETRY_MS_MAX: i64 = 3_600_000;
+/// How long one step of adding a relay may take before the relay is given up.
+pub const OWNER_STEP_MS_MAX: i64 = 86_400_000;
 /// First delay of a relay's request worker; it doubles up to [`REQUEST_RETRY_MS_MAX`].
 pub const REQUEST_RETRY_MS_MIN: i64 = 5_000;
 /// Longest delay of a relay's request worker.

@@ -24,6 +24,8 @@ pub mod moderation;
 pub mod msg_id;
 pub mod permissions;
 pub mod profile;
+pub mod relay_end;
+pub mod relay_status;
 pub mod roster;
 pub mod roster_transfer;
 pub mod signed;
