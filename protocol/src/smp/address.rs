@@ -306,10 +306,8 @@ pub(crate) fn parse_host_list(text: &str) -> Result<Vec<Host>, DecodeError> {
 fn parse_authority(text: &str) -> Result<(Vec<Host>, Option<u16>), DecodeError> {
     // An IPv6 address without brackets takes all its colons, so that no port can follow it.
     let last = text.rsplit(',').next().unwrap_or(text);
-    if matches!(last.parse(), Ok(Host::Ipv6(_))) {
-        return Ok((parse_host_list(text)?, None));
-    }
-    match text.rsplit_once(':') {
+    let has_port = last.contains(':') && !matches!(last.parse(), Ok(Host::Ipv6(_)));
+    match text.rsplit_once(':').filter(|_| has_port) {
         Some((hosts, port)) => Ok((parse_host_list(hosts)?, Some(parse_port(port)?))),
         None => Ok((parse_host_list(text)?, None)),
     }
@@ -333,9 +331,15 @@ mod tests {
 
     #[test]
     fn texts_round_trip() {
-        for rest in
-            ["@a.example", "@a.example:443", "@a.example,abc.onion:5223", "@10.0.0.1:1", "@[::1]:5223"]
-        {
+        for rest in [
+            "@a.example",
+            "@a.example:443",
+            "@a.example,abc.onion:5223",
+            "@10.0.0.1:1",
+            "@[::1]:5223",
+            "@[::1],a.example",
+            "@[::1]",
+        ] {
             let address = parse(&format!("{HASH}{rest}")).unwrap();
             assert_eq!(address.to_string(), format!("{SCHEME}{HASH}{rest}"));
             assert_eq!(ServerAddress::from_bytes(&address.to_bytes()), Ok(address));
