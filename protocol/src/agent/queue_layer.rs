@@ -138,6 +138,15 @@ impl<'a> SentBody<'a> {
     }
 }
 
+impl Encode for SentBody<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.client_version.to_be_bytes());
+        put_maybe(out, self.sender_key, |out, key| key.encode(out));
+        out.extend_from_slice(&self.nonce);
+        out.extend_from_slice(self.sealed);
+    }
+}
+
 /// Seals a message for a queue, padded by its kind: with `sender_key` it is a first one. Draws a new nonce for
 /// every attempt to send.
 ///
@@ -156,12 +165,8 @@ pub fn seal(
     let sealed = key
         .seal_padded(&nonce, &message, padded_bytes)
         .map_err(|_| BodyTooLarge { bytes: message.len(), bytes_max: padded_bytes - 2 })?;
-    let mut body = Vec::with_capacity(LATER_BODY_BYTES);
-    body.extend_from_slice(&client_version.to_be_bytes());
-    put_maybe(&mut body, sender_key, |out, key| key.encode(out));
-    body.extend_from_slice(&nonce);
-    body.extend_from_slice(&sealed);
-    Ok(body)
+    let sender_key = sender_key.copied();
+    Ok(SentBody { client_version, sender_key, nonce, sealed: &sealed }.to_bytes())
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@
 pub mod address;
 pub mod authorize;
 pub mod batch;
-pub mod client_envelope;
 pub mod command;
 pub mod error;
 pub mod host;

@@ -357,7 +357,7 @@ mod tests {
         assert!(link.is_shortened());
         let known: ServerAddress = "smp://1234-w@a.example,b.onion:443".parse().unwrap();
         let other: ServerAddress = "smp://1234-w@b.example".parse().unwrap();
-        assert_eq!(link.clone().completed(&[other.clone()]), link);
+        assert_eq!(link.clone().completed(std::slice::from_ref(&other)), link);
         let completed = link.completed(&[other.clone(), known.clone()]);
         assert_eq!(completed.server(), &known);
         assert_eq!(completed.clone().completed(&[other]), completed, "a full link stays");

@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 
 use crate::vectors::{LINK_DATA, Script, ed25519, label, server};
 
-pub fn plan() -> AddressPlan {
+pub(crate) fn plan() -> AddressPlan {
     AddressPlan {
         server: ServerAddressWithAuth::from(server()),
         link_type: LinkType::Channel,
@@ -25,11 +25,11 @@ pub fn plan() -> AddressPlan {
     }
 }
 
-pub fn draft() -> AddressDraft {
+pub(crate) fn draft() -> AddressDraft {
     AddressDraft::new(plan(), &mut StdRng::seed_from_u64(1)).unwrap()
 }
 
-pub fn owner(number: u8, signer: &str) -> OwnerAuth {
+pub(crate) fn owner(number: u8, signer: &str) -> OwnerAuth {
     let key = ed25519(&format!("owner{number}")).public_key();
     OwnerAuth::issue(&[number; 12], key, &ed25519(signer)).unwrap()
 }

@@ -16,13 +16,13 @@ use rand_core::{TryCryptoRng, TryRng};
 
 /// A file of lines `name = text`, `name [length] = hex`, `name [length] b64=base64url` and
 /// `name [length] sha256=hex head=hex`.
-pub struct Vectors(pub &'static str);
+pub(crate) struct Vectors(pub(crate) &'static str);
 
-pub const ENVELOPES: Vectors = Vectors(include_str!("../vectors/agent-a6-envelopes.txt"));
-pub const CLIENT_MESSAGES: Vectors = Vectors(include_str!("../vectors/agent-a7-client-message.txt"));
-pub const LINKS: Vectors = Vectors(include_str!("../vectors/agent-a8-links.txt"));
-pub const LINK_DATA: Vectors = Vectors(include_str!("../vectors/agent-a9-link-data.txt"));
-pub const DERIVATION: Vectors = Vectors(include_str!("../vectors/smp-21.5-link-derivation.txt"));
+pub(crate) const ENVELOPES: Vectors = Vectors(include_str!("../vectors/agent-a6-envelopes.txt"));
+pub(crate) const CLIENT_MESSAGES: Vectors = Vectors(include_str!("../vectors/agent-a7-client-message.txt"));
+pub(crate) const LINKS: Vectors = Vectors(include_str!("../vectors/agent-a8-links.txt"));
+pub(crate) const LINK_DATA: Vectors = Vectors(include_str!("../vectors/agent-a9-link-data.txt"));
+pub(crate) const DERIVATION: Vectors = Vectors(include_str!("../vectors/smp-21.5-link-derivation.txt"));
 
 impl Vectors {
     /// What stands behind the name and the length.
@@ -38,11 +38,11 @@ impl Vectors {
         rest.unwrap_or_else(|| panic!("there is no vector {name}"))
     }
 
-    pub fn text(&self, name: &str) -> &'static str {
+    pub(crate) fn text(&self, name: &str) -> &'static str {
         self.value(name)
     }
 
-    pub fn bytes(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         let value = self.value(name);
         match value.strip_prefix("b64=") {
             Some(text) => protocol::base64url::decode(text).unwrap(),
@@ -51,7 +51,7 @@ impl Vectors {
     }
 
     /// Compares with a value of which only the hash and the first bytes are known.
-    pub fn assert_is(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn assert_is(&self, name: &str, bytes: &[u8]) {
         let value = self.value(name).strip_prefix("sha256=").unwrap();
         let (hash, head) = value.split_once(" head=").unwrap();
         assert!(bytes.starts_with(&unhex(head)), "{name}");
@@ -64,29 +64,29 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 /// The first bytes of the label's SHA-512.
-pub fn label<const N: usize>(label: &str) -> [u8; N] {
+pub(crate) fn label<const N: usize>(label: &str) -> [u8; N] {
     sha512(label.as_bytes())[..N].try_into().unwrap()
 }
 
-pub fn x25519(name: &str) -> X25519PrivateKey {
+pub(crate) fn x25519(name: &str) -> X25519PrivateKey {
     X25519PrivateKey::from_bytes(label(name))
 }
 
-pub fn ed25519(name: &str) -> Ed25519PrivateKey {
+pub(crate) fn ed25519(name: &str) -> Ed25519PrivateKey {
     Ed25519PrivateKey::from_seed(&label(name))
 }
 
-pub fn x448(name: &str) -> X448PrivateKey {
+pub(crate) fn x448(name: &str) -> X448PrivateKey {
     X448PrivateKey::from_bytes(label(name))
 }
 
 /// The server with one host.
-pub fn server() -> ServerAddress {
+pub(crate) fn server() -> ServerAddress {
     server_at("smp.example.com", None).unwrap()
 }
 
 /// The server with two hosts and a port.
-pub fn server_with_two_hosts() -> ServerAddress {
+pub(crate) fn server_with_two_hosts() -> ServerAddress {
     server_at("smp.example.com,abcdefghijklmnop.onion", Some(5223)).unwrap()
 }
 
@@ -95,28 +95,28 @@ fn server_at(hosts: &str, port: Option<u16>) -> Result<ServerAddress, DecodeErro
     ServerAddress::new(hosts, port, KeyHash::from(label("srv")))
 }
 
-pub fn queue(server: ServerAddress, mode: Option<QueueMode>) -> QueueAddress {
+pub(crate) fn queue(server: ServerAddress, mode: Option<QueueMode>) -> QueueAddress {
     QueueAddress { server, sender_id: SenderId(label("sndId")), dh_key: x25519("qdh").public_key(), mode }
 }
 
 /// What the initiator of the vectors offers in links.
-pub fn offer() -> RatchetOffer {
+pub(crate) fn offer() -> RatchetOffer {
     let versions = VersionRange::new(2, 3).unwrap();
     let (first, second) = (x448("bob1").public_key(), x448("bob2").public_key());
     RatchetOffer { versions, first, second, kem: None }
 }
 
 /// What the joiner of the vectors answers.
-pub fn parameters() -> RatchetParameters {
+pub(crate) fn parameters() -> RatchetParameters {
     let (first, second) = (x448("alice1").public_key(), x448("alice2").public_key());
     RatchetParameters { version: 3, first, second, kem: None }
 }
 
 /// "Randomness" that is written down.
-pub struct Script(VecDeque<u8>);
+pub(crate) struct Script(VecDeque<u8>);
 
 impl Script {
-    pub fn new(parts: &[&[u8]]) -> Self {
+    pub(crate) fn new(parts: &[&[u8]]) -> Self {
         Self(parts.concat().into())
     }
 }

@@ -1,8 +1,8 @@
 //! Cases of bytes alone.
 
+use protocol::agent::queue_layer::SentBody;
 use protocol::encoding::Encode as _;
 use protocol::smp::batch::{Batch, BlockWriter};
-use protocol::smp::client_envelope::ClientEnvelope;
 use protocol::smp::command::Command;
 use protocol::smp::error::{CommandError, ErrorType};
 use protocol::smp::response::BrokerMessage;
@@ -143,7 +143,7 @@ pub(crate) fn service_response(case: &Case) {
 pub(crate) fn envelope(case: &Case) {
     assert_length(case);
     let bytes = case.bytes("bytes");
-    let Some(envelope) = case.expect_format(ClientEnvelope::parse(&bytes)) else { return };
-    case.assert_eq(envelope.sender_key.is_some(), case.text("sender_key") == "yes");
-    assert_written(case, envelope.to_bytes());
+    let Some(sent) = case.expect_format(SentBody::parse(&bytes)) else { return };
+    case.assert_eq(sent.sender_key.is_some(), case.text("sender_key") == "yes");
+    assert_written(case, sent.to_bytes());
 }
