@@ -139,3 +139,90 @@ fn new_content() -> Vec<u8> {
     content.push(0);
     content
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smp::ids::{MessageId, NotifierId, RecipientId};
+    use crate::smp::key::Authenticator;
+    use crate::smp::response::BrokerMessage;
+    use crate::smp::transmission::Transmission;
+    use crate::transport::block::SEALED_CONTENT_BYTES_MAX;
+
+    /// The sizes of the batches that `count` transmissions make.
+    fn pack(count: usize, transmission: &Transmission<'_>, content_bytes_max: usize) -> Vec<usize> {
+        let mut writer = BlockWriter::new(content_bytes_max);
+        let mut blocks = Vec::new();
+        for _ in 0..count {
+            blocks.extend(writer.push(|out| transmission.encode_into(18, out)).unwrap());
+        }
+        blocks.extend(writer.take());
+        assert_eq!(writer.take(), None);
+        blocks.iter().map(|content| Batch::parse(content).unwrap().len()).collect()
+    }
+
+    fn event(entity: &[u8; 24], message: &BrokerMessage<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
+        Transmission::unauthorized(&[], entity, &message.encode(18)).encode_into(18, &mut out);
+        out
+    }
+
+    /// smp.md §20.7.
+    #[test]
+    fn blocks_hold_as_many_as_those_of_every_writer() {
+        let signed = Transmission {
+            authenticator: Authenticator::Ed25519([1; 64]),
+            ..Transmission::unauthorized(&[2; 24], &[3; 24], b"SUB")
+        };
+        for content_bytes_max in [SEALED_CONTENT_BYTES_MAX, PLAIN_CONTENT_BYTES_MAX] {
+            assert_eq!(pack(300, &signed, content_bytes_max), [135, 135, 30]);
+            let end = Transmission::unauthorized(&[], &[3; 24], b"END");
+            assert_eq!(pack(600, &end, content_bytes_max), [255, 255, 90]);
+            let nmsg = BrokerMessage::Nmsg { nonce: [4; 24], metadata: vec![5; 144].into() }.encode(18);
+            let nmsg = Transmission::unauthorized(&[], &NotifierId([3; 24]).0, &nmsg);
+            assert_eq!(pack(100, &nmsg, content_bytes_max), [80, 20]);
+        }
+    }
+
+    /// smp.md §20.7; correlation ids of its test client have four bytes.
+    #[test]
+    fn four_answers_and_a_full_message_fit_a_block_and_five_do_not() {
+        let id = RecipientId([3; 24]);
+        let message = BrokerMessage::Msg { message_id: MessageId([4; 24]), body: vec![5; 16_122].into() };
+        for (answers, blocks) in [(4, 1), (5, 2)] {
+            let mut writer = BlockWriter::new(SEALED_CONTENT_BYTES_MAX);
+            let mut closed = 0;
+            for _ in 0..answers {
+                let answer = Transmission::unauthorized(b"abcd", &id.0, b"SOK 0");
+                closed += writer.push(|out| answer.encode_into(18, out)).unwrap().iter().count();
+            }
+            closed += writer.push(|out| out.extend(event(&id.0, &message))).unwrap().iter().count();
+            assert_eq!(closed + writer.take().iter().count(), blocks, "{answers} answers");
+        }
+    }
+
+    #[test]
+    fn a_transmission_that_fits_no_block_leaves_the_others() {
+        let mut writer = BlockWriter::new(SEALED_CONTENT_BYTES_MAX);
+        assert_eq!(writer.push(|out| out.extend(b"first")), Ok(None));
+        for too_large in [16_364, 17_000, 70_000] {
+            let outcome = writer.push(|out| out.resize(out.len() + too_large, 0));
+            assert_eq!(outcome, Err(TransmissionTooLarge));
+        }
+        assert_eq!(writer.push(|out| out.extend(b"last")), Ok(None));
+        let content = writer.take().unwrap();
+        assert_eq!(Batch::parse(&content).unwrap().collect::<Vec<_>>(), [&b"first"[..], b"last"]);
+    }
+
+    #[test]
+    fn alone_a_transmission_may_fill_a_plain_block() {
+        let mut writer = BlockWriter::new(PLAIN_CONTENT_BYTES_MAX);
+        assert_eq!(writer.push(|out| out.extend(b"small")), Ok(None));
+        let largest = PLAIN_CONTENT_BYTES_MAX - COUNT_BYTES - LENGTH_BYTES;
+        let small = writer.push(|out| out.resize(out.len() + largest, 0)).unwrap().unwrap();
+        assert_eq!(Batch::parse(&small).unwrap().collect::<Vec<_>>(), [b"small"]);
+        let large = writer.push(|out| out.extend(b"small")).unwrap().unwrap();
+        assert_eq!(large.len(), PLAIN_CONTENT_BYTES_MAX);
+        assert_eq!(Batch::parse(&large).unwrap().len(), 1);
+    }
+}

@@ -1,4 +1,5 @@
 //! Known answers of the queue protocol: every file of `tests/vectors/smp` is a case with its expected outcome.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod case;
 mod crypto;
