@@ -1,0 +1,187 @@
+//! Sessions by server: made when they are needed, kept while something is subscribed, made again when they break.
+//!
+//! ```text
+//! Network ──Instruction──▶ server task ──▶ session        one task for each server
+//!                              └──▶ NetworkEvents         what servers say, and answers for the engine
+//! ```
+//!
+//! Messages are bounded: a server is not read further while [`EVENTS_MAX`] of them wait to be handled.
+
+mod events;
+mod link;
+mod server;
+mod subscriptions;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::error::{CallError, ConnectError};
+use crate::smp::address::ServerAddress;
+use crate::smp::command::Command;
+use crate::smp::ids::RecipientId;
+use crate::smp::key::AuthPrivateKey;
+use crate::smp::request::Request;
+use crate::smp::response::BrokerMessage;
+pub use events::{EVENTS_MAX, NetworkEvent, NetworkEvents, SubscriptionEnd, Ticket};
+pub use link::{OpenedLink, ReadLinkError};
+use events::Inbox;
+use server::{Instruction, Reply, ServerTask};
+
+/// Most servers in use at once: strangers choose servers for the queues that we answer to.
+pub const SERVERS_MAX: usize = 4096;
+
+/// Time limits (smp.md §17.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For TCP, TLS and hello together.
+    pub connect: Duration,
+    /// For the answer to a command.
+    pub answer: Duration,
+}
+
+impl Limits {
+    /// While somebody waits for the result.
+    pub const INTERACTIVE: Self = Self { connect: Duration::from_secs(15), answer: Duration::from_secs(10) };
+    /// While nobody does.
+    pub const BACKGROUND: Self = Self { connect: Duration::from_secs(45), answer: Duration::from_secs(30) };
+}
+
+/// A queue to be subscribed: messages of it come as events.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// The queue.
+    pub queue: RecipientId,
+    /// The recipient's key.
+    pub key: AuthPrivateKey,
+}
+
+/// All sessions of a program. Copies are handles to the same sessions, which end with the last handle.
+#[derive(Debug, Clone)]
+pub struct Network(Arc<Servers>);
+
+/// The tasks of all servers.
+#[derive(Debug)]
+struct Servers {
+    limits: Limits,
+    inbox: Inbox,
+    runtime: Handle,
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    instructions: BTreeMap<ServerAddress, mpsc::UnboundedSender<Instruction>>,
+    tasks: JoinSet<()>,
+}
+
+impl Network {
+    /// A network without sessions, and what will happen on it. Tasks run on `runtime`.
+    #[must_use]
+    pub fn new(limits: Limits, runtime: Handle) -> (Self, NetworkEvents) {
+        let (inbox, events) = Inbox::new();
+        (Self(Arc::new(Servers { limits, inbox, runtime, running: Mutex::default() })), events)
+    }
+
+    /// Sends a command and waits for the answer.
+    ///
+    /// # Errors
+    /// [`CallError`], also when the server answers with an error.
+    pub async fn call(&self, request: Request) -> Result<BrokerMessage<'static>, CallError> {
+        let (sender, answer) = oneshot::channel();
+        self.send(request, Reply::Caller(sender));
+        answer.await.unwrap_or(Err(CallError::Disconnected))
+    }
+
+    /// Sends a command; the answer comes as [`NetworkEvent::Answer`] with this ticket.
+    pub fn submit(&self, request: Request, ticket: Ticket) {
+        self.send(request, Reply::Ticket(ticket));
+    }
+
+    /// Subscribes to queues, now and after each reconnect, until the server says otherwise. Queues that are
+    /// subscribed already are subscribed again: the server then delivers what is outstanding once more.
+    pub fn subscribe(&self, server: &ServerAddress, queues: Vec<Subscription>) {
+        if let Err(Instruction::Subscribe(queues)) = self.instruct(server, Instruction::Subscribe(queues)) {
+            for Subscription { queue, .. } in queues {
+                let reason = SubscriptionEnd::TooManyServers;
+                self.0.inbox.put(NetworkEvent::SubscriptionEnded { server: server.clone(), queue, reason });
+            }
+        }
+    }
+
+    /// Asks a server whether it is there: the whole way, with its identity.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn ping(&self, server: &ServerAddress) -> Result<(), CallError> {
+        let request = Request {
+            server: server.clone(),
+            correlation_id: None,
+            entity_id: Vec::new(),
+            key: None,
+            command: Command::Ping,
+        };
+        match self.call(request).await? {
+            BrokerMessage::Pong => Ok(()),
+            _ => Err(CallError::UnexpectedAnswer),
+        }
+    }
+
+    fn send(&self, request: Request, reply: Reply) {
+        let server = request.server.clone();
+        if let Err(Instruction::Call(_, reply)) = self.instruct(&server, Instruction::Call(request, reply)) {
+            reply.give(&self.0.inbox, Err(ConnectError::TooManyServers.into()));
+        }
+    }
+
+    /// Hands an instruction to the server's task, or back when there would be too many of them.
+    fn instruct(&self, server: &ServerAddress, instruction: Instruction) -> Result<(), Instruction> {
+        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let instruction = match running.instructions.get(server) {
+            Some(sender) => match sender.send(instruction) {
+                Ok(()) => return Ok(()),
+                // only a task that panicked leaves this behind
+                Err(unsent) => unsent.0,
+            },
+            None if running.instructions.len() >= SERVERS_MAX => return Err(instruction),
+            None => instruction,
+        };
+        let (sender, instructions) = mpsc::unbounded_channel();
+        let task = ServerTask::new(
+            server.clone(),
+            self.0.limits,
+            self.0.inbox.clone(),
+            instructions,
+            Registration { servers: Arc::downgrade(&self.0), server: server.clone() },
+        );
+        while running.tasks.try_join_next().is_some() {}
+        running.tasks.spawn_on(task.run(), &self.0.runtime);
+        let sent = sender.send(instruction);
+        running.instructions.insert(server.clone(), sender);
+        sent.map_err(|unsent| unsent.0)
+    }
+}
+
+/// A server task's place in the list.
+#[derive(Debug)]
+struct Registration {
+    servers: Weak<Servers>,
+    server: ServerAddress,
+}
+
+impl Registration {
+    /// Leaves the list, unless an instruction waits.
+    fn retire(&self, instructions: &mpsc::UnboundedReceiver<Instruction>) -> bool {
+        let Some(servers) = self.servers.upgrade() else { return true };
+        let mut running = servers.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if !instructions.is_empty() {
+            return false;
+        }
+        running.instructions.remove(&self.server);
+        true
+    }
+}

@@ -1,0 +1,369 @@
+//! One server: connects when there is a reason, keeps its session, and starts again when it breaks.
+//!
+//! ```text
+//!            ┌──────── reason: a command, a wanted queue, the next attempt ◀────────┐
+//!  waiting ──┘──▶ connecting ──▶ serving ──lost──▶ waiting (2 s, growing to 180 s)  │
+//!     │               └──failed (remembered 3 s: commands fail at once)─────────────┘
+//!     └──unused for a while──▶ gone
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
+
+use super::events::{Inbox, NetworkEvent, SubscriptionEnd, Ticket};
+use super::subscriptions::Subscriptions;
+use super::{Limits, Registration, Subscription};
+use crate::net::backoff::Backoff;
+use crate::net::error::{CallError, ConnectError};
+use crate::net::session::{OUTSTANDING_MAX, Outgoing, Owner, Session, SessionEnd};
+use crate::smp::address::ServerAddress;
+use crate::smp::command::Command;
+use crate::smp::error::ErrorType;
+use crate::smp::ids::RecipientId;
+use crate::smp::key::AuthPrivateKey;
+use crate::smp::request::Request;
+use crate::smp::response::BrokerMessage;
+
+/// A failed attempt answers for this time (agent.md §7.2).
+const FAILURE_MEMORY: Duration = Duration::from_secs(3);
+/// A server without session and purpose is forgotten after this time.
+const LINGER: Duration = Duration::from_secs(60);
+/// A subscription that was not answered is asked for again after this time.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Commands between this task and its session.
+const QUEUE_MAX: usize = 256;
+
+/// What a server task is asked to do.
+#[derive(Debug)]
+pub(super) enum Instruction {
+    Call(Request, Reply),
+    Subscribe(Vec<Subscription>),
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Caller(oneshot::Sender<Result<BrokerMessage<'static>, CallError>>),
+    Ticket(Ticket),
+}
+
+impl Reply {
+    pub(super) fn give(self, inbox: &Inbox, result: Result<BrokerMessage<'static>, CallError>) {
+        match self {
+            Self::Caller(sender) => {
+                // the caller may have stopped waiting
+                let _unheard = sender.send(result);
+            }
+            Self::Ticket(ticket) => inbox.put(NetworkEvent::Answer { ticket, result }),
+        }
+    }
+}
+
+/// The task of one server.
+#[derive(Debug)]
+pub(super) struct ServerTask {
+    state: State,
+    limits: Limits,
+    instructions: mpsc::UnboundedReceiver<Instruction>,
+    registration: Registration,
+    /// Commands that wait for a session.
+    calls: VecDeque<(Request, Reply)>,
+    /// The last attempt, if it failed.
+    failure: Option<(Instant, ConnectError)>,
+    /// When to try again for the sake of subscriptions.
+    next_attempt: Option<Instant>,
+    backoff: Backoff,
+}
+
+/// What the task shares with its session.
+#[derive(Debug)]
+struct State {
+    server: ServerAddress,
+    inbox: Inbox,
+    subscriptions: Mutex<Subscriptions>,
+}
+
+/// What a command in the session is for.
+#[derive(Debug)]
+enum Tag {
+    Subscribe(RecipientId),
+    Call { reply: Reply, then: Then },
+}
+
+/// What a good answer changes.
+#[derive(Debug)]
+enum Then {
+    Nothing,
+    /// `NEW` with a subscription: the queue is ours with this key.
+    Subscribed(AuthPrivateKey),
+    /// `DEL`.
+    Gone(RecipientId),
+}
+
+impl ServerTask {
+    pub(super) fn new(
+        server: ServerAddress,
+        limits: Limits,
+        inbox: Inbox,
+        instructions: mpsc::UnboundedReceiver<Instruction>,
+        registration: Registration,
+    ) -> Self {
+        Self {
+            state: State { server, inbox, subscriptions: Mutex::default() },
+            limits,
+            instructions,
+            registration,
+            calls: VecDeque::new(),
+            failure: None,
+            next_attempt: None,
+            backoff: Backoff::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while self.wait_for_reason().await {
+            let opened = tokio::time::timeout(self.limits.connect, Session::open(&self.state.server)).await;
+            match opened.unwrap_or(Err(ConnectError::TimedOut)) {
+                Err(error) => self.failed(error),
+                Ok(session) => {
+                    self.failure = None;
+                    self.backoff = Backoff::new();
+                    self.next_attempt = None;
+                    self.state.inbox.put(NetworkEvent::Up(self.state.server.clone()));
+                    match self.serve(session).await {
+                        SessionEnd::Closed => return,
+                        SessionEnd::Idle => {}
+                        SessionEnd::Lost => {
+                            self.next_attempt = Some(Instant::now() + self.backoff.next());
+                            self.down(CallError::Disconnected);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until a session is needed. Says no when the task has ended.
+    async fn wait_for_reason(&mut self) -> bool {
+        loop {
+            if !self.calls.is_empty() {
+                return true;
+            }
+            let idle = self.state.subscriptions().is_empty();
+            let wake = match self.next_attempt {
+                Some(moment) if !idle => moment,
+                None if !idle => return true,
+                _ => Instant::now() + LINGER,
+            };
+            tokio::select! {
+                instruction = self.instructions.recv() => match instruction {
+                    None => return false,
+                    Some(Instruction::Subscribe(queues)) => self.state.subscriptions().want(queues),
+                    Some(Instruction::Call(request, reply)) => match self.fresh_failure() {
+                        Some(error) => reply.give(&self.state.inbox, Err(error.into())),
+                        None => self.calls.push_back((request, reply)),
+                    },
+                },
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if !idle {
+                        return true;
+                    }
+                    if self.registration.retire(&self.instructions) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn fresh_failure(&self) -> Option<ConnectError> {
+        let (moment, error) = self.failure.as_ref()?;
+        (moment.elapsed() < FAILURE_MEMORY).then(|| error.clone())
+    }
+
+    /// No session: those who waited for it are told, and the world if it did not know.
+    fn failed(&mut self, error: ConnectError) {
+        debug!(server = %self.state.server.first_host(), %error, "no session");
+        while let Ok(instruction) = self.instructions.try_recv() {
+            match instruction {
+                Instruction::Subscribe(queues) => self.state.subscriptions().want(queues),
+                Instruction::Call(request, reply) => self.calls.push_back((request, reply)),
+            }
+        }
+        for (_, reply) in self.calls.drain(..) {
+            reply.give(&self.state.inbox, Err(error.clone().into()));
+        }
+        let is_news = self.failure.is_none();
+        self.failure = Some((Instant::now(), error.clone()));
+        self.next_attempt = Some(Instant::now() + self.backoff.next());
+        if is_news {
+            self.down(error.into());
+        }
+    }
+
+    fn down(&self, reason: CallError) {
+        self.state.inbox.put(NetworkEvent::Down { server: self.state.server.clone(), reason });
+    }
+
+    /// Runs a session: commands as they come, and all that shall be subscribed.
+    async fn serve(&mut self, session: Session) -> SessionEnd {
+        self.state.subscriptions().begin();
+        let (to_session, mut outgoing) = mpsc::channel(QUEUE_MAX);
+        let (state, instructions, calls) = (&self.state, &mut self.instructions, &mut self.calls);
+        let feeding = feed(state, instructions, calls, to_session);
+        let running = session.run(state, &mut outgoing, self.limits.answer);
+        tokio::pin!(feeding, running);
+        tokio::select! {
+            end = &mut running => end,
+            () = &mut feeding => running.await,
+        }
+    }
+}
+
+/// Hands commands to the session until it ends or the network is dropped.
+async fn feed(
+    state: &State,
+    instructions: &mut mpsc::UnboundedReceiver<Instruction>,
+    calls: &mut VecDeque<(Request, Reply)>,
+    to_session: mpsc::Sender<Outgoing<Tag>>,
+) {
+    while let Some((request, reply)) = calls.pop_front() {
+        state.forward(&to_session, call(request, reply)).await;
+    }
+    loop {
+        let (has_due, has_unanswered) = {
+            let subscriptions = state.subscriptions();
+            (subscriptions.has_due(), subscriptions.has_unanswered())
+        };
+        tokio::select! {
+            biased;
+            instruction = instructions.recv() => match instruction {
+                None => return,
+                Some(Instruction::Subscribe(queues)) => state.subscriptions().want(queues),
+                Some(Instruction::Call(request, reply)) => {
+                    state.forward(&to_session, call(request, reply)).await;
+                }
+            },
+            room = to_session.reserve(), if has_due => {
+                let next = state.subscriptions().next_due();
+                if let (Ok(room), Some((queue, key))) = (room, next) {
+                    room.send(Outgoing {
+                        request: subscribe(&state.server, queue, key),
+                        tag: Tag::Subscribe(queue),
+                    });
+                }
+            }
+            () = tokio::time::sleep(ASK_AGAIN_AFTER), if !has_due && has_unanswered => {
+                state.subscriptions().ask_again();
+            }
+        }
+    }
+}
+
+fn call(request: Request, reply: Reply) -> Outgoing<Tag> {
+    let then = match (&request.command, &request.key) {
+        (Command::New(queue), Some(key)) if queue.subscribe => Then::Subscribed(key.clone()),
+        (Command::Del, _) => {
+            RecipientId::try_from(request.entity_id.as_slice()).map_or(Then::Nothing, Then::Gone)
+        }
+        _ => Then::Nothing,
+    };
+    Outgoing { request, tag: Tag::Call { reply, then } }
+}
+
+fn subscribe(server: &ServerAddress, queue: RecipientId, key: AuthPrivateKey) -> Request {
+    Request {
+        server: server.clone(),
+        correlation_id: None,
+        entity_id: queue.0.to_vec(),
+        key: Some(key),
+        command: Command::Sub,
+    }
+}
+
+impl State {
+    fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn forward(&self, to_session: &mpsc::Sender<Outgoing<Tag>>, command: Outgoing<Tag>) {
+        if let Err(unsent) = to_session.send(command).await {
+            self.answered(unsent.0.tag, Err(CallError::Disconnected));
+        }
+    }
+
+    fn ended(&self, queue: RecipientId, reason: SubscriptionEnd) {
+        if self.subscriptions().forget(&queue) {
+            let server = self.server.clone();
+            self.inbox.put(NetworkEvent::SubscriptionEnded { server, queue, reason });
+        }
+    }
+
+    fn subscribed(&self, queue: RecipientId, result: Result<BrokerMessage<'static>, CallError>) {
+        match result {
+            // older servers answer with the first message (smp.md §10.1)
+            Ok(BrokerMessage::Msg { message_id, body }) => self.inbox.put(NetworkEvent::Message {
+                server: self.server.clone(),
+                queue,
+                message_id,
+                body: body.into_owned(),
+            }),
+            Ok(_) => {}
+            Err(CallError::Refused(error)) if is_final(&error) => {
+                self.ended(queue, SubscriptionEnd::Refused(error));
+            }
+            // with the next session everything is asked for again anyway
+            Err(CallError::Disconnected) => {}
+            Err(_) => self.subscriptions().retry(queue),
+        }
+    }
+}
+
+impl Owner for State {
+    type Tag = Tag;
+
+    fn answered(&self, tag: Tag, result: Result<BrokerMessage<'static>, CallError>) {
+        match tag {
+            Tag::Subscribe(queue) => self.subscribed(queue, result),
+            Tag::Call { reply, then } => {
+                match (&result, then) {
+                    (Ok(BrokerMessage::Ids(ids)), Then::Subscribed(key)) => {
+                        self.subscriptions().has(ids.recipient_id, key);
+                    }
+                    (Ok(_) | Err(CallError::Refused(ErrorType::Auth)), Then::Gone(queue)) => {
+                        self.subscriptions().forget(&queue);
+                    }
+                    _ => {}
+                }
+                reply.give(&self.inbox, result);
+            }
+        }
+    }
+
+    async fn told(&self, entity_id: &[u8], message: BrokerMessage<'_>) {
+        let Ok(queue) = RecipientId::try_from(entity_id) else { return };
+        match message {
+            BrokerMessage::Msg { message_id, body } => {
+                let (server, body) = (self.server.clone(), body.into_owned());
+                self.inbox.put_bounded(NetworkEvent::Message { server, queue, message_id, body }).await;
+            }
+            BrokerMessage::End => self.ended(queue, SubscriptionEnd::Moved),
+            BrokerMessage::Deld => self.ended(queue, SubscriptionEnd::Deleted),
+            BrokerMessage::Err(error) => self.ended(queue, SubscriptionEnd::Refused(error)),
+            _ => {}
+        }
+    }
+
+    fn is_subscribed(&self) -> bool {
+        !self.subscriptions().is_empty()
+    }
+}
+
+/// Whether asking again is of no use: the queue is gone or blocked, or the command is not allowed.
+fn is_final(error: &ErrorType) -> bool {
+    matches!(error, ErrorType::Auth | ErrorType::Blocked(_) | ErrorType::Command(_) | ErrorType::Service)
+}

@@ -1,0 +1,174 @@
+//! One session with a server: hellos, block encryption, batches, correlation, time limits (smp.md §4, §5, §17.2).
+//!
+//! ```text
+//! owner ──Outgoing──▶ write ──blocks──▶ server ──blocks──▶ read ──▶ owner.answered / owner.told
+//!                        └── pending commands, by correlation id ──┘
+//! ```
+//!
+//! Reading and writing go on at the same time in one task: a server that is slow to read may itself wait for us.
+
+mod pending;
+mod reader;
+mod writer;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tokio_rustls::TlsStream;
+
+use super::certificate::certificate_key;
+use super::dial::dial;
+use super::error::{CallError, ConnectError};
+use super::rng::system_rng;
+use super::tls::Secured;
+use super::verify::ChainError;
+use crate::smp::SMP_VERSIONS;
+use crate::smp::address::ServerAddress;
+use crate::smp::request::Request;
+use crate::smp::response::BrokerMessage;
+use crate::transport::block::BLOCK_BYTES;
+use crate::transport::handshake::{self, ClientConfig, ClientHandshake, ClientNext, HandshakeError};
+use pending::Pending;
+
+/// Most commands that wait for their answers at once; more wait to be sent. A page of subscriptions (agent.md §6.7).
+pub(super) const OUTSTANDING_MAX: usize = 1350;
+
+/// A command on its way, and the owner's note of what it is for.
+#[derive(Debug)]
+pub(super) struct Outgoing<T> {
+    pub(super) request: Request,
+    pub(super) tag: T,
+}
+
+/// Whoever has the session and wants to hear what the server says.
+pub(super) trait Owner: Sync {
+    /// A note that comes back with the answer.
+    type Tag: Send;
+
+    /// A command has its answer, or never will. Called exactly once for each command; must not block.
+    fn answered(&self, tag: Self::Tag, result: Result<BrokerMessage<'static>, CallError>);
+
+    /// The server says something of its own accord. Reading stops until this is taken.
+    fn told(&self, entity_id: &[u8], message: BrokerMessage<'_>) -> impl Future<Output = ()> + Send;
+
+    /// Whether the session has a purpose even in silence.
+    fn is_subscribed(&self) -> bool;
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SessionEnd {
+    /// The connection broke, or the server does not follow the protocol.
+    Lost,
+    /// Nobody needed it for a while.
+    Idle,
+    /// The owner closed it.
+    Closed,
+}
+
+/// A session after both hellos.
+#[derive(Debug)]
+pub(super) struct Session {
+    stream: TlsStream<TcpStream>,
+    session: Box<handshake::Session>,
+}
+
+impl Session {
+    /// Connects and says hello. The caller bounds the time.
+    pub(super) async fn open(server: &ServerAddress) -> Result<Self, ConnectError> {
+        let key_hash = server.key_hash().sha256().ok_or(ConnectError::NoFingerprint)?;
+        let Secured { mut stream, tls_unique, chain } = dial(server).await?;
+        let leaf = chain.first().ok_or(ConnectError::Certificates(ChainError::Shape(0)))?;
+        let leaf = certificate_key(leaf).map_err(ConnectError::Certificates)?;
+
+        let config = ClientConfig { versions: SMP_VERSIONS, key_hash, is_proxy: false, service: None };
+        let handshake = ClientHandshake::new(config, tls_unique.as_bytes(), leaf);
+        let mut block = Box::new([0; BLOCK_BYTES]);
+        stream.read_exact(block.as_mut_slice()).await.map_err(|_| ConnectError::Closed)?;
+        let reply = handshake.receive_hello(&mut block, &mut system_rng())?;
+        let ClientNext::Ready(session) = reply.next else {
+            // only services get another answer, and we are none
+            return Err(ConnectError::Hello(HandshakeError::Malformed));
+        };
+        stream.write_all(&reply.hello).await.map_err(|_| ConnectError::Closed)?;
+        stream.flush().await.map_err(|_| ConnectError::Closed)?;
+        Ok(Self { stream, session })
+    }
+
+    /// Carries commands and answers until the session ends. Every command that was taken from `outgoing`, or still
+    /// waits there, has then been answered.
+    pub(super) async fn run<O: Owner>(
+        self,
+        owner: &O,
+        outgoing: &mut mpsc::Receiver<Outgoing<O::Tag>>,
+        limit: Duration,
+    ) -> SessionEnd {
+        let handshake::Session { version, session_id, cipher, peer_key, .. } = *self.session;
+        let (read_half, write_half) = tokio::io::split(self.stream);
+        let shared = Shared {
+            owner,
+            version,
+            pending: Mutex::new(Pending::new(limit)),
+            silence: Mutex::new(Silence { heard: Instant::now(), timeouts: 0 }),
+            room: Notify::new(),
+        };
+        let end = {
+            let reading = reader::read(&shared, read_half, cipher.receive);
+            let writing = writer::Writer::new(&shared, write_half, cipher.send, session_id, peer_key, limit);
+            tokio::select! {
+                end = reading => end,
+                end = writing.write(outgoing) => end,
+            }
+        };
+        for waiting in shared.pending().drain() {
+            owner.answered(waiting.tag, Err(CallError::Disconnected));
+        }
+        outgoing.close();
+        while let Some(unsent) = outgoing.recv().await {
+            owner.answered(unsent.tag, Err(CallError::Disconnected));
+        }
+        end
+    }
+}
+
+type ReadStream = ReadHalf<TlsStream<TcpStream>>;
+type WriteStream = WriteHalf<TlsStream<TcpStream>>;
+
+/// What reading and writing have in common.
+struct Shared<'a, O: Owner> {
+    owner: &'a O,
+    version: u16,
+    pending: Mutex<Pending<Waiting<O::Tag>>>,
+    silence: Mutex<Silence>,
+    /// Told when an answer makes room for further commands.
+    room: Notify,
+}
+
+/// A command that was sent.
+#[derive(Debug)]
+struct Waiting<T> {
+    tag: T,
+    entity_id: Vec<u8>,
+}
+
+/// What tells a dead connection.
+#[derive(Debug, Clone, Copy)]
+struct Silence {
+    /// When the server was heard last.
+    heard: Instant,
+    /// Commands without an answer since.
+    timeouts: u32,
+}
+
+impl<O: Owner> Shared<'_, O> {
+    fn pending(&self) -> MutexGuard<'_, Pending<Waiting<O::Tag>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Silence> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
