@@ -23,3 +23,11 @@ pub mod smp;
 pub mod timestamp;
 pub mod transport;
 pub mod version;
+
+/// Where test builds may abort, see [`crash`]: around the commit of a batch of the engine.
+pub const CRASH_POINTS: &[&str] = &[
+    "engine.message.handled",
+    "engine.message.committed",
+    "engine.answer.handled",
+    "engine.request.committed",
+];

@@ -22,7 +22,6 @@ pub mod password;
 pub(crate) mod query_string;
 pub mod queue_details;
 pub mod queue_uri;
-pub mod request;
 pub mod response;
 pub mod short_link;
 pub mod transmission;

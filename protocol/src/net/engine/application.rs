@@ -3,10 +3,14 @@
 use std::error::Error;
 
 use crate::agent::event::Event;
+use crate::agent::signed_link_data::OpenedLink;
 use crate::agent::store::{AgentStore, ConnectionId};
+use crate::net::error::CallError;
+use crate::net::network::ReadLinkError;
 use crate::smp::address::ServerAddress;
+use crate::smp::ids::RecipientId;
 
-use super::context::Context;
+use super::context::{Context, LinkTag};
 
 /// An error that stops the engine. Everything a peer or a server does wrong is an event; what comes this way is a
 /// store that failed or a broken invariant. Nothing of the batch is acknowledged then.
@@ -64,6 +68,17 @@ pub trait Application: Send + 'static {
         event: Event,
     ) -> Result<(), Fatal>;
 
+    /// A link was read, or could not be.
+    ///
+    /// # Errors
+    /// Those that must stop the program.
+    fn on_link(
+        &mut self,
+        context: &mut Context<'_>,
+        tag: LinkTag,
+        result: Result<OpenedLink, ReadLinkError>,
+    ) -> Result<(), Fatal>;
+
     /// Another thread asks for something.
     ///
     /// # Errors
@@ -92,16 +107,25 @@ pub trait Application: Send + 'static {
     fn after_commit(&mut self) {}
 }
 
-/// A server was reached or lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Something changed between us and a server.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum NetworkChange {
     /// There is a session with this server.
     Up(ServerAddress),
-    /// The session with this server ended, or could not be made.
+    /// The session with this server ended, or could not be made. Told once for each series of failures.
     Down {
         /// The server.
         server: ServerAddress,
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        reason: CallError,
+    },
+    /// Another program subscribed to a queue of ours: a copy of this home is in use. We hear nothing of the queue
+    /// until the next start.
+    TakenOver {
+        /// The server.
+        server: ServerAddress,
+        /// The queue.
+        queue: RecipientId,
     },
 }

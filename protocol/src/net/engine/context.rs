@@ -1,23 +1,44 @@
 //! What an application can do while it handles something.
 
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::{Deref, DerefMut};
+
 use rand_core::CryptoRng;
 
+use crate::agent::Agent;
+use crate::agent::event::Event;
+use crate::agent::store::{AgentStore, ConnectionId};
+use crate::smp::short_link::ShortLink;
 use crate::timestamp::Timestamp;
 
-/// The moment, randomness, and wishes that come true after the commit.
+/// The moment, randomness, the agent, and wishes that come true after the commit.
 pub struct Context<'a> {
     now: Timestamp,
     rng: &'a mut dyn CryptoRng,
     wishes: &'a mut Wishes,
 }
 
+/// An application's own name for a link that it reads; comes back with the result. Not kept over a restart.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkTag(pub Vec<u8>);
+
 /// What handlers of a batch asked for.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
+    /// Events of the agent that the application has not handled yet.
+    pub(super) events: VecDeque<(ConnectionId, Event)>,
+    /// Connections that may want something of the network.
+    pub(super) touched: BTreeSet<ConnectionId>,
+    pub(super) links: Vec<(LinkTag, ShortLink)>,
     pub(super) wake_at: Option<Timestamp>,
+    pub(super) stop: bool,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    pub(super) fn new(now: Timestamp, rng: &'a mut dyn CryptoRng, wishes: &'a mut Wishes) -> Self {
+        Self { now, rng, wishes }
+    }
+
     /// The moment at which the batch began.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -29,10 +50,53 @@ impl Context<'_> {
         self.rng
     }
 
-    /// Asks for [`on_timer`](super::Application::on_timer) at `moment`, or earlier if that was asked for already.
-    /// One timer, not kept over a restart: set it again each time, and in `on_start`.
+    /// The agent, on the application's store: `context.agent(self.store()).send(...)`. What it decides is carried
+    /// out after the commit; its events come to `on_event` in the same transaction.
+    pub fn agent<'c, S: AgentStore>(&'c mut self, store: &'c mut S) -> AgentAccess<'c, S> {
+        AgentAccess { agent: Agent::new(store, self.rng, self.now), wishes: self.wishes }
+    }
+
+    /// Reads a link after the commit; the result comes to `on_link` with this tag.
+    pub fn read_link(&mut self, tag: LinkTag, link: ShortLink) {
+        self.wishes.links.push((tag, link));
+    }
+
+    /// Asks for `on_timer` at `moment`, or earlier if that was asked for already. One timer, not kept over a
+    /// restart: set it again each time, and in `on_start`.
     pub fn wake_at(&mut self, moment: Timestamp) {
         let earlier = self.wishes.wake_at.map_or(moment, |set| set.min(moment));
         self.wishes.wake_at = Some(earlier);
+    }
+
+    /// Stops the engine after this batch is durable.
+    pub fn stop(&mut self) {
+        self.wishes.stop = true;
+    }
+}
+
+/// The agent for as long as it is borrowed; then the engine learns what it decided.
+pub struct AgentAccess<'c, S: AgentStore> {
+    agent: Agent<'c, S>,
+    wishes: &'c mut Wishes,
+}
+
+impl<'c, S: AgentStore> Deref for AgentAccess<'c, S> {
+    type Target = Agent<'c, S>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.agent
+    }
+}
+
+impl<S: AgentStore> DerefMut for AgentAccess<'_, S> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.agent
+    }
+}
+
+impl<S: AgentStore> Drop for AgentAccess<'_, S> {
+    fn drop(&mut self) {
+        self.wishes.events.extend(self.agent.take_events());
+        self.wishes.touched.extend(self.agent.take_touched());
     }
 }

@@ -21,15 +21,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::error::{CallError, ConnectError};
+use crate::agent::request::Request;
+use crate::crypto::sign::Ed25519PrivateKey;
 use crate::smp::address::ServerAddress;
 use crate::smp::command::Command;
 use crate::smp::ids::RecipientId;
-use crate::smp::key::AuthPrivateKey;
-use crate::smp::request::Request;
 use crate::smp::response::BrokerMessage;
-pub use events::{EVENTS_MAX, NetworkEvent, NetworkEvents, SubscriptionEnd, Ticket};
-pub use link::{OpenedLink, ReadLinkError};
 use events::Inbox;
+pub use events::{EVENTS_MAX, NetworkEvent, NetworkEvents, SubscriptionEnd, Ticket};
+pub use link::ReadLinkError;
 use server::{Instruction, Reply, ServerTask};
 
 /// Most servers in use at once: strangers choose servers for the queues that we answer to.
@@ -57,7 +57,7 @@ pub struct Subscription {
     /// The queue.
     pub queue: RecipientId,
     /// The recipient's key.
-    pub key: AuthPrivateKey,
+    pub key: Ed25519PrivateKey,
 }
 
 /// All sessions of a program. Copies are handles to the same sessions, which end with the last handle.
@@ -113,6 +113,12 @@ impl Network {
         }
     }
 
+    /// Subscribes once more to a queue, but not at once: something about it went wrong just now.
+    pub fn subscribe_later(&self, server: &ServerAddress, subscription: Subscription) {
+        // without room for the server there is no session in which the queue could be subscribed
+        let _no_room = self.instruct(server, Instruction::SubscribeLater(subscription));
+    }
+
     /// Asks a server whether it is there: the whole way, with its identity.
     ///
     /// # Errors
@@ -121,7 +127,7 @@ impl Network {
         let request = Request {
             server: server.clone(),
             correlation_id: None,
-            entity_id: Vec::new(),
+            entity: Vec::new(),
             key: None,
             command: Command::Ping,
         };

@@ -17,15 +17,15 @@ use tracing::debug;
 use super::events::{Inbox, NetworkEvent, SubscriptionEnd, Ticket};
 use super::subscriptions::Subscriptions;
 use super::{Limits, Registration, Subscription};
+use crate::agent::request::Request;
+use crate::crypto::sign::Ed25519PrivateKey;
 use crate::net::backoff::Backoff;
 use crate::net::error::{CallError, ConnectError};
-use crate::net::session::{OUTSTANDING_MAX, Outgoing, Owner, Session, SessionEnd};
+use crate::net::session::{Outgoing, Owner, Session, SessionEnd};
 use crate::smp::address::ServerAddress;
 use crate::smp::command::Command;
 use crate::smp::error::ErrorType;
 use crate::smp::ids::RecipientId;
-use crate::smp::key::AuthPrivateKey;
-use crate::smp::request::Request;
 use crate::smp::response::BrokerMessage;
 
 /// A failed attempt answers for this time (agent.md §7.2).
@@ -42,6 +42,7 @@ const QUEUE_MAX: usize = 256;
 pub(super) enum Instruction {
     Call(Request, Reply),
     Subscribe(Vec<Subscription>),
+    SubscribeLater(Subscription),
 }
 
 /// Who waits for an answer.
@@ -99,7 +100,7 @@ enum Tag {
 enum Then {
     Nothing,
     /// `NEW` with a subscription: the queue is ours with this key.
-    Subscribed(AuthPrivateKey),
+    Subscribed(Ed25519PrivateKey),
     /// `DEL`.
     Gone(RecipientId),
 }
@@ -163,6 +164,7 @@ impl ServerTask {
                 instruction = self.instructions.recv() => match instruction {
                     None => return false,
                     Some(Instruction::Subscribe(queues)) => self.state.subscriptions().want(queues),
+                    Some(Instruction::SubscribeLater(queue)) => self.state.subscriptions().want_later(queue),
                     Some(Instruction::Call(request, reply)) => match self.fresh_failure() {
                         Some(error) => reply.give(&self.state.inbox, Err(error.into())),
                         None => self.calls.push_back((request, reply)),
@@ -191,6 +193,7 @@ impl ServerTask {
         while let Ok(instruction) = self.instructions.try_recv() {
             match instruction {
                 Instruction::Subscribe(queues) => self.state.subscriptions().want(queues),
+                Instruction::SubscribeLater(queue) => self.state.subscriptions().want_later(queue),
                 Instruction::Call(request, reply) => self.calls.push_back((request, reply)),
             }
         }
@@ -244,6 +247,7 @@ async fn feed(
             instruction = instructions.recv() => match instruction {
                 None => return,
                 Some(Instruction::Subscribe(queues)) => state.subscriptions().want(queues),
+                Some(Instruction::SubscribeLater(queue)) => state.subscriptions().want_later(queue),
                 Some(Instruction::Call(request, reply)) => {
                     state.forward(&to_session, call(request, reply)).await;
                 }
@@ -268,18 +272,18 @@ fn call(request: Request, reply: Reply) -> Outgoing<Tag> {
     let then = match (&request.command, &request.key) {
         (Command::New(queue), Some(key)) if queue.subscribe => Then::Subscribed(key.clone()),
         (Command::Del, _) => {
-            RecipientId::try_from(request.entity_id.as_slice()).map_or(Then::Nothing, Then::Gone)
+            RecipientId::try_from(request.entity.as_slice()).map_or(Then::Nothing, Then::Gone)
         }
         _ => Then::Nothing,
     };
     Outgoing { request, tag: Tag::Call { reply, then } }
 }
 
-fn subscribe(server: &ServerAddress, queue: RecipientId, key: AuthPrivateKey) -> Request {
+fn subscribe(server: &ServerAddress, queue: RecipientId, key: Ed25519PrivateKey) -> Request {
     Request {
         server: server.clone(),
         correlation_id: None,
-        entity_id: queue.0.to_vec(),
+        entity: queue.0.to_vec(),
         key: Some(key),
         command: Command::Sub,
     }

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::crypto::sign::Ed25519PrivateKey;
 use crate::smp::ids::RecipientId;
-use crate::smp::key::AuthPrivateKey;
 
 use super::Subscription;
 
 /// What shall be subscribed, and what of it has yet to be asked for in this session.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    wanted: BTreeMap<RecipientId, AuthPrivateKey>,
+    wanted: BTreeMap<RecipientId, Ed25519PrivateKey>,
     due: VecDeque<RecipientId>,
     /// The server did not say yes or no; to be asked again.
     unanswered: Vec<RecipientId>,
@@ -25,8 +25,14 @@ impl Subscriptions {
         }
     }
 
+    /// Wants a queue, and asks for it after a while.
+    pub(super) fn want_later(&mut self, subscription: Subscription) {
+        self.wanted.insert(subscription.queue, subscription.key);
+        self.unanswered.push(subscription.queue);
+    }
+
     /// A queue was created with a subscription.
-    pub(super) fn has(&mut self, queue: RecipientId, key: AuthPrivateKey) {
+    pub(super) fn has(&mut self, queue: RecipientId, key: Ed25519PrivateKey) {
         self.wanted.insert(queue, key);
     }
 
@@ -57,7 +63,7 @@ impl Subscriptions {
     }
 
     /// The next queue to ask for.
-    pub(super) fn next_due(&mut self) -> Option<(RecipientId, AuthPrivateKey)> {
+    pub(super) fn next_due(&mut self) -> Option<(RecipientId, Ed25519PrivateKey)> {
         while let Some(queue) = self.due.pop_front() {
             if let Some(key) = self.wanted.get(&queue) {
                 return Some((queue, key.clone()));
@@ -78,10 +84,9 @@ impl Subscriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::sign::Ed25519PrivateKey;
 
     fn subscription(number: u8) -> Subscription {
-        let key = AuthPrivateKey::Ed25519(Ed25519PrivateKey::from_seed(&[number; 32]));
+        let key = Ed25519PrivateKey::from_seed(&[number; 32]);
         Subscription { queue: RecipientId([number; 24]), key }
     }
 

@@ -25,16 +25,16 @@ use super::error::{CallError, ConnectError};
 use super::rng::system_rng;
 use super::tls::Secured;
 use super::verify::ChainError;
+use crate::agent::request::Request;
 use crate::smp::SMP_VERSIONS;
 use crate::smp::address::ServerAddress;
-use crate::smp::request::Request;
 use crate::smp::response::BrokerMessage;
 use crate::transport::block::BLOCK_BYTES;
 use crate::transport::handshake::{self, ClientConfig, ClientHandshake, ClientNext, HandshakeError};
 use pending::Pending;
 
 /// Most commands that wait for their answers at once; more wait to be sent. A page of subscriptions (agent.md §6.7).
-pub(super) const OUTSTANDING_MAX: usize = 1350;
+const OUTSTANDING_MAX: usize = 1350;
 
 /// A command on its way, and the owner's note of what it is for.
 #[derive(Debug)]

@@ -103,7 +103,11 @@ mod tests {
         }
         pending.take(&CorrelationId([1; 24]));
         assert!(pending.expired(start + LIMIT).is_empty());
-        assert_eq!(pending.next_deadline(), Some(start + Duration::from_secs(12)), "the answered one is gone");
+        assert_eq!(
+            pending.next_deadline(),
+            Some(start + Duration::from_secs(12)),
+            "the answered one is gone"
+        );
         assert_eq!(pending.expired(start + Duration::from_secs(12)), [2]);
         assert_eq!(pending.len(), 1);
     }

@@ -14,6 +14,7 @@ use crate::smp::authorize::Authorizer;
 use crate::smp::batch::BlockWriter;
 use crate::smp::command::Command;
 use crate::smp::ids::CorrelationId;
+use crate::smp::key::AuthPrivateKey;
 use crate::smp::transmission::Transmission;
 use crate::transport::block::{BLOCK_BYTES, BlockSealer};
 
@@ -90,7 +91,8 @@ impl<'a, O: Owner> Writer<'a, O> {
             match taken {
                 Some(0) => {
                     // a courtesy: the server then need not guess
-                    let _gone_anyway = tokio::time::timeout(Duration::from_secs(1), self.stream.shutdown()).await;
+                    let _gone_anyway =
+                        tokio::time::timeout(Duration::from_secs(1), self.stream.shutdown()).await;
                     return SessionEnd::Closed;
                 }
                 Some(_) => {
@@ -146,7 +148,10 @@ impl<'a, O: Owner> Writer<'a, O> {
                 self.ping();
                 return self.send().await.err();
             }
-        } else if nothing_to_send && waiting == 0 && silent_for.min(now.saturating_duration_since(self.wrote)) >= IDLE_AFTER {
+        } else if nothing_to_send
+            && waiting == 0
+            && silent_for.min(now.saturating_duration_since(self.wrote)) >= IDLE_AFTER
+        {
             return Some(SessionEnd::Idle);
         }
         None
@@ -170,12 +175,13 @@ impl<'a, O: Owner> Writer<'a, O> {
         let transmission = match (&request.key, &self.server_key) {
             (Some(key), Some(server_key)) => {
                 let authorizer = Authorizer { session_id: &self.session_id, server_key };
-                authorizer.authorize(key, id.as_bytes(), &request.entity_id, &command)
+                let key = AuthPrivateKey::Ed25519(key.clone());
+                authorizer.authorize(&key, id.as_bytes(), &request.entity, &command)
             }
-            _ => Transmission::unauthorized(id.as_bytes(), &request.entity_id, &command),
+            _ => Transmission::unauthorized(id.as_bytes(), &request.entity, &command),
         };
         if self.push(is_batched(&request.command), &transmission) {
-            let waiting = Waiting { tag, entity_id: request.entity_id };
+            let waiting = Waiting { tag, entity_id: request.entity };
             self.shared.pending().insert(id, waiting, Instant::now());
         } else {
             self.shared.owner.answered(tag, Err(CallError::TooLarge));

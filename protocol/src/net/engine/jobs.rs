@@ -1,0 +1,269 @@
+//! Which connection may ask the network for something next.
+//!
+//! ```text
+//!            ┌──────────── touched ────────────┐
+//! idle ──▶ ready ──job──▶ in flight ──answer──▶ ready
+//!            │  ├──────▶ parked (its server has enough to do) ──an answer of that server──▶ ready
+//!            │  └──────▶ waiting until a moment, or until its server is back ─────────────▶ ready
+//!            └──nothing to do──▶ idle
+//! ```
+//!
+//! One request of a connection is in flight at a time, so its messages keep their order. A server that does not
+//! answer holds up nobody but those who talk to it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::agent::store::ConnectionId;
+use crate::smp::address::ServerAddress;
+use crate::timestamp::Timestamp;
+
+/// Most requests in flight at one server.
+const SERVER_MAX: usize = 256;
+/// Most requests in flight in all: each may hold a block.
+const TOTAL_MAX: usize = 4096;
+
+/// The scheduler. Holds no requests: those are made when there is room for them.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    ready: VecDeque<ConnectionId>,
+    state: BTreeMap<ConnectionId, State>,
+    /// Waiting connections by their moment.
+    moments: BTreeSet<(Timestamp, ConnectionId)>,
+    servers: BTreeMap<ServerAddress, Server>,
+    in_flight: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Ready,
+    InFlight {
+        /// Touched meanwhile.
+        again: bool,
+    },
+    Parked,
+    Waiting(Wait),
+}
+
+/// What a connection waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// The moment when it asks again at the latest.
+    pub(super) moment: Timestamp,
+    /// The server whose failure is the reason: when it is back, there is no need to wait.
+    pub(super) server: Option<ServerAddress>,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    in_flight: usize,
+    parked: VecDeque<ConnectionId>,
+}
+
+impl Jobs {
+    /// The connection may want something. A request in flight is followed by the next one anyway.
+    pub(super) fn touch(&mut self, id: ConnectionId) {
+        match self.state.get_mut(&id) {
+            None => self.make_ready(id),
+            Some(State::Waiting(wait)) => {
+                self.moments.remove(&(wait.moment, id));
+                self.make_ready(id);
+            }
+            Some(State::InFlight { again }) => *again = true,
+            Some(State::Ready | State::Parked) => {}
+        }
+    }
+
+    /// The next connection to ask for its request.
+    pub(super) fn next(&mut self) -> Option<ConnectionId> {
+        if self.in_flight >= TOTAL_MAX {
+            return None;
+        }
+        let id = self.ready.pop_front()?;
+        self.state.remove(&id);
+        Some(id)
+    }
+
+    /// Whether [`Self::next`] has something.
+    pub(super) fn has_next(&self) -> bool {
+        !self.ready.is_empty() && self.in_flight < TOTAL_MAX
+    }
+
+    /// The connection has a request for this server. Says whether it may be sent now; else ask again later.
+    pub(super) fn start(&mut self, id: ConnectionId, server: &ServerAddress) -> bool {
+        let entry = self.servers.entry(server.clone()).or_default();
+        if entry.in_flight >= SERVER_MAX {
+            entry.parked.push_back(id);
+            self.state.insert(id, State::Parked);
+            return false;
+        }
+        entry.in_flight += 1;
+        self.in_flight += 1;
+        self.state.insert(id, State::InFlight { again: false });
+        true
+    }
+
+    /// The request of a connection has its outcome. The connection is ready again, or has to wait.
+    pub(super) fn finish(&mut self, id: ConnectionId, server: &ServerAddress, wait: Option<Wait>) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let mut parked = None;
+        if let Some(entry) = self.servers.get_mut(server) {
+            entry.in_flight = entry.in_flight.saturating_sub(1);
+            parked = entry.parked.pop_front();
+            if entry.in_flight == 0 && entry.parked.is_empty() {
+                self.servers.remove(server);
+            }
+        }
+        match (wait, self.state.get(&id)) {
+            (Some(wait), Some(State::InFlight { again: false })) => self.wait(id, wait),
+            _ => self.make_ready(id),
+        }
+        if let Some(id) = parked {
+            self.make_ready(id);
+        }
+    }
+
+    /// The connection's next request has to wait.
+    pub(super) fn wait(&mut self, id: ConnectionId, wait: Wait) {
+        self.moments.insert((wait.moment, id));
+        self.state.insert(id, State::Waiting(wait));
+    }
+
+    /// Connections whose moment has come are ready.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        while let Some((moment, id)) = self.moments.first().copied() {
+            if moment > now {
+                break;
+            }
+            self.moments.remove(&(moment, id));
+            self.make_ready(id);
+        }
+    }
+
+    /// When the next connection's moment comes.
+    pub(super) fn next_moment(&self) -> Option<Timestamp> {
+        self.moments.first().map(|(moment, _)| *moment)
+    }
+
+    /// A server is back: who waited for it. They keep waiting until they are touched.
+    pub(super) fn waiting_for(&self, server: &ServerAddress) -> Vec<ConnectionId> {
+        let waits = |state: &State| match state {
+            State::Waiting(wait) => wait.server.as_ref() == Some(server),
+            _ => false,
+        };
+        self.state.iter().filter(|(_, state)| waits(state)).map(|(id, _)| *id).collect()
+    }
+
+    fn make_ready(&mut self, id: ConnectionId) {
+        self.state.insert(id, State::Ready);
+        self.ready.push_back(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(port: u16) -> ServerAddress {
+        format!("smp://AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=@localhost:{port}").parse().unwrap()
+    }
+
+    fn until(moment: i64, server: Option<ServerAddress>) -> Wait {
+        Wait { moment: Timestamp(moment), server }
+    }
+
+    const ONE: ConnectionId = ConnectionId(1);
+    const TWO: ConnectionId = ConnectionId(2);
+
+    #[test]
+    fn a_connection_has_one_request_in_flight() {
+        let (mut jobs, server) = (Jobs::default(), server(1));
+        jobs.touch(ONE);
+        jobs.touch(ONE);
+        assert_eq!(jobs.next(), Some(ONE));
+        assert!(jobs.start(ONE, &server));
+        assert_eq!(jobs.next(), None);
+        jobs.finish(ONE, &server, None);
+        assert_eq!(jobs.next(), Some(ONE));
+        assert_eq!(jobs.next(), None);
+        assert!(jobs.state.is_empty() && jobs.servers.is_empty());
+    }
+
+    #[test]
+    fn a_full_server_parks_connections_and_others_go_on() {
+        let (mut jobs, slow, quick) = (Jobs::default(), server(1), server(2));
+        for id in 0..300 {
+            jobs.touch(ConnectionId(id));
+        }
+        let mut started = 0;
+        while let Some(id) = jobs.next() {
+            started += usize::from(jobs.start(id, &slow));
+        }
+        assert_eq!(started, SERVER_MAX);
+        jobs.touch(ConnectionId(1000));
+        assert_eq!(jobs.next(), Some(ConnectionId(1000)));
+        assert!(jobs.start(ConnectionId(1000), &quick));
+        jobs.finish(ConnectionId(0), &slow, None);
+        assert_eq!(
+            [jobs.next(), jobs.next(), jobs.next()],
+            [Some(ConnectionId(0)), Some(ConnectionId(256)), None]
+        );
+    }
+
+    #[test]
+    fn in_all_only_so_many_are_in_flight() {
+        let mut jobs = Jobs::default();
+        for id in 0..5000 {
+            jobs.touch(ConnectionId(id));
+        }
+        let mut started = 0;
+        while let Some(id) = jobs.next() {
+            assert!(jobs.start(id, &server(u16::try_from(id.0 % 50).unwrap())));
+            started += 1;
+        }
+        assert_eq!(started, TOTAL_MAX);
+        assert!(!jobs.has_next());
+        jobs.finish(ConnectionId(0), &server(0), None);
+        assert!(jobs.has_next());
+    }
+
+    #[test]
+    fn who_waits_is_ready_at_its_moment_or_when_touched() {
+        let mut jobs = Jobs::default();
+        jobs.wait(ONE, until(20, None));
+        jobs.wait(TWO, until(10, Some(server(1))));
+        assert_eq!(jobs.next_moment(), Some(Timestamp(10)));
+        jobs.advance(Timestamp(9));
+        assert_eq!(jobs.next(), None);
+        jobs.advance(Timestamp(10));
+        assert_eq!(jobs.next(), Some(TWO));
+        jobs.touch(ONE);
+        assert_eq!(jobs.next(), Some(ONE));
+        assert_eq!(jobs.next_moment(), None);
+    }
+
+    #[test]
+    fn a_failed_request_waits_unless_its_connection_was_touched_meanwhile() {
+        let (mut jobs, server) = (Jobs::default(), server(1));
+        for touched in [false, true] {
+            jobs.touch(ONE);
+            assert_eq!(jobs.next(), Some(ONE));
+            jobs.start(ONE, &server);
+            if touched {
+                jobs.touch(ONE);
+            }
+            jobs.finish(ONE, &server, Some(until(10, None)));
+            assert_eq!(jobs.next(), touched.then_some(ONE));
+            jobs.advance(Timestamp(10));
+            jobs.next();
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_back_names_those_who_waited_for_it() {
+        let mut jobs = Jobs::default();
+        jobs.wait(ONE, until(10, None));
+        jobs.wait(TWO, until(10, Some(server(1))));
+        assert_eq!(jobs.waiting_for(&server(1)), [TWO]);
+        assert!(jobs.waiting_for(&server(2)).is_empty());
+    }
+}
