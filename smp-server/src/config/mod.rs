@@ -1,0 +1,401 @@
+//! Settings: flags over environment over file over defaults.
+//!
+//! ```text
+//! --message-ttl 1s   ▷   SMP_SERVER_MESSAGE_TTL=1s   ▷   [times] message_ttl = "1s"   ▷   21d
+//! ```
+//!
+//! Each section is written once, by `section!`: from it come the flag with its manual, the variable, the key of
+//! the file, the default and the commented example. Unknown keys of the file are refused.
+
+mod value;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use protocol::version::VersionRange;
+use serde::Deserialize;
+
+pub use value::{Hosts, Period, Ports, Switch, ValueError};
+
+/// The versions of the protocol that this server can speak.
+pub const SUPPORTED_VERSIONS: VersionRange = VersionRange::new(15, 18).expect("15 is below 18");
+
+/// Defines one section: its settings, its layer of options, and how layers become settings.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        $section:ident / $layer:ident in $heading:literal {
+            $( $(#[doc = $doc:literal])+ $field:ident ($flag:literal, $variable:literal): $type:ty = $default:expr, )+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $section { $( $(#[doc = $doc])+ pub $field: $type, )+ }
+
+        impl Default for $section {
+            fn default() -> Self {
+                Self { $( $field: $default, )+ }
+            }
+        }
+
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, Default, Deserialize, clap::Args)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $layer {
+            $( $(#[doc = $doc])+ #[arg(long = $flag, env = $variable, value_name = "VALUE", help_heading = $heading)]
+               pub $field: Option<$type>, )+
+        }
+
+        impl $layer {
+            /// This layer, and `lower` where it says nothing.
+            fn over(self, lower: Self) -> Self {
+                Self { $( $field: self.$field.or(lower.$field), )+ }
+            }
+
+            /// The settings, defaults where no layer said anything.
+            fn settle(self) -> $section {
+                let defaults = $section::default();
+                $section { $( $field: self.$field.unwrap_or(defaults.$field), )+ }
+            }
+
+            /// The section as it stands in the commented example, with `self`'s values set.
+            fn describe(&self, name: &str, out: &mut String) {
+                let defaults = $section::default();
+                out.push_str(&format!("\n[{name}]\n"));
+                $(
+                    $( out.push_str(&format!("#{}\n", $doc)); )+
+                    match &self.$field {
+                        Some(value) => out.push_str(&format!("{} = {}\n", stringify!($field), value.toml())),
+                        None => out.push_str(&format!("# {} = {}\n", stringify!($field), defaults.$field.toml())),
+                    }
+                )+
+            }
+        }
+    };
+}
+
+section! {
+    /// Where the server listens and how it is found.
+    Listen / ListenLayer in "Listening" {
+        /// Address to listen at. `::` takes IPv4 too; where a machine has no IPv6, use 0.0.0.0.
+        bind ("bind", "SMP_SERVER_BIND"): IpAddr = IpAddr::from([0u16; 8]),
+        /// Ports to listen at, joined by commas. 0 takes a free one and prints it.
+        ports ("port", "SMP_SERVER_PORT"): Ports = Ports(vec![5223]),
+        /// Names or addresses by which clients find the server, joined by commas. Printed in its address.
+        hosts ("host", "SMP_SERVER_HOST"): Hosts = Hosts(vec!["localhost".to_owned()]),
+        /// Versions of the protocol to offer, within 15-18.
+        versions ("versions", "SMP_SERVER_VERSIONS"): Versions = Versions(SUPPORTED_VERSIONS),
+    }
+}
+
+section! {
+    /// Who the server is: PEM files, relative to its directory.
+    Identity / IdentityLayer in "Identity" {
+        /// Certificates, the server's own first, the identity (CA) certificate after it.
+        certificate_chain ("certificate-chain", "SMP_SERVER_CERTIFICATE_CHAIN"): FilePath = "server.crt".into(),
+        /// Private key of the server's own certificate: Ed25519, PKCS#8.
+        private_key ("private-key", "SMP_SERVER_PRIVATE_KEY"): FilePath = "server.key".into(),
+    }
+}
+
+section! {
+    /// Who may create queues.
+    Access / AccessLayer in "Access" {
+        /// Whether new queues can be created.
+        new_queues ("new-queues", "SMP_SERVER_NEW_QUEUES"): Switch = Switch(true),
+        /// File with the password for creating queues, relative to the directory; empty for no password. The variable SMP_SERVER_CREATE_PASSWORD gives the password itself and wins.
+        create_password_file ("create-password-file", "SMP_SERVER_CREATE_PASSWORD_FILE"): FilePath = "".into(),
+    }
+}
+
+section! {
+    /// Bounds of what the server holds and does.
+    Limits / LimitsLayer in "Limits" {
+        /// Messages that a queue holds before its senders are told to wait.
+        queue_quota ("queue-quota", "SMP_SERVER_QUEUE_QUOTA"): u32 = 128,
+        /// Blocks that wait in each direction of a connection.
+        connection_blocks ("connection-blocks", "SMP_SERVER_CONNECTION_BLOCKS"): u32 = 128,
+        /// Commands of one connection that are in progress at a time.
+        connection_commands ("connection-commands", "SMP_SERVER_CONNECTION_COMMANDS"): u32 = 1024,
+        /// Queues that one connection may subscribe.
+        connection_subscriptions ("connection-subscriptions", "SMP_SERVER_CONNECTION_SUBSCRIPTIONS"): u32 = 1_000_000,
+        /// Connections at a time; further ones are closed at once.
+        connections ("connections", "SMP_SERVER_CONNECTIONS"): u32 = 10_000,
+        /// Changes that share one write to disk.
+        commit_steps ("commit-steps", "SMP_SERVER_COMMIT_STEPS"): u32 = 256,
+        /// Changes that wait to be written; then connections wait.
+        waiting_steps ("waiting-steps", "SMP_SERVER_WAITING_STEPS"): u32 = 4096,
+        /// Threads that read stored queues.
+        store_readers ("store-readers", "SMP_SERVER_STORE_READERS"): u32 = 2,
+    }
+}
+
+section! {
+    /// Lifetimes, intervals and time limits, with their unit: 500ms, 15s, 10m, 2h, 21d.
+    Times / TimesLayer in "Times" {
+        /// How long a message waits for its recipient.
+        message_ttl ("message-ttl", "SMP_SERVER_MESSAGE_TTL"): Period = Period::hours(21 * 24),
+        /// How often expired messages are removed.
+        expiry_interval ("expiry-interval", "SMP_SERVER_EXPIRY_INTERVAL"): Period = Period::hours(2),
+        /// Whether expired messages are removed when the server starts.
+        expire_on_start ("expire-on-start", "SMP_SERVER_EXPIRE_ON_START"): Switch = Switch(true),
+        /// Whether each sending removes the queue's expired messages first.
+        expire_on_send ("expire-on-send", "SMP_SERVER_EXPIRE_ON_SEND"): Switch = Switch(false),
+        /// How long the news that a subscription moved (END) or a queue is deleted (DELD) are collected.
+        event_interval ("event-interval", "SMP_SERVER_EVENT_INTERVAL"): Period = Period::seconds(15),
+        /// Whether silent connections without subscriptions are closed.
+        disconnect_inactive ("disconnect-inactive", "SMP_SERVER_DISCONNECT_INACTIVE"): Switch = Switch(true),
+        /// Silence after which such a connection is closed.
+        inactive_ttl ("inactive-ttl", "SMP_SERVER_INACTIVE_TTL"): Period = Period::hours(6),
+        /// How often such connections are looked for.
+        inactive_interval ("inactive-interval", "SMP_SERVER_INACTIVE_INTERVAL"): Period = Period::hours(1),
+        /// Time limit of setting up TLS.
+        tls_timeout ("tls-timeout", "SMP_SERVER_TLS_TIMEOUT"): Period = Period::seconds(60),
+        /// Time limit of the hellos.
+        handshake_timeout ("handshake-timeout", "SMP_SERVER_HANDSHAKE_TIMEOUT"): Period = Period::seconds(120),
+        /// Time limit of one block's way to a slow peer.
+        write_timeout ("write-timeout", "SMP_SERVER_WRITE_TIMEOUT"): Period = Period::seconds(120),
+        /// Time that connections get to finish what they do when the server stops.
+        stop_timeout ("stop-timeout", "SMP_SERVER_STOP_TIMEOUT"): Period = Period::seconds(10),
+    }
+}
+
+/// Every setting, settled.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Where the server listens.
+    pub listen: Listen,
+    /// Who it is.
+    pub identity: Identity,
+    /// Who may create queues.
+    pub access: Access,
+    /// Bounds.
+    pub limits: Limits,
+    /// Lifetimes and time limits.
+    pub times: Times,
+}
+
+/// One layer of settings: the file, or flags and environment together.
+#[derive(Debug, Clone, Default, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct SettingsLayer {
+    #[command(flatten)]
+    listen: ListenLayer,
+    #[command(flatten)]
+    identity: IdentityLayer,
+    #[command(flatten)]
+    access: AccessLayer,
+    #[command(flatten)]
+    limits: LimitsLayer,
+    #[command(flatten)]
+    times: TimesLayer,
+}
+
+impl SettingsLayer {
+    /// Reads the file; a file that is not there is an empty layer.
+    ///
+    /// # Errors
+    /// When it cannot be read or says something unknown.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                toml::from_str(&text).with_context(|| format!("Unable to understand settings in {}", path.display()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(|| format!("Unable to read settings at {}", path.display())),
+        }
+    }
+
+    /// This layer, and `lower` where it says nothing.
+    #[must_use]
+    pub fn over(self, lower: Self) -> Self {
+        Self {
+            listen: self.listen.over(lower.listen),
+            identity: self.identity.over(lower.identity),
+            access: self.access.over(lower.access),
+            limits: self.limits.over(lower.limits),
+            times: self.times.over(lower.times),
+        }
+    }
+
+    /// The settings, checked against each other.
+    ///
+    /// # Errors
+    /// When a value makes no sense; says which and what to write instead.
+    pub fn settle(self) -> anyhow::Result<Settings> {
+        let settings = Settings {
+            listen: self.listen.settle(),
+            identity: self.identity.settle(),
+            access: self.access.settle(),
+            limits: self.limits.settle(),
+            times: self.times.settle(),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// A commented file that sets what this layer says and shows the default of everything else.
+    #[must_use]
+    pub fn example(&self) -> String {
+        let mut out = String::from(
+            "# Settings of smp-server. Lines that begin with `#` show the defaults.\n\
+             # Flags (smp-server start --help) win over SMP_SERVER_* variables, and those win over this file.\n",
+        );
+        self.listen.describe("listen", &mut out);
+        self.identity.describe("identity", &mut out);
+        self.access.describe("access", &mut out);
+        self.limits.describe("limits", &mut out);
+        self.times.describe("times", &mut out);
+        out
+    }
+}
+
+impl Settings {
+    fn check(&self) -> anyhow::Result<()> {
+        let limits = &self.limits;
+        for (name, value) in [
+            ("queue_quota", limits.queue_quota),
+            ("connection_blocks", limits.connection_blocks),
+            ("connection_commands", limits.connection_commands),
+            ("connection_subscriptions", limits.connection_subscriptions),
+            ("connections", limits.connections),
+            ("commit_steps", limits.commit_steps),
+            ("waiting_steps", limits.waiting_steps),
+            ("store_readers", limits.store_readers),
+        ] {
+            if value == 0 {
+                bail!("`{name}` in [limits] is 0: use at least 1");
+            }
+        }
+        let times = &self.times;
+        for (name, value) in [
+            ("expiry_interval", times.expiry_interval),
+            ("event_interval", times.event_interval),
+            ("inactive_interval", times.inactive_interval),
+            ("tls_timeout", times.tls_timeout),
+            ("handshake_timeout", times.handshake_timeout),
+            ("write_timeout", times.write_timeout),
+        ] {
+            if value.0.is_zero() {
+                bail!("`{name}` in [times] is 0: use at least 1ms");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A range of protocol versions to offer, within [`SUPPORTED_VERSIONS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions(pub VersionRange);
+
+impl std::str::FromStr for Versions {
+    type Err = UnsupportedVersions;
+
+    fn from_str(text: &str) -> Result<Self, UnsupportedVersions> {
+        let wrong = || UnsupportedVersions(text.to_owned());
+        let range: VersionRange = text.parse().map_err(|_| wrong())?;
+        if range.meet(SUPPORTED_VERSIONS) == Some(range) { Ok(Self(range)) } else { Err(wrong()) }
+    }
+}
+
+/// Versions that this server cannot speak.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a range of versions within {SUPPORTED_VERSIONS}")]
+pub struct UnsupportedVersions(String);
+
+impl<'de> Deserialize<'de> for Versions {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A path; relative ones start at the server's directory.
+pub type FilePath = PathBuf;
+
+/// How a value is written in the file.
+trait Toml {
+    fn toml(&self) -> String;
+}
+
+impl Toml for u32 {
+    fn toml(&self) -> String {
+        self.to_string()
+    }
+}
+
+macro_rules! quoted {
+    ($($type:ty: |$value:ident| $text:expr),* $(,)?) => {$(
+        impl Toml for $type {
+            fn toml(&self) -> String {
+                let $value = self;
+                toml::Value::String($text).to_string()
+            }
+        }
+    )*};
+}
+quoted! {
+    IpAddr: |value| value.to_string(),
+    Ports: |value| value.to_string(),
+    Hosts: |value| value.to_string(),
+    Period: |value| value.to_string(),
+    Switch: |value| value.to_string(),
+    Versions: |value| value.0.to_string(),
+    FilePath: |value| value.display().to_string(),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(text: &str) -> SettingsLayer {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_upper_layer_wins_and_defaults_fill_the_rest() {
+        let upper = layer("[times]\nmessage_ttl = \"1s\"");
+        let lower = layer("[times]\nmessage_ttl = \"2s\"\nevent_interval = \"500ms\"\n[listen]\nports = 0");
+        let settings = upper.over(lower).settle().unwrap();
+        assert_eq!(settings.times.message_ttl, Period::seconds(1));
+        assert_eq!(settings.times.event_interval, Period::ms(500));
+        assert_eq!(settings.listen.ports, Ports(vec![0]));
+        assert_eq!(settings.limits, Limits::default());
+    }
+
+    #[test]
+    fn unknown_keys_and_sections_are_refused() {
+        for text in ["[times]\nmesage_ttl = \"1s\"", "[tmies]", "port = 1"] {
+            assert!(toml::from_str::<SettingsLayer>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn versions_stay_within_what_we_speak() {
+        assert_eq!(layer("[listen]\nversions = \"16-17\"").settle().unwrap().listen.versions.0.to_string(), "16-17");
+        for text in ["14-18", "15-19", "6", "18-15", "x"] {
+            assert!(toml::from_str::<SettingsLayer>(&format!("[listen]\nversions = \"{text}\"")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn zero_bounds_are_refused_with_their_name() {
+        let error = layer("[limits]\nqueue_quota = 0").settle().unwrap_err();
+        assert!(error.to_string().contains("queue_quota"));
+    }
+
+    #[test]
+    fn the_example_reads_back_as_what_it_was_made_of() {
+        let example = layer("[listen]\nports = \"5223,443\"\nhosts = \"smp.example.org\"").example();
+        let settings = layer(&example).settle().unwrap();
+        assert_eq!(settings.listen.ports, Ports(vec![5223, 443]));
+        let uncommented: String = example
+            .lines()
+            .map(|line| if line.contains(" = ") { line.trim_start_matches("# ") } else { line })
+            .filter(|line| line.contains(" = ") || line.starts_with('['))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let defaults = layer(&uncommented).settle().unwrap();
+        assert_eq!(defaults, settings);
+    }
+}

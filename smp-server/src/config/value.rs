@@ -1,0 +1,205 @@
+//! Values of settings as people write them: `15s`, `on`, `5223,443`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use thiserror::Error;
+
+/// Why the text of a setting was not understood.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ValueError {
+    /// Not a length of time.
+    #[error("`{0}` is not a length of time: write a number with its unit, such as 500ms, 15s, 10m, 2h or 21d")]
+    Period(String),
+    /// Not a switch.
+    #[error("`{0}` is neither `on` nor `off`")]
+    Switch(String),
+    /// Not a list of ports.
+    #[error("`{0}` is not a list of ports: write numbers from 0 to 65535 joined by commas")]
+    Ports(String),
+    /// Not a list of host names.
+    #[error("`{0}` is not a list of host names: write names or addresses joined by commas, without spaces")]
+    Hosts(String),
+}
+
+/// A length of time, written with its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(pub Duration);
+
+impl Period {
+    /// A length in milliseconds.
+    #[must_use]
+    pub const fn ms(ms: u64) -> Self {
+        Self(Duration::from_millis(ms))
+    }
+
+    /// A length in seconds.
+    #[must_use]
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// A length in hours.
+    #[must_use]
+    pub const fn hours(hours: u64) -> Self {
+        Self(Duration::from_secs(hours * 3600))
+    }
+
+    /// Whole milliseconds, as stored times are compared.
+    #[must_use]
+    pub fn as_ms(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Units, largest first, in milliseconds.
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+impl FromStr for Period {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::Period(text.to_owned());
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at(digits);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        number.checked_mul(*unit_ms).map(Self::ms).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        let (name, unit_ms) =
+            UNITS.iter().find(|(_, unit_ms)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms)).unwrap_or(&("ms", 1));
+        write!(f, "{}{name}", ms / unit_ms)
+    }
+}
+
+/// `on` or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "on" | "true" => Ok(Self(true)),
+            "off" | "false" => Ok(Self(false)),
+            _ => Err(ValueError::Switch(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 { "on" } else { "off" })
+    }
+}
+
+/// One or more TCP ports; port 0 lets the system choose a free one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports(pub Vec<u16>);
+
+impl FromStr for Ports {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let ports: Result<Vec<u16>, _> = text.split(',').map(|port| port.trim().parse()).collect();
+        ports.map(Self).map_err(|_| ValueError::Ports(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports: Vec<String> = self.0.iter().map(u16::to_string).collect();
+        f.write_str(&ports.join(","))
+    }
+}
+
+/// The names under which clients find the server, first the preferred one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hosts(pub Vec<String>);
+
+impl FromStr for Hosts {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let hosts: Vec<String> = text.split(',').map(|host| host.trim().to_owned()).collect();
+        let allowed = |host: &String| {
+            !host.is_empty() && !host.chars().any(|c| c.is_whitespace() || matches!(c, '#' | ';' | '/' | '@'))
+        };
+        if hosts.iter().all(allowed) { Ok(Self(hosts)) } else { Err(ValueError::Hosts(text.to_owned())) }
+    }
+}
+
+impl fmt::Display for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
+}
+
+/// In the file these values are strings; ports may be a number and switches a boolean too.
+macro_rules! read_as_text {
+    ($($value:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $value {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(AsText)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+read_as_text!(Period, Switch, Ports, Hosts);
+
+struct AsText;
+
+impl Visitor<'_> for AsText {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, a number or a boolean")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<String, E> {
+        Ok(value.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_carry_a_unit() {
+        for (text, ms) in [("500ms", 500), ("15s", 15_000), ("10m", 600_000), ("2h", 7_200_000), ("21d", 1_814_400_000)] {
+            let period: Period = text.parse().unwrap();
+            assert_eq!(period.as_ms(), ms);
+            assert_eq!(period.to_string(), text);
+        }
+        for wrong in ["", "15", "s", "-1s", "1w", "1.5s", "99999999999999999999d", "999999999999999999d"] {
+            assert_eq!(wrong.parse::<Period>(), Err(ValueError::Period(wrong.to_owned())));
+        }
+        assert_eq!(Period::ms(0).to_string(), "0ms");
+    }
+
+    #[test]
+    fn lists_are_joined_by_commas() {
+        assert_eq!("5223, 443".parse(), Ok(Ports(vec![5223, 443])));
+        assert!("5223,".parse::<Ports>().is_err() && "70000".parse::<Ports>().is_err());
+        assert_eq!("a.example,b.onion".parse(), Ok(Hosts(vec!["a.example".into(), "b.onion".into()])));
+        assert!("a b".parse::<Hosts>().is_err() && "".parse::<Hosts>().is_err());
+    }
+}
