@@ -1,3 +1,7 @@
-//! Placeholder.
+//! `smp-server`: a queue server.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    smp_server::cli::run()
+}

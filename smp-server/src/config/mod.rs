@@ -83,7 +83,7 @@ section! {
         /// Ports to listen at, joined by commas. 0 takes a free one and prints it.
         ports ("port", "SMP_SERVER_PORT"): Ports = Ports(vec![5223]),
         /// Names or addresses by which clients find the server, joined by commas. Printed in its address.
-        hosts ("host", "SMP_SERVER_HOST"): Hosts = Hosts(vec!["localhost".to_owned()]),
+        hosts ("host", "SMP_SERVER_HOST"): Hosts = "localhost".parse().expect("a host name"),
         /// Versions of the protocol to offer, within 15-18.
         versions ("versions", "SMP_SERVER_VERSIONS"): Versions = Versions(SUPPORTED_VERSIONS),
     }
@@ -122,12 +122,20 @@ section! {
         connection_subscriptions ("connection-subscriptions", "SMP_SERVER_CONNECTION_SUBSCRIPTIONS"): u32 = 1_000_000,
         /// Connections at a time; further ones are closed at once.
         connections ("connections", "SMP_SERVER_CONNECTIONS"): u32 = 10_000,
+    }
+}
+
+section! {
+    /// Where queues and messages are kept.
+    Storage / StorageLayer in "Storage" {
+        /// `sqlite`: in the directory, durable. `memory`: gone when the server stops, for tests.
+        engine ("store", "SMP_SERVER_STORE"): Engine = Engine::Sqlite,
         /// Changes that share one write to disk.
         commit_steps ("commit-steps", "SMP_SERVER_COMMIT_STEPS"): u32 = 256,
         /// Changes that wait to be written; then connections wait.
         waiting_steps ("waiting-steps", "SMP_SERVER_WAITING_STEPS"): u32 = 4096,
         /// Threads that read stored queues.
-        store_readers ("store-readers", "SMP_SERVER_STORE_READERS"): u32 = 2,
+        readers ("store-readers", "SMP_SERVER_STORE_READERS"): u32 = 2,
     }
 }
 
@@ -172,6 +180,8 @@ pub struct Settings {
     pub access: Access,
     /// Bounds.
     pub limits: Limits,
+    /// Where queues and messages are kept.
+    pub storage: Storage,
     /// Lifetimes and time limits.
     pub times: Times,
 }
@@ -188,6 +198,8 @@ pub struct SettingsLayer {
     access: AccessLayer,
     #[command(flatten)]
     limits: LimitsLayer,
+    #[command(flatten)]
+    storage: StorageLayer,
     #[command(flatten)]
     times: TimesLayer,
 }
@@ -215,8 +227,16 @@ impl SettingsLayer {
             identity: self.identity.over(lower.identity),
             access: self.access.over(lower.access),
             limits: self.limits.over(lower.limits),
+            storage: self.storage.over(lower.storage),
             times: self.times.over(lower.times),
         }
+    }
+
+    /// This layer with the file of the password for creating queues, unless it names one.
+    #[must_use]
+    pub fn with_create_password_file(mut self, path: FilePath) -> Self {
+        self.access.create_password_file.get_or_insert(path);
+        self
     }
 
     /// The settings, checked against each other.
@@ -229,6 +249,7 @@ impl SettingsLayer {
             identity: self.identity.settle(),
             access: self.access.settle(),
             limits: self.limits.settle(),
+            storage: self.storage.settle(),
             times: self.times.settle(),
         };
         settings.check()?;
@@ -246,6 +267,7 @@ impl SettingsLayer {
         self.identity.describe("identity", &mut out);
         self.access.describe("access", &mut out);
         self.limits.describe("limits", &mut out);
+        self.storage.describe("storage", &mut out);
         self.times.describe("times", &mut out);
         out
     }
@@ -253,19 +275,19 @@ impl SettingsLayer {
 
 impl Settings {
     fn check(&self) -> anyhow::Result<()> {
-        let limits = &self.limits;
+        let (limits, storage) = (&self.limits, &self.storage);
         for (name, value) in [
             ("queue_quota", limits.queue_quota),
             ("connection_blocks", limits.connection_blocks),
             ("connection_commands", limits.connection_commands),
             ("connection_subscriptions", limits.connection_subscriptions),
             ("connections", limits.connections),
-            ("commit_steps", limits.commit_steps),
-            ("waiting_steps", limits.waiting_steps),
-            ("store_readers", limits.store_readers),
+            ("commit_steps", storage.commit_steps),
+            ("waiting_steps", storage.waiting_steps),
+            ("readers", storage.readers),
         ] {
             if value == 0 {
-                bail!("`{name}` in [limits] is 0: use at least 1");
+                bail!("`{name}` is 0: use at least 1");
             }
         }
         let times = &self.times;
@@ -278,7 +300,7 @@ impl Settings {
             ("write_timeout", times.write_timeout),
         ] {
             if value.0.is_zero() {
-                bail!("`{name}` in [times] is 0: use at least 1ms");
+                bail!("`{name}` is 0: use at least 1ms");
             }
         }
         Ok(())
@@ -308,6 +330,16 @@ impl<'de> Deserialize<'de> for Versions {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// What keeps queues and messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// A file in the server's directory.
+    Sqlite,
+    /// Nothing but memory.
+    Memory,
 }
 
 /// A path; relative ones start at the server's directory.
@@ -341,6 +373,10 @@ quoted! {
     Period: |value| value.to_string(),
     Switch: |value| value.to_string(),
     Versions: |value| value.0.to_string(),
+    Engine: |value| match value {
+        Engine::Sqlite => "sqlite".to_owned(),
+        Engine::Memory => "memory".to_owned(),
+    },
     FilePath: |value| value.display().to_string(),
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use protocol::smp::host::Host;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use thiserror::Error;
 
@@ -124,23 +125,21 @@ impl fmt::Display for Ports {
 
 /// The names under which clients find the server, first the preferred one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hosts(pub Vec<String>);
+pub struct Hosts(pub Vec<Host>);
 
 impl FromStr for Hosts {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let hosts: Vec<String> = text.split(',').map(|host| host.trim().to_owned()).collect();
-        let allowed = |host: &String| {
-            !host.is_empty() && !host.chars().any(|c| c.is_whitespace() || matches!(c, '#' | ';' | '/' | '@'))
-        };
-        if hosts.iter().all(allowed) { Ok(Self(hosts)) } else { Err(ValueError::Hosts(text.to_owned())) }
+        let hosts: Result<Vec<Host>, _> = text.split(',').map(|host| host.trim().parse()).collect();
+        hosts.map(Self).map_err(|_| ValueError::Hosts(text.to_owned()))
     }
 }
 
 impl fmt::Display for Hosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(","))
+        let hosts: Vec<String> = self.0.iter().map(Host::to_string).collect();
+        f.write_str(&hosts.join(","))
     }
 }
 
@@ -199,7 +198,7 @@ mod tests {
     fn lists_are_joined_by_commas() {
         assert_eq!("5223, 443".parse(), Ok(Ports(vec![5223, 443])));
         assert!("5223,".parse::<Ports>().is_err() && "70000".parse::<Ports>().is_err());
-        assert_eq!("a.example,b.onion".parse(), Ok(Hosts(vec!["a.example".into(), "b.onion".into()])));
+        assert_eq!("a.example, b.onion".parse::<Hosts>().unwrap().to_string(), "a.example,b.onion");
         assert!("a b".parse::<Hosts>().is_err() && "".parse::<Hosts>().is_err());
     }
 }

@@ -1,0 +1,41 @@
+//! `smp-server address`
+
+use clap::Args;
+use protocol::base64url;
+use serde_json::json;
+
+use super::{Place, first_port, identity, server_address};
+use crate::config::SettingsLayer;
+
+/// Print the server's address.
+#[derive(Debug, Args)]
+pub(super) struct AddressArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Put the password for creating queues into it, for those who may create.
+    #[arg(long)]
+    with_password: bool,
+    /// Print the fingerprint of the server's identity alone.
+    #[arg(long)]
+    fingerprint: bool,
+    #[command(flatten)]
+    settings: SettingsLayer,
+}
+
+pub(super) fn run(args: AddressArgs) -> anyhow::Result<()> {
+    let AddressArgs { place, with_password, fingerprint, settings } = args;
+    let directory = place.directory();
+    let settings = place.settings(settings)?;
+    let key_hash = identity(&settings, &directory)?.key_hash();
+    let password = if with_password { directory.create_password(&settings.access)? } else { None };
+    let address = server_address(&settings, key_hash, first_port(&settings), password)?;
+    let key_hash = base64url::encode(&key_hash);
+    if place.json {
+        println!("{}", json!({ "address": address.to_string(), "fingerprint": key_hash }));
+    } else if fingerprint {
+        println!("{key_hash}");
+    } else {
+        println!("{address}");
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The command line: `init`, `start`, `address`.
+
+mod address;
+mod init;
+mod start;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use protocol::smp::address::{DEFAULT_PORT, KeyHash, ServerAddress, ServerAddressWithAuth};
+use protocol::smp::password::BasicAuth;
+
+use crate::config::{Settings, SettingsLayer};
+use crate::directory::Directory;
+use crate::identity::Identity;
+
+/// A queue server for private messaging (SMP).
+#[derive(Debug, Parser)]
+#[command(name = "smp-server", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make keys, certificates and a settings file, and print the server's address.
+    Init(init::InitArgs),
+    /// Serve until SIGINT or SIGTERM.
+    Start(start::StartArgs),
+    /// Print the server's address.
+    Address(address::AddressArgs),
+}
+
+/// Where everything is.
+#[derive(Debug, Args)]
+struct Place {
+    /// Directory of keys, certificates, settings and data.
+    #[arg(
+        long,
+        short,
+        env = "SMP_SERVER_DIRECTORY",
+        default_value = "/var/lib/smp-server",
+        value_name = "DIR",
+        global = true
+    )]
+    directory: PathBuf,
+    /// Settings file, when it is not smp-server.toml in the directory.
+    #[arg(long, env = "SMP_SERVER_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Print one JSON object per line instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Place {
+    fn directory(&self) -> Directory {
+        Directory::new(&self.directory)
+    }
+
+    /// The settings: flags and environment over the file.
+    fn settings(&self, upper: SettingsLayer) -> anyhow::Result<Settings> {
+        let default = self.directory().settings_file();
+        let file = SettingsLayer::read(self.config.as_deref().unwrap_or(&default))?;
+        upper.over(file).settle()
+    }
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Init(args) => init::run(args),
+        Command::Start(args) => start::run(args),
+        Command::Address(args) => address::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The identity that the settings name.
+fn identity(settings: &Settings, directory: &Directory) -> anyhow::Result<Identity> {
+    let at = |path: &Path| directory.join(path);
+    Identity::read(&at(&settings.identity.certificate_chain), &at(&settings.identity.private_key))
+}
+
+/// The address under which clients find the server; port 0 is replaced by the one that was taken.
+fn server_address(
+    settings: &Settings,
+    key_hash: [u8; 32],
+    port: u16,
+    password: Option<BasicAuth>,
+) -> anyhow::Result<ServerAddressWithAuth> {
+    let port = (port != DEFAULT_PORT).then_some(port);
+    let key_hash = KeyHash::try_from(key_hash.as_slice())?;
+    Ok(ServerAddressWithAuth { server: ServerAddress::new(settings.listen.hosts.0.clone(), port, key_hash)?, password })
+}
+
+/// The first port of the settings, which stands in the address.
+fn first_port(settings: &Settings) -> u16 {
+    settings.listen.ports.0.first().copied().unwrap_or(DEFAULT_PORT)
+}

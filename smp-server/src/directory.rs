@@ -1,0 +1,149 @@
+//! The server's directory: what is where, and the lock that keeps a second server out.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use protocol::smp::password::BasicAuth;
+
+use crate::config::Access;
+use crate::identity::CA_CERTIFICATE_FILE;
+
+/// The password for creating queues, when `init` draws one.
+pub const CREATE_PASSWORD_FILE: &str = "create_password";
+/// The variable that gives the password itself.
+const CREATE_PASSWORD_VARIABLE: &str = "SMP_SERVER_CREATE_PASSWORD";
+
+/// A directory of keys, settings and data.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// The directory at `path`.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path that starts here when it is relative.
+    #[must_use]
+    pub fn join(&self, path: &Path) -> PathBuf {
+        self.path.join(path)
+    }
+
+    /// The settings file.
+    #[must_use]
+    pub fn settings_file(&self) -> PathBuf {
+        self.path.join("smp-server.toml")
+    }
+
+    /// The database of queues and messages.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.path.join("smp-server.db")
+    }
+
+    /// Refuses a directory in which a server was already made.
+    ///
+    /// # Errors
+    /// When there are settings or an identity.
+    pub fn refuse_used(&self, settings_file: &Path) -> anyhow::Result<()> {
+        for path in [settings_file, &self.path.join(CA_CERTIFICATE_FILE), &self.database()] {
+            if path.exists() {
+                bail!(
+                    "{} exists, so a server lives here: start it, or choose another place with --directory",
+                    path.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps other servers out of the directory for as long as the lock lives.
+    ///
+    /// # Errors
+    /// When another server holds it.
+    pub fn lock(&self) -> anyhow::Result<DirectoryLock> {
+        let path = self.path.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).with_context(|| {
+            format!("Unable to open {}: is there a server? Create one by `smp-server init`", path.display())
+        })?;
+        match file.try_lock() {
+            Ok(()) => Ok(DirectoryLock { _file: file }),
+            Err(TryLockError::WouldBlock) => bail!(
+                "Another smp-server uses {}: stop it first, or choose another place with --directory",
+                self.path.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("Unable to lock {}", path.display()))
+            }
+        }
+    }
+
+    /// The password that clients need for creating queues, if there is one.
+    ///
+    /// # Errors
+    /// When its file cannot be read or holds what no address can.
+    pub fn create_password(&self, access: &Access) -> anyhow::Result<Option<BasicAuth>> {
+        let text = match std::env::var(CREATE_PASSWORD_VARIABLE) {
+            Ok(text) => text,
+            Err(_) if access.create_password_file.as_os_str().is_empty() => return Ok(None),
+            Err(_) => {
+                let path = self.join(&access.create_password_file);
+                std::fs::read_to_string(&path)
+                    .with_context(|| format!("Unable to read the password for creating queues at {}", path.display()))?
+            }
+        };
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let password = BasicAuth::new(text.as_bytes())
+            .context("The password for creating queues may hold no spaces and none of `@`, `:` and `/`")?;
+        Ok(Some(password))
+    }
+}
+
+/// Holds a directory; the system releases it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: File,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_server_is_kept_out() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::new(place.path());
+        let held = directory.lock().unwrap();
+        let error = directory.lock().unwrap_err();
+        assert!(error.to_string().contains("Another smp-server"), "{error}");
+        drop(held);
+        directory.lock().unwrap();
+    }
+
+    #[test]
+    fn a_password_comes_from_its_file() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::new(place.path());
+        let access = |file: &str| Access { create_password_file: file.into(), ..Access::default() };
+        assert!(directory.create_password(&access("")).unwrap().is_none());
+        std::fs::write(place.path().join("pass"), "secret\n").unwrap();
+        let password = directory.create_password(&access("pass")).unwrap().unwrap();
+        assert_eq!(password.as_bytes(), b"secret");
+        std::fs::write(place.path().join("pass"), "a b").unwrap();
+        assert!(directory.create_password(&access("pass")).is_err());
+        assert!(directory.create_password(&access("absent")).is_err());
+    }
+}

@@ -1,0 +1,341 @@
+//! What every store must do, run against each of them.
+
+use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::smp::command::LinkData;
+use protocol::smp::ids::{LinkId, MessageId, RecipientId, SenderId};
+use protocol::smp::key::AuthPublicKey;
+use protocol::smp::queue_mode::QueueMode;
+use protocol::timestamp::Timestamp;
+
+use super::{
+    AppendRules, Appended, Created, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage, NewQueue, QueueName,
+    QueueNumber, QueueReader, QueueStatus, QueueStore, Result, Secured, SqliteStore, StoreError,
+};
+
+/// A store, and the directory that it lives in for as long as the test runs.
+struct Subject {
+    store: Box<dyn QueueStore>,
+    reader: Box<dyn QueueReader>,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Subject {
+    fn memory() -> Self {
+        Self::new(Box::new(MemoryStore::new()), None)
+    }
+
+    fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("queues.db")).unwrap();
+        Self::new(Box::new(store), Some(directory))
+    }
+
+    fn new(store: Box<dyn QueueStore>, directory: Option<tempfile::TempDir>) -> Self {
+        let reader = store.open_reader().unwrap();
+        Self { store, reader, _directory: directory }
+    }
+
+    /// A group of one step.
+    fn write<T>(&mut self, step: impl FnOnce(&mut dyn QueueStore) -> Result<T>) -> Result<T> {
+        self.store.begin().unwrap();
+        let result = step(&mut *self.store);
+        self.store.commit().unwrap();
+        result
+    }
+
+    fn create(&mut self, queue: &NewQueue) -> QueueNumber {
+        match self.write(|store| store.create_queue(queue)).unwrap() {
+            Created::Stored(number) => number,
+            Created::IdTaken => panic!("the id is taken"),
+        }
+    }
+
+    fn append(&mut self, queue: QueueNumber, message: u8, at_seconds: i64, rules: AppendRules) -> Appended {
+        self.write(|store| store.append_message(queue, &new_message(message, at_seconds), rules)).unwrap()
+    }
+
+    fn acknowledge(&mut self, queue: QueueNumber, message: u8) -> Option<u8> {
+        let next = self.write(|store| store.acknowledge(queue, Some(MessageId([message; 24])))).unwrap();
+        next.map(|message| message.id.0[0])
+    }
+
+    fn head(&mut self, queue: QueueNumber) -> Option<u8> {
+        self.reader.first_message(queue).unwrap().map(|message| message.id.0[0])
+    }
+}
+
+const RULES: AppendRules = AppendRules { quota: 2, expire_before: None };
+
+fn key(seed: u8) -> AuthPublicKey {
+    AuthPublicKey::Ed25519(Ed25519PublicKey([seed; 32]))
+}
+
+fn data(fixed: &'static [u8], user: &'static [u8]) -> LinkData<'static> {
+    LinkData { fixed: fixed.into(), user: user.into() }
+}
+
+fn new_queue(seed: u8, mode: Option<QueueMode>) -> NewQueue {
+    NewQueue {
+        recipient_id: RecipientId([seed; 24]),
+        sender_id: SenderId([seed; 24]),
+        recipient_key: key(seed),
+        dh_secret: DhSecret([seed; 32]),
+        mode,
+        link: None,
+        used_on: 86_400,
+    }
+}
+
+fn new_message(seed: u8, at_seconds: i64) -> NewMessage<'static> {
+    let received_at = Timestamp::from_seconds(at_seconds);
+    NewMessage { id: MessageId([seed; 24]), received_at, notify: seed.is_multiple_of(2), body: b"body" }
+}
+
+/// Makes each function a test of each store.
+macro_rules! contract {
+    ($($test:ident),+ $(,)?) => {
+        mod memory { $( #[test] fn $test() { super::$test(super::Subject::memory()); } )+ }
+        mod sqlite { $( #[test] fn $test() { super::$test(super::Subject::sqlite()); } )+ }
+    };
+}
+
+contract!(
+    a_queue_is_found_by_each_of_its_ids,
+    ids_are_unique_and_a_refused_queue_leaves_nothing,
+    a_queue_is_secured_once,
+    recipient_keys_are_replaced,
+    link_data_keep_their_id_and_fixed_part,
+    link_data_of_a_used_invitation_go_with_the_first_message,
+    messages_stay_in_order_until_acknowledged,
+    acknowledging_another_message_deletes_nothing,
+    a_full_queue_gets_one_marker_and_opens_when_drained,
+    expired_messages_leave_from_the_head,
+    expiry_stops_at_a_marker_and_goes_on_behind_a_cursor,
+    a_suspended_queue_takes_no_messages,
+    a_deleted_queue_is_gone_for_every_step,
+    use_is_noted_by_day,
+    an_empty_body_is_a_message,
+);
+
+fn a_queue_is_found_by_each_of_its_ids(mut subject: Subject) {
+    let link_id = LinkId([9; 24]);
+    let new = NewQueue {
+        link: Some((link_id, data(b"fixed", b"user"))),
+        sender_id: SenderId([2; 24]),
+        ..new_queue(1, Some(QueueMode::Contact))
+    };
+    let number = subject.create(&new);
+    let names = [
+        QueueName::Recipient(new.recipient_id),
+        QueueName::Sender(new.sender_id),
+        QueueName::Link(link_id),
+    ];
+    for name in names {
+        let queue = subject.reader.queue(&name).unwrap().unwrap();
+        assert_eq!(queue.number, number);
+        assert_eq!((queue.recipient_id, queue.sender_id), (new.recipient_id, new.sender_id));
+        assert_eq!((queue.recipient_keys, queue.dh_secret), (vec![new.recipient_key], new.dh_secret.clone()));
+        assert_eq!((queue.sender_key, queue.mode, queue.status), (None, new.mode, QueueStatus::Active));
+        assert_eq!(queue.used_on, 86_400);
+    }
+    assert_eq!(subject.reader.queue(&QueueName::Recipient(RecipientId([2; 24]))).unwrap(), None);
+    assert_eq!(subject.reader.link_data(number).unwrap(), Some(data(b"fixed", b"user")));
+}
+
+fn ids_are_unique_and_a_refused_queue_leaves_nothing(mut subject: Subject) {
+    let link = Some((LinkId([9; 24]), data(b"f", b"u")));
+    let first = NewQueue { link: link.clone(), ..new_queue(1, None) };
+    subject.create(&first);
+    let free = new_queue(3, None);
+    for taken in [
+        NewQueue { recipient_id: first.recipient_id, ..free.clone() },
+        NewQueue { sender_id: first.sender_id, ..free.clone() },
+        NewQueue { link, ..free.clone() },
+    ] {
+        assert_eq!(subject.write(|store| store.create_queue(&taken)).unwrap(), Created::IdTaken);
+    }
+    subject.create(&free);
+}
+
+fn a_queue_is_secured_once(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, Some(QueueMode::Messaging)));
+    for (seed, expected) in [(5, Secured::WithThisKey), (5, Secured::WithThisKey), (6, Secured::WithAnother)] {
+        assert_eq!(subject.write(|store| store.secure_queue(queue, &key(seed))).unwrap(), expected);
+    }
+    let record = subject.reader.queue(&QueueName::Sender(SenderId([1; 24]))).unwrap().unwrap();
+    assert_eq!(record.sender_key, Some(key(5)));
+}
+
+fn recipient_keys_are_replaced(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, Some(QueueMode::Contact)));
+    subject.write(|store| store.replace_recipient_keys(queue, &[key(7), key(8)])).unwrap();
+    let record = subject.reader.queue(&QueueName::Recipient(RecipientId([1; 24]))).unwrap().unwrap();
+    assert_eq!(record.recipient_keys, [key(7), key(8)]);
+}
+
+fn link_data_keep_their_id_and_fixed_part(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, Some(QueueMode::Contact)));
+    let other = subject.create(&new_queue(2, Some(QueueMode::Contact)));
+    let (ours, theirs) = (LinkId([8; 24]), LinkId([9; 24]));
+    let mut set = |queue, id, data: LinkData<'static>| {
+        subject.write(move |store| store.set_link_data(queue, id, &data)).unwrap()
+    };
+    assert_eq!(set(queue, ours, data(b"f", b"u1")), LinkSet::Stored);
+    assert_eq!(set(queue, ours, data(b"f", b"u2")), LinkSet::Stored);
+    assert_eq!(set(queue, theirs, data(b"f", b"u3")), LinkSet::Refused);
+    assert_eq!(set(queue, ours, data(b"g", b"u3")), LinkSet::Refused);
+    assert_eq!(set(other, ours, data(b"f", b"u3")), LinkSet::Refused, "the id belongs to another queue");
+    assert_eq!(subject.reader.link_data(queue).unwrap(), Some(data(b"f", b"u2")));
+    for _ in 0..2 {
+        subject.write(|store| store.delete_link_data(queue)).unwrap();
+        assert_eq!(subject.reader.link_data(queue).unwrap(), None);
+    }
+    assert!(subject.reader.queue(&QueueName::Link(ours)).unwrap().is_none());
+    let freed = subject.write(|store| store.set_link_data(other, ours, &data(b"h", b"u"))).unwrap();
+    assert_eq!(freed, LinkSet::Stored);
+}
+
+fn link_data_of_a_used_invitation_go_with_the_first_message(mut subject: Subject) {
+    for (seed, mode, kept) in
+        [(1, Some(QueueMode::Messaging), false), (2, None, false), (3, Some(QueueMode::Contact), true)]
+    {
+        let queue = subject.create(&new_queue(seed, mode));
+        let set = |store: &mut dyn QueueStore| store.set_link_data(queue, LinkId([seed; 24]), &data(b"f", b"u"));
+        assert_eq!(subject.write(set).unwrap(), LinkSet::Stored);
+        assert_eq!(subject.append(queue, 1, 0, RULES), Appended::Stored);
+        assert!(subject.reader.link_data(queue).unwrap().is_some(), "not secured yet");
+        subject.write(|store| store.secure_queue(queue, &key(5))).unwrap();
+        assert_eq!(subject.write(set).unwrap() == LinkSet::Stored, kept);
+        assert_eq!(subject.append(queue, 2, 0, RULES), Appended::Stored);
+        assert_eq!(subject.reader.link_data(queue).unwrap().is_some(), kept);
+    }
+}
+
+fn messages_stay_in_order_until_acknowledged(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, None));
+    let rules = AppendRules { quota: 10, ..RULES };
+    for message in [3, 1, 2] {
+        assert_eq!(subject.append(queue, message, 50, rules), Appended::Stored);
+    }
+    assert_eq!(subject.reader.message_count(queue).unwrap(), 3);
+    let head = subject.reader.first_message(queue).unwrap().unwrap();
+    assert_eq!((head.id, head.body), (MessageId([3; 24]), Some(b"body".to_vec())));
+    assert_eq!((head.received_at, head.notify), (Timestamp::from_seconds(50), false));
+    assert_eq!(subject.acknowledge(queue, 3), Some(1));
+    assert_eq!(subject.acknowledge(queue, 1), Some(2));
+    assert!(subject.reader.first_message(queue).unwrap().unwrap().notify);
+    assert_eq!(subject.acknowledge(queue, 2), None);
+    assert_eq!(subject.reader.message_count(queue).unwrap(), 0);
+}
+
+fn acknowledging_another_message_deletes_nothing(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, None));
+    subject.append(queue, 1, 0, RULES);
+    subject.append(queue, 2, 0, RULES);
+    assert_eq!(subject.acknowledge(queue, 2), Some(1), "not the head");
+    let next = subject.write(|store| store.acknowledge(queue, None)).unwrap();
+    assert_eq!(next.unwrap().id, MessageId([1; 24]));
+    assert_eq!(subject.reader.message_count(queue).unwrap(), 2);
+}
+
+fn a_full_queue_gets_one_marker_and_opens_when_drained(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, None));
+    assert_eq!(subject.append(queue, 1, 0, RULES), Appended::Stored);
+    assert_eq!(subject.append(queue, 2, 0, RULES), Appended::Stored);
+    assert_eq!(subject.append(queue, 4, 0, RULES), Appended::Full { marked: true });
+    assert_eq!(subject.append(queue, 5, 0, RULES), Appended::Full { marked: false });
+    assert_eq!(subject.acknowledge(queue, 1), Some(2));
+    assert_eq!(subject.acknowledge(queue, 2), Some(4));
+    let marker = subject.reader.first_message(queue).unwrap().unwrap();
+    assert_eq!((marker.body, marker.notify), (None, false));
+    assert_eq!(subject.append(queue, 6, 0, RULES), Appended::Full { marked: false }, "the marker is still there");
+    assert_eq!(subject.acknowledge(queue, 4), None);
+    assert_eq!(subject.append(queue, 7, 0, RULES), Appended::Stored);
+}
+
+fn expired_messages_leave_from_the_head(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, None));
+    let rules = AppendRules { quota: 10, expire_before: None };
+    for (message, at) in [(1, 10), (2, 30), (3, 10)] {
+        subject.append(queue, message, at, rules);
+    }
+    let before = |seconds| AppendRules { expire_before: Some(Timestamp::from_seconds(seconds)), ..rules };
+    subject.append(queue, 4, 40, before(10));
+    assert_eq!(subject.head(queue), Some(1), "received at the limit");
+    subject.append(queue, 5, 40, before(20));
+    assert_eq!(subject.head(queue), Some(2), "what stands behind one that stays is not looked at");
+    assert_eq!(subject.reader.message_count(queue).unwrap(), 4);
+    subject.append(queue, 6, 50, before(50));
+    assert_eq!(subject.head(queue), Some(6));
+}
+
+fn expiry_stops_at_a_marker_and_goes_on_behind_a_cursor(mut subject: Subject) {
+    let marked = subject.create(&new_queue(1, None));
+    for message in 1..=3 {
+        subject.append(marked, message, 10, RULES);
+    }
+    let others: Vec<QueueNumber> = (10..14).map(|seed| subject.create(&new_queue(seed, None))).collect();
+    for queue in &others {
+        subject.append(*queue, 1, 10, RULES);
+        subject.append(*queue, 2, 30, RULES);
+    }
+    let (mut cursor, mut deleted) = (ExpiryCursor::default(), 0);
+    loop {
+        let before = Timestamp::from_seconds(20);
+        let page = subject.write(|store| store.expire_messages(before, cursor, 2)).unwrap();
+        deleted += page.deleted;
+        let Some(next) = page.next else { break };
+        cursor = next;
+    }
+    assert_eq!(deleted, 6);
+    assert_eq!(subject.head(marked), Some(3), "the marker stays");
+    assert!(others.iter().all(|queue| subject.head(*queue) == Some(2)));
+}
+
+fn a_suspended_queue_takes_no_messages(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, None));
+    subject.append(queue, 1, 0, RULES);
+    for _ in 0..2 {
+        subject.write(|store| store.suspend_queue(queue)).unwrap();
+    }
+    assert_eq!(subject.append(queue, 2, 0, RULES), Appended::Suspended);
+    assert_eq!(subject.head(queue), Some(1), "what is there stays");
+    let record = subject.reader.queue(&QueueName::Recipient(RecipientId([1; 24]))).unwrap().unwrap();
+    assert_eq!(record.status, QueueStatus::Off);
+}
+
+fn a_deleted_queue_is_gone_for_every_step(mut subject: Subject) {
+    let new = NewQueue { link: Some((LinkId([9; 24]), data(b"f", b"u"))), ..new_queue(1, None) };
+    let queue = subject.create(&new);
+    subject.append(queue, 1, 0, RULES);
+    subject.write(|store| store.delete_queue(queue)).unwrap();
+    assert_eq!(subject.reader.queue(&QueueName::Link(LinkId([9; 24]))).unwrap(), None);
+    assert_eq!(subject.reader.queue(&QueueName::Sender(new.sender_id)).unwrap(), None);
+    assert_eq!(subject.reader.first_message(queue).unwrap(), None);
+    let gone = |result: Result<()>| assert!(matches!(result, Err(StoreError::NoQueue)));
+    gone(subject.write(|store| store.delete_queue(queue)));
+    gone(subject.write(|store| store.suspend_queue(queue)));
+    gone(subject.write(|store| store.delete_link_data(queue)));
+    gone(subject.write(|store| store.set_link_data(queue, LinkId([9; 24]), &data(b"f", b"u")).map(drop)));
+    gone(subject.write(|store| store.replace_recipient_keys(queue, &[key(1)])));
+    gone(subject.write(|store| store.secure_queue(queue, &key(1)).map(drop)));
+    gone(subject.write(|store| store.append_message(queue, &new_message(1, 0), RULES).map(drop)));
+    gone(subject.write(|store| store.acknowledge(queue, None).map(drop)));
+    let again = subject.create(&new);
+    assert_ne!(again, queue, "numbers are not used again");
+    assert_eq!(subject.head(again), None);
+}
+
+fn use_is_noted_by_day(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, None));
+    subject.write(|store| store.mark_used(&[queue, QueueNumber(999)], 172_800)).unwrap();
+    let record = subject.reader.queue(&QueueName::Recipient(RecipientId([1; 24]))).unwrap().unwrap();
+    assert_eq!(record.used_on, 172_800);
+}
+
+fn an_empty_body_is_a_message(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, None));
+    let empty = NewMessage { body: b"", ..new_message(1, 0) };
+    subject.write(|store| store.append_message(queue, &empty, RULES)).unwrap();
+    assert_eq!(subject.reader.first_message(queue).unwrap().unwrap().body, Some(Vec::new()));
+}

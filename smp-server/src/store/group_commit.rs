@@ -1,0 +1,171 @@
+//! Many connections, one write to disk.
+//!
+//! ```text
+//! step ─┐                   ┌─▶ answer
+//! step ─┼─▶ waiting ─▶ begin│step step step│commit ─┼─▶ answer
+//! step ─┘   (bounded)       └───one fsync──┘        └─▶ answer
+//! ```
+//!
+//! The writer takes what waits, up to a bound, runs it in one transaction and answers only after the commit. While
+//! it commits, the next group gathers: the slower the disk, the larger the groups. Steps run in the order in which
+//! they were handed in.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::ErrorCode;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{QueueReader, QueueStore, Result, StoreError};
+use crate::config::Storage;
+
+/// A store that connections share.
+#[derive(Clone)]
+pub struct Store {
+    steps: mpsc::Sender<Step>,
+    reads: mpsc::Sender<Read>,
+}
+
+/// The threads behind a [`Store`]; joining them waits for the last commit.
+#[derive(Debug)]
+pub struct StoreThreads {
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Runs within a group, or is refused when there is no store to write to; says how it is answered once the group's
+/// fate is known.
+type Step = Box<dyn FnOnce(Option<&mut dyn QueueStore>) -> Answer + Send>;
+type Answer = Box<dyn FnOnce(std::result::Result<(), &StoreError>) + Send>;
+type Read = Box<dyn FnOnce(&mut dyn QueueReader) + Send>;
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Starts the threads of a store.
+    ///
+    /// # Errors
+    /// When a reader cannot be opened or the system refuses a thread.
+    pub fn start(store: Box<dyn QueueStore>, settings: &Storage) -> anyhow::Result<(Self, StoreThreads)> {
+        let waiting = usize::try_from(settings.waiting_steps)?;
+        let group = usize::try_from(settings.commit_steps)?;
+        let (steps, waiting_steps) = mpsc::channel(waiting);
+        let (reads, waiting_reads) = mpsc::channel(waiting);
+        let waiting_reads = Arc::new(Mutex::new(waiting_reads));
+        let mut threads = Vec::new();
+        for _ in 0..settings.readers {
+            let (mut reader, waiting_reads) = (store.open_reader()?, waiting_reads.clone());
+            let thread = std::thread::Builder::new().name("store-reader".to_owned());
+            threads.push(thread.spawn(move || answer_reads(&mut *reader, &waiting_reads))?);
+        }
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        threads.push(thread.spawn(move || Writer { store, group, halted: false }.run(waiting_steps))?);
+        Ok((Self { steps, reads }, StoreThreads { threads }))
+    }
+
+    /// Runs a step and waits until its effects are durable.
+    ///
+    /// # Errors
+    /// Those of the step; [`StoreError::Commit`] when its group was not stored; [`StoreError::Closed`].
+    pub async fn write<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let step: Step = Box::new(move |store| {
+            let result = store.ok_or(StoreError::Halted).and_then(step);
+            Box::new(move |committed| {
+                // A connection that is gone needs no answer.
+                let _ = answer.send(match committed {
+                    Ok(()) => result,
+                    Err(error) => Err(StoreError::Commit(error.to_string())),
+                });
+            })
+        });
+        self.steps.send(step).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Reads what is committed.
+    ///
+    /// # Errors
+    /// Those of the read; [`StoreError::Closed`].
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn QueueReader) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let read: Read = Box::new(move |reader| {
+            // A connection that is gone needs no answer.
+            let _ = answer.send(read(reader));
+        });
+        self.reads.send(read).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl StoreThreads {
+    /// Waits until all steps are committed. Ends when every [`Store`] is dropped.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store failed");
+            }
+        }
+    }
+}
+
+fn answer_reads(reader: &mut dyn QueueReader, waiting: &Mutex<mpsc::Receiver<Read>>) {
+    loop {
+        // The lock is held while waiting: whoever holds it takes the next read.
+        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(read) = next else { return };
+        read(reader);
+    }
+}
+
+struct Writer {
+    store: Box<dyn QueueStore>,
+    group: usize,
+    halted: bool,
+}
+
+impl Writer {
+    fn run(mut self, mut waiting: mpsc::Receiver<Step>) {
+        let mut group = Vec::new();
+        while waiting.blocking_recv_many(&mut group, self.group) > 0 {
+            self.commit(&mut group);
+        }
+    }
+
+    /// Runs and commits a group, then answers each of its steps.
+    fn commit(&mut self, group: &mut Vec<Step>) {
+        let opened = if self.halted { Err(StoreError::Halted) } else { self.store.begin() };
+        let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
+        for step in group.drain(..) {
+            answers.push(if opened.is_ok() { step(Some(&mut *self.store)) } else { step(None) });
+        }
+        let committed = opened.and_then(|()| self.store.commit());
+        if let Err(error) = &committed
+            && !self.halted
+        {
+            self.halted = leaves_disk_unknown(error);
+            tracing::error!(%error, halted = self.halted, "a commit failed: its commands are refused");
+        }
+        for answer in answers {
+            answer(committed.as_ref().map(|()| ()));
+        }
+    }
+}
+
+/// After these the file may hold anything: only a restart, which reads it anew, makes it safe to write again.
+fn leaves_disk_unknown(error: &StoreError) -> bool {
+    let StoreError::Database(error) = error else { return false };
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+    )
+}

@@ -1,0 +1,237 @@
+//! Queues in memory: for tests and for servers that shall forget. Steps apply at once; a commit does nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::smp::command::LinkData;
+use protocol::smp::ids::{LinkId, MessageId};
+use protocol::smp::key::AuthPublicKey;
+use protocol::smp::queue_mode::QueueMode;
+use protocol::timestamp::Timestamp;
+
+use super::{
+    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue, QueueName, QueueNumber,
+    QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError, StoredMessage,
+};
+
+/// A store that forgets when it is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last_number: i64,
+    names: BTreeMap<QueueName, QueueNumber>,
+    queues: BTreeMap<QueueNumber, Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    record: QueueRecord,
+    link: Option<(LinkId, LinkData<'static>)>,
+    messages: VecDeque<StoredMessage>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn queue(&mut self, number: QueueNumber) -> Result<&mut Queue> {
+        self.queues.get_mut(&number).ok_or(StoreError::NoQueue)
+    }
+}
+
+impl Queue {
+    /// Deletes expired messages from the head, up to the first that stays.
+    fn expire(&mut self, before: Timestamp) -> u64 {
+        let stays = |message: &StoredMessage| message.body.is_none() || message.received_at >= before;
+        let expired = self.messages.iter().position(stays).unwrap_or(self.messages.len());
+        self.messages.drain(..expired).count() as u64
+    }
+
+    /// Whether its link can be used no more once a sender secured it.
+    fn is_for_one_sender(&self) -> bool {
+        self.record.mode != Some(QueueMode::Contact)
+    }
+}
+
+impl QueueReader for MemoryStore {
+    fn queue(&mut self, name: &QueueName) -> Result<Option<QueueRecord>> {
+        let state = self.lock();
+        let queue = state.names.get(name).and_then(|number| state.queues.get(number));
+        Ok(queue.map(|queue| queue.record.clone()))
+    }
+
+    fn link_data(&mut self, queue: QueueNumber) -> Result<Option<LinkData<'static>>> {
+        let state = self.lock();
+        Ok(state.queues.get(&queue).and_then(|queue| queue.link.as_ref()).map(|(_, data)| data.clone()))
+    }
+
+    fn first_message(&mut self, queue: QueueNumber) -> Result<Option<StoredMessage>> {
+        Ok(self.lock().queues.get(&queue).and_then(|queue| queue.messages.front()).cloned())
+    }
+
+    fn message_count(&mut self, queue: QueueNumber) -> Result<u32> {
+        let count = self.lock().queues.get(&queue).map_or(0, |queue| queue.messages.len());
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+}
+
+impl QueueStore for MemoryStore {
+    fn open_reader(&self) -> Result<Box<dyn QueueReader>> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn create_queue(&mut self, new: &NewQueue) -> Result<Created> {
+        let mut state = self.lock();
+        let mut names = vec![QueueName::Recipient(new.recipient_id), QueueName::Sender(new.sender_id)];
+        names.extend(new.link.as_ref().map(|(link_id, _)| QueueName::Link(*link_id)));
+        if names.iter().any(|name| state.names.contains_key(name)) {
+            return Ok(Created::IdTaken);
+        }
+        state.last_number = state.last_number.saturating_add(1);
+        let number = QueueNumber(state.last_number);
+        state.names.extend(names.into_iter().map(|name| (name, number)));
+        let record = QueueRecord {
+            number,
+            recipient_id: new.recipient_id,
+            sender_id: new.sender_id,
+            recipient_keys: vec![new.recipient_key],
+            dh_secret: new.dh_secret.clone(),
+            sender_key: None,
+            mode: new.mode,
+            status: QueueStatus::Active,
+            used_on: new.used_on,
+        };
+        state.queues.insert(number, Queue { record, link: new.link.clone(), messages: VecDeque::new() });
+        Ok(Created::Stored(number))
+    }
+
+    fn secure_queue(&mut self, queue: QueueNumber, sender_key: &AuthPublicKey) -> Result<Secured> {
+        let mut state = self.lock();
+        let stored = &mut state.queue(queue)?.record.sender_key;
+        if *stored.get_or_insert(*sender_key) == *sender_key {
+            Ok(Secured::WithThisKey)
+        } else {
+            Ok(Secured::WithAnother)
+        }
+    }
+
+    fn replace_recipient_keys(&mut self, queue: QueueNumber, keys: &[AuthPublicKey]) -> Result<()> {
+        self.lock().queue(queue)?.record.recipient_keys = keys.to_vec();
+        Ok(())
+    }
+
+    fn set_link_data(&mut self, number: QueueNumber, link_id: LinkId, data: &LinkData<'_>) -> Result<LinkSet> {
+        let mut state = self.lock();
+        let owner = state.names.get(&QueueName::Link(link_id)).copied();
+        let queue = state.queue(number)?;
+        let used = queue.is_for_one_sender() && queue.record.sender_key.is_some();
+        let other = match &queue.link {
+            Some((stored_id, stored)) => *stored_id != link_id || stored.fixed != data.fixed,
+            None => owner.is_some(),
+        };
+        if used || other {
+            return Ok(LinkSet::Refused);
+        }
+        queue.link = Some((link_id, data.clone().into_owned()));
+        state.names.insert(QueueName::Link(link_id), number);
+        Ok(LinkSet::Stored)
+    }
+
+    fn delete_link_data(&mut self, queue: QueueNumber) -> Result<()> {
+        let mut state = self.lock();
+        if let Some((link_id, _)) = state.queue(queue)?.link.take() {
+            state.names.remove(&QueueName::Link(link_id));
+        }
+        Ok(())
+    }
+
+    fn append_message(&mut self, number: QueueNumber, message: &NewMessage<'_>, rules: AppendRules) -> Result<Appended> {
+        let mut state = self.lock();
+        let queue = state.queue(number)?;
+        if queue.record.status == QueueStatus::Off {
+            return Ok(Appended::Suspended);
+        }
+        if queue.is_for_one_sender()
+            && queue.record.sender_key.is_some()
+            && let Some((link_id, _)) = queue.link.take()
+        {
+            state.names.remove(&QueueName::Link(link_id));
+        }
+        let queue = state.queue(number)?;
+        if let Some(before) = rules.expire_before {
+            queue.expire(before);
+        }
+        if queue.messages.back().is_some_and(|last| last.body.is_none()) {
+            return Ok(Appended::Full { marked: false });
+        }
+        let fits = u32::try_from(queue.messages.len()).is_ok_and(|count| count < rules.quota);
+        queue.messages.push_back(StoredMessage {
+            id: message.id,
+            received_at: message.received_at,
+            notify: fits && message.notify,
+            body: fits.then(|| message.body.to_vec()),
+        });
+        Ok(if fits { Appended::Stored } else { Appended::Full { marked: true } })
+    }
+
+    fn acknowledge(&mut self, queue: QueueNumber, message_id: Option<MessageId>) -> Result<Option<StoredMessage>> {
+        let mut state = self.lock();
+        let messages = &mut state.queue(queue)?.messages;
+        if messages.front().is_some_and(|head| Some(head.id) == message_id) {
+            messages.pop_front();
+        }
+        Ok(messages.front().cloned())
+    }
+
+    fn suspend_queue(&mut self, queue: QueueNumber) -> Result<()> {
+        self.lock().queue(queue)?.record.status = QueueStatus::Off;
+        Ok(())
+    }
+
+    fn delete_queue(&mut self, queue: QueueNumber) -> Result<()> {
+        let mut state = self.lock();
+        let Queue { record, link, .. } = state.queues.remove(&queue).ok_or(StoreError::NoQueue)?;
+        state.names.remove(&QueueName::Recipient(record.recipient_id));
+        state.names.remove(&QueueName::Sender(record.sender_id));
+        if let Some((link_id, _)) = link {
+            state.names.remove(&QueueName::Link(link_id));
+        }
+        Ok(())
+    }
+
+    fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {
+        let mut state = self.lock();
+        for number in queues {
+            if let Some(queue) = state.queues.get_mut(number) {
+                queue.record.used_on = day;
+            }
+        }
+        Ok(())
+    }
+
+    fn expire_messages(&mut self, before: Timestamp, _: ExpiryCursor, _: u32) -> Result<ExpiryPage> {
+        let deleted = self.lock().queues.values_mut().map(|queue| queue.expire(before)).sum();
+        Ok(ExpiryPage { deleted, next: None })
+    }
+}

@@ -1,0 +1,243 @@
+//! Where queues and messages are kept.
+//!
+//! ```text
+//! commands ──steps──▶ Store ──▶ writer thread: begin · step · step · … · commit ──▶ answers
+//!          ──reads──▶       ──▶ reader threads, which see what is committed
+//! ```
+//!
+//! A method of [`QueueStore`] is one step of the protocol and applies wholly or not at all. Steps of many
+//! connections share one commit, and none is answered before that commit is durable ([`group_commit`]).
+
+#[cfg(test)]
+mod contract;
+mod group_commit;
+mod memory;
+mod record;
+mod sqlite;
+
+use protocol::smp::command::LinkData;
+use protocol::smp::ids::{LinkId, MessageId};
+use protocol::smp::key::AuthPublicKey;
+use protocol::timestamp::Timestamp;
+use thiserror::Error;
+
+pub use group_commit::{Store, StoreThreads};
+pub use memory::MemoryStore;
+pub use record::{
+    DhSecret, NewMessage, NewQueue, QueueName, QueueNumber, QueueRecord, QueueStatus, StoredMessage, day_of,
+};
+pub use sqlite::SqliteStore;
+
+/// Why a step or a read has no result.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The queue was deleted in the meantime.
+    #[error("there is no such queue")]
+    NoQueue,
+    /// The database refused. Nothing of the step was stored.
+    #[error("the database refused: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// What is stored does not have the form that this program writes.
+    #[error("a stored {0} is damaged: stop the server and restore its directory from a backup")]
+    Damaged(&'static str),
+    /// The database was written by a newer version of this program.
+    #[error("the database was written by a newer smp-server: use that version or a later one")]
+    Newer,
+    /// The commit that this step shared with others failed. Nothing of the step was stored.
+    #[error("the disk refused a commit: {0}")]
+    Commit(String),
+    /// After a failed commit that leaves the state of the disk unknown, nothing more is written.
+    #[error("writing was stopped after a failure of the disk: check it and start the server again")]
+    Halted,
+    /// The server is stopping.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// The result of a read or step.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// What can be seen of stored queues.
+pub trait QueueReader: Send {
+    /// The queue under one of its ids.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] or [`StoreError::Damaged`], as for every read.
+    fn queue(&mut self, name: &QueueName) -> Result<Option<QueueRecord>>;
+
+    /// The queue's link data.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn link_data(&mut self, queue: QueueNumber) -> Result<Option<LinkData<'static>>>;
+
+    /// The message at the head of the queue.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn first_message(&mut self, queue: QueueNumber) -> Result<Option<StoredMessage>>;
+
+    /// How many messages wait, a marker included.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn message_count(&mut self, queue: QueueNumber) -> Result<u32>;
+}
+
+/// The steps by which stored queues change. Each fails with [`StoreError::NoQueue`] when the queue is gone.
+pub trait QueueStore: Send {
+    /// A view of what is committed, for another thread.
+    ///
+    /// # Errors
+    /// When the database cannot be opened once more.
+    fn open_reader(&self) -> Result<Box<dyn QueueReader>>;
+
+    /// Opens a group of steps.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    fn begin(&mut self) -> Result<()>;
+
+    /// Makes the steps since [`Self::begin`] durable, all of them.
+    ///
+    /// # Errors
+    /// When the database refuses: then none of them is stored.
+    fn commit(&mut self) -> Result<()>;
+
+    /// Stores a new queue.
+    ///
+    /// # Errors
+    /// As every step.
+    fn create_queue(&mut self, queue: &NewQueue) -> Result<Created>;
+
+    /// Sets the sender's key, once.
+    ///
+    /// # Errors
+    /// As every step.
+    fn secure_queue(&mut self, queue: QueueNumber, sender_key: &AuthPublicKey) -> Result<Secured>;
+
+    /// Replaces all recipient keys.
+    ///
+    /// # Errors
+    /// As every step.
+    fn replace_recipient_keys(&mut self, queue: QueueNumber, keys: &[AuthPublicKey]) -> Result<()>;
+
+    /// Sets link data, or changes the user part of those that are there.
+    ///
+    /// # Errors
+    /// As every step.
+    fn set_link_data(&mut self, queue: QueueNumber, link_id: LinkId, data: &LinkData<'_>) -> Result<LinkSet>;
+
+    /// Deletes link data, if there are any.
+    ///
+    /// # Errors
+    /// As every step.
+    fn delete_link_data(&mut self, queue: QueueNumber) -> Result<()>;
+
+    /// Puts a message at the end of the queue, or the marker when it is full (smp.md §10.4). Deletes the link data of a
+    /// secured queue that is not a contact queue: its invitation has been used.
+    ///
+    /// # Errors
+    /// As every step.
+    fn append_message(&mut self, queue: QueueNumber, message: &NewMessage<'_>, rules: AppendRules) -> Result<Appended>;
+
+    /// Deletes the head if it is this message, and gives the head after that.
+    ///
+    /// # Errors
+    /// As every step.
+    fn acknowledge(&mut self, queue: QueueNumber, message_id: Option<MessageId>) -> Result<Option<StoredMessage>>;
+
+    /// Refuses senders from now on. Suspending twice is allowed.
+    ///
+    /// # Errors
+    /// As every step.
+    fn suspend_queue(&mut self, queue: QueueNumber) -> Result<()>;
+
+    /// Deletes the queue with its messages and link data.
+    ///
+    /// # Errors
+    /// As every step.
+    fn delete_queue(&mut self, queue: QueueNumber) -> Result<()>;
+
+    /// Notes the day on which queues were used. Queues that are gone are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()>;
+
+    /// Deletes expired messages from the heads of queues, looking at `limit` messages from `cursor` on.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn expire_messages(&mut self, before: Timestamp, cursor: ExpiryCursor, limit: u32) -> Result<ExpiryPage>;
+}
+
+/// What became of a new queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// It is stored.
+    Stored(QueueNumber),
+    /// One of its ids belongs to another queue. Nothing was stored.
+    IdTaken,
+}
+
+/// What became of the attempt to secure a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secured {
+    /// The queue is secured with this key, now or before.
+    WithThisKey,
+    /// The queue was secured with another key. Nothing changed.
+    WithAnother,
+}
+
+/// What became of new link data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkSet {
+    /// They are stored.
+    Stored,
+    /// The queue is secured and no contact queue, or it has another link id or other fixed data, or the link id
+    /// belongs to another queue. Nothing changed.
+    Refused,
+}
+
+/// How a queue takes messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendRules {
+    /// Messages that fit.
+    pub quota: u32,
+    /// Messages received before this moment are removed from the head first.
+    pub expire_before: Option<Timestamp>,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It is stored.
+    Stored,
+    /// The queue is full. `marked` when this attempt put the marker at its end.
+    Full {
+        /// Whether there is a new marker to deliver.
+        marked: bool,
+    },
+    /// The queue is suspended. Nothing changed.
+    Suspended,
+}
+
+/// Where a look for expired messages goes on. The default is its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExpiryCursor {
+    /// The time of the last message looked at.
+    pub received_at: i64,
+    /// Its number.
+    pub number: i64,
+}
+
+/// What one look for expired messages did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpiryPage {
+    /// Messages deleted.
+    pub deleted: u64,
+    /// Where to go on; nothing when all were looked at.
+    pub next: Option<ExpiryCursor>,
+}

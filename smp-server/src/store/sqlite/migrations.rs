@@ -1,0 +1,45 @@
+//! Brings the file to the present form: numbered scripts, forward only, counted by `PRAGMA user_version`.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::store::{Result, StoreError};
+
+/// The scripts in order; a released one never changes.
+const SCRIPTS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_queues.sql")];
+
+/// Applies the scripts that the file has not seen, all in one transaction.
+pub(super) fn apply(connection: &mut Connection) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let seen: usize = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let unseen = SCRIPTS.get(seen..).ok_or(StoreError::Newer)?;
+    for script in unseen {
+        transaction.execute_batch(script)?;
+    }
+    transaction.pragma_update(None, "user_version", SCRIPTS.len())?;
+    Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_apply_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        apply(&mut connection).unwrap();
+        apply(&mut connection).unwrap();
+        let tables: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'queues'", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(tables, 1);
+    }
+
+    #[test]
+    fn a_file_of_a_newer_server_is_refused() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "user_version", SCRIPTS.len() + 1).unwrap();
+        assert!(matches!(apply(&mut connection), Err(StoreError::Newer)));
+    }
+}

@@ -1,0 +1,370 @@
+//! Queues in one SQLite file, the default.
+//!
+//! Write-ahead log with `synchronous = FULL`: a commit returns when its log is on disk. Readers have connections of
+//! their own and see the last commit. Each step is a savepoint within the group that `begin` opens, so that a step
+//! that fails leaves nothing behind.
+
+mod migrations;
+mod rows;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use protocol::encoding::Encode as _;
+use protocol::smp::command::LinkData;
+use protocol::smp::ids::{LinkId, MessageId};
+use protocol::smp::key::AuthPublicKey;
+use protocol::timestamp::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Savepoint, params};
+
+use super::{
+    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue, QueueName, QueueNumber,
+    QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError, StoredMessage,
+};
+use rows::{FIRST_MESSAGE, LINK_IS_USED, QUEUE_COLUMNS, message_from, mode_text, queue_from};
+
+/// How long a connection waits for another one, which only happens while the log is folded into the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pages of the log before it is folded into the file: 16 MiB keeps the pauses rare and short.
+const CHECKPOINT_PAGES: u32 = 4096;
+/// Prepared statements that a connection keeps.
+const STATEMENTS_MAX: usize = 64;
+
+/// A store in a file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    connection: Connection,
+}
+
+/// A view of the file through a connection that cannot write.
+#[derive(Debug)]
+struct SqliteReader {
+    connection: Connection,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it if it is not there, and brings it to the present form.
+    ///
+    /// # Errors
+    /// When it is no such file, was written by a newer server, or cannot be written.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        migrations::apply(&mut connection)?;
+        Ok(Self { path: path.to_owned(), connection })
+    }
+
+    /// Runs one step within the open group: wholly, or not at all.
+    fn step<T>(&mut self, run: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if self.connection.is_autocommit() {
+            // An earlier step met a full or failing disk and SQLite rolled the whole group back.
+            return Err(StoreError::Commit("the group was rolled back".to_owned()));
+        }
+        let savepoint: Savepoint<'_> = self.connection.savepoint()?;
+        let result = run(&savepoint)?;
+        savepoint.commit()?;
+        Ok(result)
+    }
+}
+
+impl QueueReader for SqliteReader {
+    fn queue(&mut self, name: &QueueName) -> Result<Option<QueueRecord>> {
+        let (condition, id) = match name {
+            QueueName::Recipient(id) => ("recipient_id = ?1", id.as_bytes()),
+            QueueName::Sender(id) => ("sender_id = ?1", id.as_bytes()),
+            QueueName::Link(id) => ("number = (SELECT queue FROM links WHERE link_id = ?1)", id.as_bytes()),
+        };
+        let mut statement =
+            self.connection.prepare_cached(&format!("SELECT {QUEUE_COLUMNS} FROM queues WHERE {condition}"))?;
+        let mut rows = statement.query([id.as_slice()])?;
+        rows.next()?.map(queue_from).transpose()
+    }
+
+    fn link_data(&mut self, queue: QueueNumber) -> Result<Option<LinkData<'static>>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT fixed_data, user_data FROM links WHERE queue = ?1")?;
+        let data = statement.query_row([queue.0], |row| {
+            let (fixed, user): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            Ok(LinkData { fixed: fixed.into(), user: user.into() })
+        });
+        Ok(data.optional()?)
+    }
+
+    fn first_message(&mut self, queue: QueueNumber) -> Result<Option<StoredMessage>> {
+        first_message(&self.connection, queue)
+    }
+
+    fn message_count(&mut self, queue: QueueNumber) -> Result<u32> {
+        message_count(&self.connection, queue)
+    }
+}
+
+impl QueueStore for SqliteStore {
+    fn open_reader(&self) -> Result<Box<dyn QueueReader>> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        Ok(Box::new(SqliteReader { connection }))
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.connection.execute_batch("COMMIT").map_err(|error| {
+            // A commit that failed may leave the transaction open.
+            if !self.connection.is_autocommit() {
+                // Should this fail too, the next `begin` does.
+                let _ = self.connection.execute_batch("ROLLBACK");
+            }
+            StoreError::Database(error)
+        })
+    }
+
+    fn create_queue(&mut self, queue: &NewQueue) -> Result<Created> {
+        let stored = self.step(|connection| {
+            connection
+                .prepare_cached(
+                    "INSERT INTO queues (recipient_id, sender_id, recipient_keys, dh_secret, mode, used_on)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![
+                    queue.recipient_id.as_bytes(),
+                    queue.sender_id.as_bytes(),
+                    rows::keys_blob(&[queue.recipient_key]),
+                    queue.dh_secret.0,
+                    mode_text(queue.mode),
+                    queue.used_on,
+                ])?;
+            let number = QueueNumber(connection.last_insert_rowid());
+            if let Some((link_id, data)) = &queue.link {
+                insert_link(connection, number, *link_id, data)?;
+            }
+            Ok(Created::Stored(number))
+        });
+        match stored {
+            Err(StoreError::Database(error)) if rows::is_taken(&error) => Ok(Created::IdTaken),
+            result => result,
+        }
+    }
+
+    fn secure_queue(&mut self, queue: QueueNumber, sender_key: &AuthPublicKey) -> Result<Secured> {
+        self.step(|connection| {
+            let stored: Option<Vec<u8>> = connection
+                .prepare_cached("SELECT sender_key FROM queues WHERE number = ?1")?
+                .query_row([queue.0], |row| row.get(0))
+                .optional()?
+                .ok_or(StoreError::NoQueue)?;
+            let key = sender_key.to_bytes();
+            match stored {
+                Some(stored) if stored == key => Ok(Secured::WithThisKey),
+                Some(_) => Ok(Secured::WithAnother),
+                None => {
+                    connection
+                        .prepare_cached("UPDATE queues SET sender_key = ?2 WHERE number = ?1")?
+                        .execute(params![queue.0, key])?;
+                    Ok(Secured::WithThisKey)
+                }
+            }
+        })
+    }
+
+    fn replace_recipient_keys(&mut self, queue: QueueNumber, keys: &[AuthPublicKey]) -> Result<()> {
+        self.step(|connection| {
+            let changed = connection
+                .prepare_cached("UPDATE queues SET recipient_keys = ?2 WHERE number = ?1")?
+                .execute(params![queue.0, rows::keys_blob(keys)])?;
+            there(changed)
+        })
+    }
+
+    fn set_link_data(&mut self, queue: QueueNumber, link_id: LinkId, data: &LinkData<'_>) -> Result<LinkSet> {
+        let set = self.step(|connection| {
+            let used: bool = connection
+                .prepare_cached(LINK_IS_USED)?
+                .query_row([queue.0], |row| row.get(0))
+                .optional()?
+                .ok_or(StoreError::NoQueue)?;
+            let stored: Option<(Vec<u8>, Vec<u8>)> = connection
+                .prepare_cached("SELECT link_id, fixed_data FROM links WHERE queue = ?1")?
+                .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            match stored {
+                _ if used => return Ok(LinkSet::Refused),
+                Some((id, fixed)) if id != link_id.as_bytes() || fixed != *data.fixed => return Ok(LinkSet::Refused),
+                Some(_) => {
+                    connection
+                        .prepare_cached("UPDATE links SET user_data = ?2 WHERE queue = ?1")?
+                        .execute(params![queue.0, data.user])?;
+                }
+                None => insert_link(connection, queue, link_id, data)?,
+            }
+            Ok(LinkSet::Stored)
+        });
+        match set {
+            Err(StoreError::Database(error)) if rows::is_taken(&error) => Ok(LinkSet::Refused),
+            result => result,
+        }
+    }
+
+    fn delete_link_data(&mut self, queue: QueueNumber) -> Result<()> {
+        self.step(|connection| {
+            exists(connection, queue)?;
+            connection.prepare_cached("DELETE FROM links WHERE queue = ?1")?.execute([queue.0])?;
+            Ok(())
+        })
+    }
+
+    fn append_message(&mut self, queue: QueueNumber, message: &NewMessage<'_>, rules: AppendRules) -> Result<Appended> {
+        self.step(|connection| {
+            let (used, status): (bool, String) = connection
+                .prepare_cached(LINK_IS_USED)?
+                .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?
+                .ok_or(StoreError::NoQueue)?;
+            if rows::status_from(&status)? == QueueStatus::Off {
+                return Ok(Appended::Suspended);
+            }
+            if used {
+                connection.prepare_cached("DELETE FROM links WHERE queue = ?1")?.execute([queue.0])?;
+            }
+            if let Some(before) = rules.expire_before {
+                expire_head(connection, queue, before)?;
+            }
+            let ends_with_marker: Option<bool> = connection
+                .prepare_cached("SELECT body IS NULL FROM messages WHERE queue = ?1 ORDER BY number DESC LIMIT 1")?
+                .query_row([queue.0], |row| row.get(0))
+                .optional()?;
+            if ends_with_marker == Some(true) {
+                return Ok(Appended::Full { marked: false });
+            }
+            let fits = message_count(connection, queue)? < rules.quota;
+            connection
+                .prepare_cached(
+                    "INSERT INTO messages (queue, message_id, received_at, notify, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![
+                    queue.0,
+                    message.id.as_bytes(),
+                    message.received_at.0,
+                    fits && message.notify,
+                    fits.then_some(message.body),
+                ])?;
+            Ok(if fits { Appended::Stored } else { Appended::Full { marked: true } })
+        })
+    }
+
+    fn acknowledge(&mut self, queue: QueueNumber, message_id: Option<MessageId>) -> Result<Option<StoredMessage>> {
+        self.step(|connection| {
+            exists(connection, queue)?;
+            if let Some(id) = message_id {
+                connection
+                    .prepare_cached(
+                        "DELETE FROM messages WHERE message_id = ?2
+                         AND number = (SELECT number FROM messages WHERE queue = ?1 ORDER BY number LIMIT 1)",
+                    )?
+                    .execute(params![queue.0, id.as_bytes()])?;
+            }
+            first_message(connection, queue)
+        })
+    }
+
+    fn suspend_queue(&mut self, queue: QueueNumber) -> Result<()> {
+        self.step(|connection| {
+            let changed = connection
+                .prepare_cached("UPDATE queues SET status = 'off' WHERE number = ?1")?
+                .execute([queue.0])?;
+            there(changed)
+        })
+    }
+
+    fn delete_queue(&mut self, queue: QueueNumber) -> Result<()> {
+        self.step(|connection| {
+            there(connection.prepare_cached("DELETE FROM queues WHERE number = ?1")?.execute([queue.0])?)
+        })
+    }
+
+    fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {
+        self.step(|connection| {
+            let mut statement = connection.prepare_cached("UPDATE queues SET used_on = ?2 WHERE number = ?1")?;
+            for queue in queues {
+                statement.execute([queue.0, day])?;
+            }
+            Ok(())
+        })
+    }
+
+    fn expire_messages(&mut self, before: Timestamp, cursor: ExpiryCursor, limit: u32) -> Result<ExpiryPage> {
+        self.step(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT received_at, number, queue FROM messages
+                 WHERE body IS NOT NULL AND received_at < ?1 AND (received_at, number) > (?2, ?3)
+                 ORDER BY received_at, number LIMIT ?4",
+            )?;
+            let mut page = ExpiryPage { deleted: 0, next: None };
+            let mut looked_at = 0;
+            let mut rows = statement.query(params![before.0, cursor.received_at, cursor.number, limit])?;
+            let mut queues = std::collections::BTreeSet::new();
+            while let Some(row) = rows.next()? {
+                looked_at += 1;
+                page.next = Some(ExpiryCursor { received_at: row.get(0)?, number: row.get(1)? });
+                queues.insert(QueueNumber(row.get(2)?));
+            }
+            for queue in queues {
+                page.deleted = page.deleted.saturating_add(expire_head(connection, queue, before)?);
+            }
+            if looked_at < limit {
+                page.next = None;
+            }
+            Ok(page)
+        })
+    }
+}
+
+fn insert_link(connection: &Connection, queue: QueueNumber, link_id: LinkId, data: &LinkData<'_>) -> Result<()> {
+    connection
+        .prepare_cached("INSERT INTO links (queue, link_id, fixed_data, user_data) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![queue.0, link_id.as_bytes(), data.fixed, data.user])?;
+    Ok(())
+}
+
+fn first_message(connection: &Connection, queue: QueueNumber) -> Result<Option<StoredMessage>> {
+    let mut statement = connection.prepare_cached(FIRST_MESSAGE)?;
+    let mut rows = statement.query([queue.0])?;
+    rows.next()?.map(message_from).transpose()
+}
+
+fn message_count(connection: &Connection, queue: QueueNumber) -> Result<u32> {
+    let mut statement = connection.prepare_cached("SELECT count(*) FROM messages WHERE queue = ?1")?;
+    Ok(statement.query_row([queue.0], |row| row.get(0))?)
+}
+
+/// Deletes expired messages from the head, up to the first that stays.
+fn expire_head(connection: &Connection, queue: QueueNumber, before: Timestamp) -> Result<u64> {
+    let deleted = connection
+        .prepare_cached(
+            "DELETE FROM messages WHERE queue = ?1 AND number < coalesce(
+                 (SELECT number FROM messages WHERE queue = ?1 AND (body IS NULL OR received_at >= ?2)
+                  ORDER BY number LIMIT 1),
+                 9223372036854775807)",
+        )?
+        .execute([queue.0, before.0])?;
+    Ok(deleted as u64)
+}
+
+fn exists(connection: &Connection, queue: QueueNumber) -> Result<()> {
+    let found = connection.prepare_cached("SELECT 1 FROM queues WHERE number = ?1")?.exists([queue.0])?;
+    there(usize::from(found))
+}
+
+fn there(changed: usize) -> Result<()> {
+    if changed == 0 { Err(StoreError::NoQueue) } else { Ok(()) }
+}

@@ -1,0 +1,97 @@
+//! Rows of the database as records, and back.
+
+use protocol::encoding::{Decode as _, DecodeError, Encode as _, Reader, put_list};
+use protocol::smp::ids::{MessageId, RecipientId, SenderId};
+use protocol::smp::key::AuthPublicKey;
+use protocol::smp::queue_mode::QueueMode;
+use protocol::timestamp::Timestamp;
+use rusqlite::{ErrorCode, Row};
+
+use crate::store::{DhSecret, QueueNumber, QueueRecord, QueueStatus, Result, StoreError, StoredMessage};
+
+/// The columns that [`queue_from`] reads.
+pub(super) const QUEUE_COLUMNS: &str =
+    "number, recipient_id, sender_id, recipient_keys, dh_secret, sender_key, mode, status, used_on";
+
+/// The head of a queue, for [`message_from`].
+pub(super) const FIRST_MESSAGE: &str =
+    "SELECT message_id, received_at, notify, body FROM messages WHERE queue = ?1 ORDER BY number LIMIT 1";
+
+/// Whether a sender secured a queue whose link can then be used no more.
+pub(super) const LINK_IS_USED: &str =
+    "SELECT sender_key IS NOT NULL AND (mode IS NULL OR mode <> 'C'), status FROM queues WHERE number = ?1";
+
+/// Reads [`QUEUE_COLUMNS`].
+pub(super) fn queue_from(row: &Row<'_>) -> Result<QueueRecord> {
+    let sender_key: Option<Vec<u8>> = row.get(5)?;
+    let mode: Option<String> = row.get(6)?;
+    Ok(QueueRecord {
+        number: QueueNumber(row.get(0)?),
+        recipient_id: RecipientId(row.get(1)?),
+        sender_id: SenderId(row.get(2)?),
+        recipient_keys: keys_from(&row.get::<_, Vec<u8>>(3)?)?,
+        dh_secret: DhSecret(row.get(4)?),
+        sender_key: sender_key
+            .map(|key| AuthPublicKey::from_bytes(&key))
+            .transpose()
+            .map_err(|_| StoreError::Damaged("sender key"))?,
+        mode: match mode.as_deref() {
+            None => None,
+            Some("M") => Some(QueueMode::Messaging),
+            Some("C") => Some(QueueMode::Contact),
+            Some(_) => return Err(StoreError::Damaged("queue mode")),
+        },
+        status: status_from(&row.get::<_, String>(7)?)?,
+        used_on: row.get(8)?,
+    })
+}
+
+/// Reads the columns of [`FIRST_MESSAGE`].
+pub(super) fn message_from(row: &Row<'_>) -> Result<StoredMessage> {
+    Ok(StoredMessage {
+        id: MessageId(row.get(0)?),
+        received_at: Timestamp(row.get(1)?),
+        notify: row.get(2)?,
+        body: row.get(3)?,
+    })
+}
+
+pub(super) fn status_from(text: &str) -> Result<QueueStatus> {
+    match text {
+        "active" => Ok(QueueStatus::Active),
+        "off" => Ok(QueueStatus::Off),
+        _ => Err(StoreError::Damaged("queue status")),
+    }
+}
+
+pub(super) fn mode_text(mode: Option<QueueMode>) -> Option<&'static str> {
+    mode.map(|mode| match mode {
+        QueueMode::Messaging => "M",
+        QueueMode::Contact => "C",
+    })
+}
+
+/// Keys as `RKEY` has them on the wire: at most 255.
+pub(super) fn keys_blob(keys: &[AuthPublicKey]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_list(&mut out, keys, |out, key| key.encode(out));
+    out
+}
+
+fn keys_from(blob: &[u8]) -> Result<Vec<AuthPublicKey>> {
+    let read = || -> std::result::Result<_, DecodeError> {
+        let mut reader = Reader::new(blob);
+        let keys = reader.non_empty_list(AuthPublicKey::decode)?;
+        reader.end()?;
+        Ok(keys)
+    };
+    read().map_err(|_| StoreError::Damaged("recipient key"))
+}
+
+/// Whether an insertion failed because an id belongs to another queue.
+pub(super) fn is_taken(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        error.code == ErrorCode::ConstraintViolation
+            && error.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE
+    })
+}
