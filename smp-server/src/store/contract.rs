@@ -4,7 +4,7 @@ use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::smp::command::LinkData;
 use protocol::smp::ids::{LinkId, MessageId, RecipientId, SenderId};
 use protocol::smp::key::AuthPublicKey;
-use protocol::smp::queue_mode::QueueMode;
+use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 
 use super::{

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use protocol::smp::command::LinkData;
 use protocol::smp::ids::{LinkId, MessageId};
 use protocol::smp::key::AuthPublicKey;
-use protocol::smp::queue_mode::QueueMode;
+use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 
 use super::{

@@ -10,12 +10,12 @@ const SCRIPTS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_queues
 /// Applies the scripts that the file has not seen, all in one transaction.
 pub(super) fn apply(connection: &mut Connection) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let seen: usize = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let unseen = SCRIPTS.get(seen..).ok_or(StoreError::Newer)?;
-    for script in unseen {
+    let seen: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let unseen = usize::try_from(seen).ok().and_then(|seen| SCRIPTS.get(seen..)).ok_or(StoreError::Newer)?;
+    for (number, script) in (seen.saturating_add(1)..).zip(unseen) {
         transaction.execute_batch(script)?;
+        transaction.pragma_update(None, "user_version", number)?;
     }
-    transaction.pragma_update(None, "user_version", SCRIPTS.len())?;
     Ok(transaction.commit()?)
 }
 
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn a_file_of_a_newer_server_is_refused() {
         let mut connection = Connection::open_in_memory().unwrap();
-        connection.pragma_update(None, "user_version", SCRIPTS.len() + 1).unwrap();
+        connection.pragma_update(None, "user_version", u32::MAX >> 1).unwrap();
         assert!(matches!(apply(&mut connection), Err(StoreError::Newer)));
     }
 }

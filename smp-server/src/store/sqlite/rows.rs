@@ -3,7 +3,7 @@
 use protocol::encoding::{Decode as _, DecodeError, Encode as _, Reader, put_list};
 use protocol::smp::ids::{MessageId, RecipientId, SenderId};
 use protocol::smp::key::AuthPublicKey;
-use protocol::smp::queue_mode::QueueMode;
+use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 use rusqlite::{ErrorCode, Row};
 

@@ -1,0 +1,274 @@
+//! Which connection is told of which queue: one at a time (smp.md §10.1).
+//!
+//! Locks are taken in one order: a shard, then a peer's state.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::smp::ids::{MessageId, RecipientId};
+
+use crate::delivery::{AfterReading, Delivery, Ticket};
+use crate::peer::{News, Peer};
+use crate::store::{DhSecret, QueueNumber};
+
+/// More shards than cores, so that connections seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// All subscriptions of the server.
+#[derive(Debug)]
+pub struct Subscriptions {
+    hasher: RandomState,
+    shards: Vec<Mutex<HashMap<RecipientId, Subscription>>>,
+    /// Connections for which news wait.
+    told_later: Mutex<Vec<Arc<Peer>>>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    peer: Arc<Peer>,
+    source: Source,
+    delivery: Delivery,
+    ticket: Ticket,
+}
+
+/// Where a subscription's messages come from and how they are encrypted.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The queue in the store.
+    pub queue: QueueNumber,
+    /// Its secret with the recipient.
+    pub dh_secret: DhSecret,
+}
+
+/// A reading that was begun.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Which queue.
+    pub recipient_id: RecipientId,
+    /// Where to read.
+    pub source: Source,
+    /// With what to report the result.
+    pub ticket: Ticket,
+    /// The state to return to when reading fails.
+    before: Delivery,
+}
+
+/// An acknowledgement that was accepted.
+#[derive(Debug)]
+pub struct Acknowledged {
+    /// The message that was outstanding.
+    pub message_id: MessageId,
+    /// The reading of the next head.
+    pub reading: Reading,
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            told_later: Mutex::default(),
+        }
+    }
+}
+
+impl Subscriptions {
+    fn shard(&self, id: &RecipientId) -> MutexGuard<'_, HashMap<RecipientId, Subscription>> {
+        let count = self.shards.len() as u64;
+        let index = usize::try_from(self.hasher.hash_one(id) % count).unwrap_or_default();
+        let shard = self.shards.get(index).expect("an index modulo the count lies within");
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes `peer` the subscriber of a queue, with `delivery` as its state. Another connection that was it hears so
+    /// later and may not acknowledge any more.
+    pub fn subscribe(&self, id: RecipientId, peer: &Arc<Peer>, source: Source, delivery: Delivery) {
+        let mut shard = self.shard(&id);
+        // Tickets go on across subscribers: a late result of an earlier one must not fit.
+        let ticket = shard.get(&id).map(|subscription| subscription.ticket).unwrap_or_default();
+        let subscription = Subscription { peer: peer.clone(), source, delivery, ticket };
+        if let Some(former) = shard.insert(id, subscription)
+            && former.peer.id() != peer.id()
+        {
+            former.peer.unsubscribed(id);
+            self.tell_later(&former.peer, id, News::Moved);
+        }
+        peer.subscribed(id);
+    }
+
+    /// Removes a queue that was deleted by `peer`. Another connection that subscribed to it hears so later.
+    pub fn remove(&self, id: RecipientId, peer: &Peer) {
+        let removed = self.shard(&id).remove(&id);
+        if let Some(subscription) = removed {
+            subscription.peer.unsubscribed(id);
+            if subscription.peer.id() != peer.id() {
+                self.tell_later(&subscription.peer, id, News::Deleted);
+            }
+        }
+    }
+
+    /// Removes what a connection subscribed to: it is gone.
+    pub fn disconnect(&self, peer: &Peer) {
+        for id in peer.take_subscriptions() {
+            let mut shard = self.shard(&id);
+            if shard.get(&id).is_some_and(|subscription| subscription.peer.id() == peer.id()) {
+                shard.remove(&id);
+            }
+        }
+    }
+
+    /// Whether `peer` is the subscriber, and with which message outstanding.
+    #[must_use]
+    pub fn state_for(&self, id: RecipientId, peer: &Peer) -> Option<Delivery> {
+        let shard = self.shard(&id);
+        shard.get(&id).filter(|subscription| subscription.peer.id() == peer.id()).map(|s| s.delivery)
+    }
+
+    /// A message was stored in the queue.
+    pub fn arrived(&self, id: RecipientId) {
+        let mut shard = self.shard(&id);
+        if let Some(subscription) = shard.get_mut(&id)
+            && subscription.delivery.arrived()
+        {
+            subscription.peer.ready(id);
+        }
+    }
+
+    /// Begins to read the head for `peer`, if it is still the subscriber and something is ready.
+    pub fn take(&self, id: RecipientId, peer: &Peer) -> Option<Reading> {
+        let mut shard = self.shard(&id);
+        let subscription = shard.get_mut(&id).filter(|subscription| subscription.peer.id() == peer.id())?;
+        let ticket = subscription.ticket.next();
+        subscription.delivery.take(ticket).then(|| subscription.reading(id, ticket, Delivery::Ready))
+    }
+
+    /// Makes the head ready once more: the recipient subscribed again.
+    pub fn ready_again(&self, id: RecipientId, peer: &Peer) {
+        let mut shard = self.shard(&id);
+        if let Some(subscription) = shard.get_mut(&id).filter(|subscription| subscription.peer.id() == peer.id()) {
+            subscription.delivery = Delivery::Ready;
+        }
+    }
+
+    /// The recipient acknowledges on this connection. Nothing when that message is not outstanding here.
+    pub fn acknowledge(&self, id: RecipientId, peer: &Peer, message_id: &[u8]) -> Option<Acknowledged> {
+        let mut shard = self.shard(&id);
+        let subscription = shard.get_mut(&id).filter(|subscription| subscription.peer.id() == peer.id())?;
+        let ticket = subscription.ticket.next();
+        let message_id = subscription.delivery.acknowledge(message_id, ticket)?;
+        let reading = subscription.reading(id, ticket, Delivery::Outstanding(message_id));
+        Some(Acknowledged { message_id, reading })
+    }
+
+    /// A reading ended with this message at the head.
+    pub fn read(&self, reading: &Reading, peer: &Peer, found: Option<MessageId>) -> AfterReading {
+        let mut shard = self.shard(&reading.recipient_id);
+        match shard.get_mut(&reading.recipient_id) {
+            Some(subscription) if subscription.peer.id() == peer.id() => {
+                subscription.delivery.read(reading.ticket, found)
+            }
+            _ => AfterReading::Stale,
+        }
+    }
+
+    /// A reading failed.
+    pub fn failed(&self, reading: &Reading, peer: &Peer) {
+        let mut shard = self.shard(&reading.recipient_id);
+        if let Some(subscription) = shard.get_mut(&reading.recipient_id)
+            && subscription.peer.id() == peer.id()
+        {
+            subscription.delivery.failed(reading.ticket, reading.before);
+        }
+    }
+
+    /// Lets all waiting news go out; called by the timer.
+    pub fn release_news(&self) {
+        let peers = std::mem::take(&mut *self.told_later.lock().unwrap_or_else(PoisonError::into_inner));
+        for peer in peers {
+            peer.release_news();
+        }
+    }
+
+    fn tell_later(&self, peer: &Arc<Peer>, id: RecipientId, news: News) {
+        if peer.add_news(id, news) {
+            self.told_later.lock().unwrap_or_else(PoisonError::into_inner).push(peer.clone());
+        }
+    }
+}
+
+impl Subscription {
+    fn reading(&self, recipient_id: RecipientId, ticket: Ticket, before: Delivery) -> Reading {
+        Reading { recipient_id, source: self.source.clone(), ticket, before }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::timestamp::Timestamp;
+
+    use super::*;
+    use crate::peer::PeerId;
+
+    const QUEUE: RecipientId = RecipientId([7; 24]);
+    const MESSAGE: MessageId = MessageId([1; 24]);
+
+    fn peer(id: u64) -> Arc<Peer> {
+        Arc::new(Peer::new(PeerId(id), Timestamp(0)))
+    }
+
+    fn source() -> Source {
+        Source { queue: QueueNumber(1), dh_secret: DhSecret([0; 32]) }
+    }
+
+    #[test]
+    fn a_moved_subscription_is_told_by_the_timer_and_takes_its_state_along() {
+        let (all, first, second) = (Subscriptions::default(), peer(1), peer(2));
+        all.subscribe(QUEUE, &first, source(), Delivery::Outstanding(MESSAGE));
+        all.subscribe(QUEUE, &second, source(), Delivery::Ready);
+        assert!(all.acknowledge(QUEUE, &first, &MESSAGE.0).is_none());
+        assert!(first.take_news().is_empty());
+        all.release_news();
+        assert_eq!(first.take_news(), [(QUEUE, News::Moved)]);
+        all.remove(QUEUE, &first);
+        all.release_news();
+        assert_eq!(second.take_news(), [(QUEUE, News::Deleted)]);
+        assert!(first.take_news().is_empty());
+    }
+
+    #[test]
+    fn a_result_for_a_former_subscriber_is_stale() {
+        let (all, first, second) = (Subscriptions::default(), peer(1), peer(2));
+        all.subscribe(QUEUE, &first, source(), Delivery::Ready);
+        let reading = all.take(QUEUE, &first).unwrap();
+        all.subscribe(QUEUE, &second, source(), Delivery::Ready);
+        assert_eq!(all.read(&reading, &first, Some(MESSAGE)), AfterReading::Stale);
+        all.subscribe(QUEUE, &first, source(), Delivery::Ready);
+        assert!(all.take(QUEUE, &first).is_some());
+        assert_eq!(all.read(&reading, &first, Some(MESSAGE)), AfterReading::Stale);
+    }
+
+    #[test]
+    fn a_failed_acknowledgement_can_be_repeated() {
+        let (all, first) = (Subscriptions::default(), peer(1));
+        all.subscribe(QUEUE, &first, source(), Delivery::Outstanding(MESSAGE));
+        let acknowledged = all.acknowledge(QUEUE, &first, &MESSAGE.0).unwrap();
+        assert!(all.acknowledge(QUEUE, &first, &MESSAGE.0).is_none(), "in progress");
+        all.failed(&acknowledged.reading, &first);
+        assert!(all.acknowledge(QUEUE, &first, &MESSAGE.0).is_some());
+    }
+
+    #[test]
+    fn a_connection_that_ends_leaves_what_others_took() {
+        let (all, first, second) = (Subscriptions::default(), peer(1), peer(2));
+        let other = RecipientId([8; 24]);
+        all.subscribe(QUEUE, &first, source(), Delivery::Idle);
+        all.subscribe(other, &first, source(), Delivery::Idle);
+        all.subscribe(other, &second, source(), Delivery::Idle);
+        all.disconnect(&first);
+        assert_eq!(all.state_for(QUEUE, &first), None);
+        assert_eq!(all.state_for(other, &second), Some(Delivery::Idle));
+        all.arrived(other);
+        assert_eq!(second.take_ready(10), [other]);
+    }
+}
