@@ -1,7 +1,40 @@
 //! A queue server for the SimpleX Messaging Protocol, versions 15 to 18.
+//!
+//! ```text
+//! server ── accepts ──▶ connection ── authorize ──▶ commands ──▶ store        what is durable
+//!   └ timers                 ▲                         └──────▶ subscriptions  who is told
+//!                            └──────── messages, news ───────────────┘
+//! ```
+//!
+//! Every `OK` stands for something that is on disk; every queue, list and wait has a bound.
 
+pub mod authorize;
 pub mod cli;
+pub mod commands;
 pub mod config;
+pub mod connection;
+pub mod delivery;
 pub mod directory;
+mod expiration;
 pub mod identity;
+pub mod peer;
+pub mod server;
+pub mod shutdown;
 pub mod store;
+pub mod subscriptions;
+
+/// Every point at which a test build can be made to abort.
+pub const CRASH_POINTS: &[&str] = &[
+    "server.new.written",
+    "server.new.committed",
+    "server.secure.written",
+    "server.secure.committed",
+    "server.send.written",
+    "server.send.committed",
+    "server.ack.written",
+    "server.ack.committed",
+    "server.link.written",
+    "server.link.committed",
+    "server.delete.written",
+    "server.delete.committed",
+];

@@ -89,6 +89,20 @@ impl Store {
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
+    /// Hands in a step for which nobody waits. It is left out while the writer has much to do.
+    pub fn write_unheard(&self, step: impl FnOnce(&mut dyn QueueStore) -> Result<()> + Send + 'static) {
+        let step: Step = Box::new(move |store| {
+            if let Some(store) = store
+                && let Err(error) = step(store)
+            {
+                tracing::debug!(%error, "a step that nobody waits for failed");
+            }
+            Box::new(|_| {})
+        });
+        // Full or closed: then it is left out.
+        let _ = self.steps.try_send(step);
+    }
+
     /// Reads what is committed.
     ///
     /// # Errors

@@ -1,0 +1,207 @@
+//! Who may do what: each transmission of a block is checked before any is executed (smp.md §5.4–§5.6).
+//!
+//! ```text
+//! parse ─▶ credentials ─▶ look up ─▶ role ─▶ service signature ─▶ key ─▶ Accepted
+//!   └──────────┴─────────────┴────────┴────────────┴───────────────┴───▶ Refused
+//! ```
+//!
+//! A refusal for lack of authority takes one check of a signature or authenticator, whether there is such a queue or
+//! not.
+
+use protocol::smp::authorize::{AuthorizedBy, Verifier};
+use protocol::smp::batch::Batch;
+use protocol::smp::command::{Command, Party};
+use protocol::smp::error::ErrorType;
+use protocol::smp::ids::{LinkId, RecipientId, SenderId};
+use protocol::smp::key::AuthPublicKey;
+use protocol::smp::queue_uri::QueueMode;
+use protocol::smp::transmission::Transmission;
+
+use crate::store::{QueueName, QueueRecord, Result as StoreResult, Store};
+
+/// A command that may be executed.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Ties the response to it.
+    pub correlation_id: Vec<u8>,
+    /// The id under which it names its queue.
+    pub entity_id: Vec<u8>,
+    /// The command.
+    pub command: Command<'static>,
+    /// The queue that it is about.
+    pub queue: Option<QueueRecord>,
+}
+
+/// A transmission that is answered with an error.
+#[derive(Debug)]
+pub struct Refused {
+    /// Ties the response to it; empty when it could not be read.
+    pub correlation_id: Vec<u8>,
+    /// As in the transmission; empty when it could not be read.
+    pub entity_id: Vec<u8>,
+    /// The error.
+    pub error: ErrorType,
+}
+
+/// A command whose form and credentials are right, before its queue is known.
+struct Parsed<'a> {
+    transmission: Transmission<'a>,
+    command: Command<'a>,
+}
+
+/// Checks all transmissions of a block.
+pub async fn authorize(
+    content: &[u8],
+    version: u16,
+    verifier: &Verifier<'_>,
+    store: &Store,
+) -> (Vec<Accepted>, Vec<Refused>) {
+    let Ok(batch) = Batch::parse(content) else {
+        return (Vec::new(), vec![Refused::unreadable(&[])]);
+    };
+    let mut refused = Vec::new();
+    let mut parsed = Vec::new();
+    for bytes in batch {
+        match parse(bytes, version) {
+            Ok(one) => parsed.push(one),
+            Err(error) => refused.push(error),
+        }
+    }
+    let names = parsed.iter().map(|one| queue_name(&one.command, one.transmission.entity_id)).collect();
+    let mut accepted = Vec::new();
+    for (one, queue) in parsed.into_iter().zip(look_up(names, store).await) {
+        let Parsed { transmission, command } = one;
+        let (correlation_id, entity_id) = (transmission.correlation_id.to_vec(), transmission.entity_id.to_vec());
+        let checked = queue
+            .map_err(|error| storage_error(&error))
+            .and_then(|queue| check(&transmission, &command, queue.as_ref(), verifier).map(|()| queue));
+        match checked {
+            Ok(queue) => accepted.push(Accepted { correlation_id, entity_id, command: command.into_owned(), queue }),
+            Err(error) => refused.push(Refused { correlation_id, entity_id, error }),
+        }
+    }
+    (accepted, refused)
+}
+
+/// The error of a failed read or step, which says nothing about the disk.
+pub(crate) fn storage_error(error: &crate::store::StoreError) -> ErrorType {
+    match error {
+        crate::store::StoreError::NoQueue => ErrorType::Auth,
+        error => {
+            tracing::error!(%error, "the store failed: a command is refused");
+            ErrorType::Store("the server cannot use its storage".to_owned())
+        }
+    }
+}
+
+impl Refused {
+    fn unreadable(correlation_id: &[u8]) -> Self {
+        Self { correlation_id: correlation_id.to_vec(), entity_id: Vec::new(), error: ErrorType::Block }
+    }
+}
+
+fn parse(bytes: &[u8], version: u16) -> Result<Parsed<'_>, Refused> {
+    let transmission =
+        Transmission::parse(bytes, version).map_err(|error| Refused::unreadable(error.correlation_id))?;
+    let command = Command::parse(transmission.command, version).and_then(|command| {
+        let entity = !transmission.entity_id.is_empty();
+        command.check_credentials(!transmission.authenticator.is_none(), entity)?;
+        Ok(command)
+    });
+    match command {
+        Ok(command) => Ok(Parsed { transmission, command }),
+        Err(error) => Err(Refused {
+            correlation_id: transmission.correlation_id.to_vec(),
+            entity_id: transmission.entity_id.to_vec(),
+            error: error.into(),
+        }),
+    }
+}
+
+/// Under which name the command's queue is looked up. No id but one of 24 bytes names a queue, so that others are
+/// looked for in vain, as unknown ones are.
+fn queue_name(command: &Command<'_>, entity_id: &[u8]) -> Option<QueueName> {
+    match command.party() {
+        Party::Recipient => RecipientId::try_from(entity_id).ok().map(QueueName::Recipient),
+        Party::Sender => SenderId::try_from(entity_id).ok().map(QueueName::Sender),
+        Party::LinkClient => LinkId::try_from(entity_id).ok().map(QueueName::Link),
+        Party::Creator
+        | Party::Notifier
+        | Party::RecipientService
+        | Party::NotifierService
+        | Party::ProxiedClient
+        | Party::Proxy
+        | Party::Any => None,
+    }
+}
+
+/// Looks up all queues of a block in one visit to the store.
+async fn look_up(names: Vec<Option<QueueName>>, store: &Store) -> Vec<StoreResult<Option<QueueRecord>>> {
+    let count = names.len();
+    if names.iter().all(Option::is_none) {
+        return (0..count).map(|_| Ok(None)).collect();
+    }
+    let found = store
+        .read(move |reader| {
+            Ok(names.iter().map(|name| name.as_ref().map_or(Ok(None), |name| reader.queue(name))).collect())
+        })
+        .await;
+    found.unwrap_or_else(|_| (0..count).map(|_| Err(crate::store::StoreError::Closed)).collect())
+}
+
+fn check(
+    transmission: &Transmission<'_>,
+    command: &Command<'_>,
+    queue: Option<&QueueRecord>,
+    verifier: &Verifier<'_>,
+) -> Result<(), ErrorType> {
+    let is_about_a_queue = matches!(
+        command.party(),
+        Party::Recipient | Party::Sender | Party::LinkClient | Party::Notifier
+    );
+    if is_about_a_queue && queue.is_none() {
+        // The one check that every refusal takes.
+        let _ = verifier.verify(transmission, AuthorizedBy::Impossible);
+        return Err(ErrorType::Auth);
+    }
+    verifier.check_role(command)?;
+    verifier.check_service(command, transmission)?;
+    let key;
+    let by = match (command, queue) {
+        (Command::New(new), _) => {
+            key = [new.recipient_key];
+            AuthorizedBy::Keys(&key)
+        }
+        (Command::Send { .. }, Some(QueueRecord { sender_key: Some(sender_key), .. })) => {
+            AuthorizedBy::Keys(std::slice::from_ref(sender_key))
+        }
+        (Command::Send { .. }, Some(_)) => AuthorizedBy::Nobody,
+        (Command::Skey { sender_key } | Command::Lkey { sender_key }, Some(queue)) => {
+            if may_be_secured_with(queue, sender_key) {
+                AuthorizedBy::Keys(std::slice::from_ref(sender_key))
+            } else {
+                AuthorizedBy::Impossible
+            }
+        }
+        (Command::Lget, Some(queue)) if is_contact(queue) => return Ok(()),
+        (Command::Lget, Some(_)) => return Err(ErrorType::Auth),
+        (_, Some(queue)) => AuthorizedBy::Keys(&queue.recipient_keys),
+        // Commands about no queue need no key, or were checked as a service's.
+        (_, None) => return Ok(()),
+    };
+    if verifier.verify(transmission, by).is_authorized { Ok(()) } else { Err(ErrorType::Auth) }
+}
+
+/// Whether a sender may secure the queue with this key, now or once more.
+fn may_be_secured_with(queue: &QueueRecord, key: &AuthPublicKey) -> bool {
+    queue.mode == Some(QueueMode::Messaging) && queue.sender_key.is_none_or(|stored| stored == *key)
+}
+
+/// Whether anyone may read the link data.
+fn is_contact(queue: &QueueRecord) -> bool {
+    match queue.mode {
+        Some(QueueMode::Contact) => true,
+        Some(QueueMode::Messaging) => false,
+        None => queue.sender_key.is_none(),
+    }
+}

@@ -1,0 +1,111 @@
+//! `smp-server start`
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Args;
+use protocol::base64url;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{Place, identity, server_address};
+use crate::config::{Engine, Settings, SettingsLayer};
+use crate::server::{self, Server};
+use crate::store::{MemoryStore, QueueStore, SqliteStore, Store};
+
+/// Serve until SIGINT or SIGTERM.
+///
+/// Logs go to stderr; SMP_SERVER_LOG sets their level: error, warn, info (default), debug.
+#[derive(Debug, Args)]
+pub(super) struct StartArgs {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    settings: SettingsLayer,
+}
+
+pub(super) fn run(args: StartArgs) -> anyhow::Result<()> {
+    let StartArgs { place, settings } = args;
+    log_to_stderr(place.json);
+    let settings = place.settings(settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(start(&place, settings))
+}
+
+async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
+    let directory = place.directory();
+    let identity = identity(&settings, &directory)?;
+    let create_password = directory.create_password(&settings.access)?;
+    let _lock = directory.lock()?;
+    let engine: Box<dyn QueueStore> = match settings.storage.engine {
+        Engine::Memory => Box::new(MemoryStore::new()),
+        Engine::Sqlite => {
+            let path = directory.database();
+            let store = SqliteStore::open(&path);
+            Box::new(store.with_context(|| format!("Unable to open the database at {}", path.display()))?)
+        }
+    };
+    let (store, threads) = Store::start(engine, &settings.storage)?;
+    let listeners = server::listen(&settings)?;
+    let server = Arc::new(Server::new(settings, &identity, store, create_password)?);
+    announce(place, &server, identity.key_hash(), &listeners)?;
+
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let running = server::run(server.clone(), listeners, threads);
+    let stopping = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+        server.stop();
+    };
+    tokio::join!(running, stopping);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Says on stdout where the server listens, for people and for programs that started it.
+fn announce(
+    place: &Place,
+    server: &Server,
+    key_hash: [u8; 32],
+    listeners: &[TcpListener],
+) -> anyhow::Result<()> {
+    let sockets: Vec<SocketAddr> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+    let port = sockets.first().map(SocketAddr::port).context("At least one port is needed")?;
+    let address = server_address(&server.settings, key_hash, port, None)?;
+    let key_hash = base64url::encode(&key_hash);
+    if place.json {
+        let sockets: Vec<String> = sockets.iter().map(SocketAddr::to_string).collect();
+        let line = json!({
+            "event": "listening",
+            "address": address.to_string(),
+            "fingerprint": key_hash,
+            "port": port,
+            "sockets": sockets,
+        });
+        println!("{line}");
+    } else {
+        println!("Server address: {address}");
+        for socket in sockets {
+            println!("Listening on {socket}");
+        }
+    }
+    Ok(())
+}
+
+fn log_to_stderr(json: bool) {
+    let filter = EnvFilter::try_from_env("SMP_SERVER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if json {
+        log.json().init();
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).init();
+    }
+}

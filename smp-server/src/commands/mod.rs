@@ -1,0 +1,125 @@
+//! Commands that were authorised, executed: a file per command or pair of commands (smp.md §9.3).
+
+mod acknowledge;
+mod delete;
+mod get;
+mod link;
+mod new;
+mod secure;
+mod send;
+mod status;
+mod subscribe;
+mod suspend;
+
+use protocol::smp::command::{Command, Party};
+use protocol::smp::error::{CommandError, ErrorType, ProxyError};
+use protocol::smp::ids::RecipientId;
+use protocol::smp::response::BrokerMessage;
+
+use crate::authorize::{Accepted, storage_error};
+use crate::connection::Client;
+use crate::store::{QueueRecord, StoreError};
+
+/// What a command is answered with.
+#[derive(Debug)]
+pub struct Reply {
+    /// The response.
+    pub message: BrokerMessage<'static>,
+    /// The queue whose first message follows: it was subscribed to.
+    pub deliver: Option<RecipientId>,
+}
+
+/// Why a command was not executed.
+#[derive(Debug)]
+pub enum CommandFailure {
+    /// This is what the client is told.
+    Refused(ErrorType),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<ErrorType> for CommandFailure {
+    fn from(error: ErrorType) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<CommandError> for CommandFailure {
+    fn from(error: CommandError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<StoreError> for CommandFailure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+type Outcome = Result<BrokerMessage<'static>, CommandFailure>;
+
+/// Executes a command. When this returns, what it changed is durable.
+pub async fn execute(client: &Client, accepted: Accepted) -> Reply {
+    let deliver = match (&accepted.command, &accepted.queue) {
+        (Command::Sub, Some(queue)) => Some(queue.recipient_id),
+        _ => None,
+    };
+    match answer(client, accepted).await {
+        Ok(message) => Reply { message, deliver },
+        Err(failure) => {
+            let error = match failure {
+                CommandFailure::Refused(error) => error,
+                CommandFailure::Store(error) => storage_error(&error),
+            };
+            Reply { message: BrokerMessage::Err(error), deliver: None }
+        }
+    }
+}
+
+async fn answer(client: &Client, accepted: Accepted) -> Outcome {
+    let Accepted { correlation_id, command, queue, .. } = accepted;
+    let Some(queue) = queue else {
+        return match command {
+            Command::New(new) => new::create(client, &correlation_id, *new).await,
+            Command::Ping => Ok(BrokerMessage::Pong),
+            // No password opens what is not there.
+            Command::Prxy { .. } => Err(ErrorType::Proxy(ProxyError::BasicAuth).into()),
+            _ => Err(CommandError::Prohibited.into()),
+        };
+    };
+    client.note_use(&command, &queue);
+    match command {
+        Command::Sub => subscribe::subscribe(client, &queue),
+        Command::Key { sender_key } | Command::Skey { sender_key } => {
+            secure::secure(client, &queue, sender_key).await
+        }
+        Command::Rkey { recipient_keys } => secure::replace_recipient_keys(client, &queue, recipient_keys).await,
+        Command::Send { notify, body } => send::send(client, &queue, notify, body).await,
+        Command::Ack { message_id } => acknowledge::acknowledge(client, &queue, &message_id).await,
+        Command::Get => get::get(client, &queue).await,
+        Command::Off => suspend::suspend(client, &queue).await,
+        Command::Del => delete::delete(client, &queue).await,
+        Command::Que => status::details(client, &queue).await,
+        Command::Lset { link_id, data } => link::set(client, &queue, &link_id, data).await,
+        Command::Ldel => link::delete(client, &queue).await,
+        Command::Lkey { sender_key } => link::secure_and_read(client, &queue, sender_key).await,
+        Command::Lget => link::read(client, &queue).await,
+        _ => Err(CommandError::Prohibited.into()),
+    }
+}
+
+impl Client {
+    /// Notes the first use of a queue on a new day (smp.md §9.1). Nobody waits for it: should it be lost, the next
+    /// command of the day notes it.
+    fn note_use(&self, command: &Command<'_>, queue: &QueueRecord) {
+        let counts = match command {
+            Command::Off | Command::Del => false,
+            command => matches!(command.party(), Party::Recipient | Party::Sender | Party::LinkClient),
+        };
+        let today = self.server.today();
+        if counts && queue.used_on < today {
+            let number = queue.number;
+            self.server.store.write_unheard(move |store| store.mark_used(&[number], today));
+        }
+    }
+}

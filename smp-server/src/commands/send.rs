@@ -1,0 +1,45 @@
+//! `SEND`: puts a message into a queue. `OK` means that it is on disk.
+
+use std::borrow::Cow;
+
+use protocol::net::clock::now;
+use protocol::net::rng::system_rng;
+use protocol::smp::SENT_BODY_BYTES_MAX;
+use protocol::smp::error::ErrorType;
+use protocol::smp::ids::MessageId;
+use protocol::smp::response::BrokerMessage;
+
+use super::Outcome;
+use crate::connection::Client;
+use crate::store::{AppendRules, Appended, NewMessage, QueueRecord};
+
+pub(super) async fn send(client: &Client, queue: &QueueRecord, notify: bool, body: Cow<'static, [u8]>) -> Outcome {
+    if body.len() > SENT_BODY_BYTES_MAX {
+        return Err(ErrorType::LargeMessage.into());
+    }
+    let server = &client.server;
+    let received_at = now();
+    let rules = AppendRules {
+        quota: server.settings.limits.queue_quota,
+        expire_before: server.settings.times.expire_on_send.0.then(|| server.expires_before(received_at)),
+    };
+    let (number, id) = (queue.number, MessageId::generate(&mut system_rng()));
+    let appended = server
+        .store
+        .write(move |store| {
+            let message = NewMessage { id, received_at, notify, body: &body };
+            let appended = store.append_message(number, &message, rules)?;
+            protocol::crash_point!("server.send.written");
+            Ok(appended)
+        })
+        .await?;
+    protocol::crash_point!("server.send.committed");
+    if matches!(appended, Appended::Stored | Appended::Full { marked: true }) {
+        server.subscriptions.arrived(queue.recipient_id);
+    }
+    match appended {
+        Appended::Stored => Ok(BrokerMessage::Ok),
+        Appended::Full { .. } => Err(ErrorType::Quota.into()),
+        Appended::Suspended => Err(ErrorType::Auth.into()),
+    }
+}

@@ -1,0 +1,21 @@
+//! `SUB`: makes the connection the subscriber of a queue. Its first message follows the response.
+
+use protocol::smp::error::CommandError;
+use protocol::smp::response::BrokerMessage;
+
+use super::Outcome;
+use crate::connection::Client;
+use crate::delivery::Delivery;
+use crate::store::QueueRecord;
+use crate::subscriptions::Source;
+
+pub(super) fn subscribe(client: &Client, queue: &QueueRecord) -> Outcome {
+    if client.peer.is_getting(queue.recipient_id) {
+        return Err(CommandError::Prohibited.into());
+    }
+    client.check_room_for_subscription()?;
+    let source = Source { queue: queue.number, dh_secret: queue.dh_secret.clone() };
+    // Ready: the first message is looked for once the response is on its way.
+    client.server.subscriptions.subscribe(queue.recipient_id, &client.peer, source, Delivery::Ready);
+    Ok(BrokerMessage::Sok(None))
+}

@@ -1,0 +1,88 @@
+//! The commands of one block, executed: in their order where they concern the same queue, together where they do not,
+//! so that a block of commands shares one write to disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::Client;
+use crate::authorize::Accepted;
+use crate::commands::{Reply, execute};
+use crate::store::QueueNumber;
+
+/// A response with what it answers.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) correlation_id: Vec<u8>,
+    pub(super) entity_id: Vec<u8>,
+    pub(super) reply: Reply,
+}
+
+/// A block whose commands are being executed. They finish also when the connection ends.
+#[derive(Debug)]
+pub(super) struct Execution {
+    queues: BTreeSet<QueueNumber>,
+    commands: usize,
+    task: JoinHandle<Vec<Response>>,
+}
+
+impl Execution {
+    pub(super) fn start(client: &Arc<Client>, commands: Vec<Accepted>) -> Self {
+        let queues = queues_of(&commands);
+        let count = commands.len();
+        let task = tokio::spawn(execute_all(client.clone(), commands));
+        Self { queues, commands: count, task }
+    }
+
+    /// Whether it concerns any of these queues: then commands of a later block wait for it.
+    pub(super) fn concerns(&self, queues: &BTreeSet<QueueNumber>) -> bool {
+        !self.queues.is_disjoint(queues)
+    }
+
+    /// How many commands it has.
+    pub(super) fn commands(&self) -> usize {
+        self.commands
+    }
+
+    /// Waits for its responses, in the order of the commands. May be waited for again when this was given up.
+    pub(super) async fn finish(&mut self) -> Vec<Response> {
+        (&mut self.task).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the commands of a block failed");
+            Vec::new()
+        })
+    }
+}
+
+/// The queues that commands concern.
+pub(super) fn queues_of(commands: &[Accepted]) -> BTreeSet<QueueNumber> {
+    commands.iter().filter_map(|accepted| accepted.queue.as_ref()).map(|queue| queue.number).collect()
+}
+
+async fn execute_all(client: Arc<Client>, commands: Vec<Accepted>) -> Vec<Response> {
+    let mut groups: BTreeMap<Option<QueueNumber>, Vec<(usize, Accepted)>> = BTreeMap::new();
+    for (position, accepted) in commands.into_iter().enumerate() {
+        groups.entry(accepted.queue.as_ref().map(|queue| queue.number)).or_default().push((position, accepted));
+    }
+    let mut tasks = JoinSet::new();
+    for (_, group) in groups {
+        let client = client.clone();
+        tasks.spawn(async move {
+            let mut responses = Vec::with_capacity(group.len());
+            for (position, accepted) in group {
+                let (correlation_id, entity_id) = (accepted.correlation_id.clone(), accepted.entity_id.clone());
+                let reply = execute(&client, accepted).await;
+                responses.push((position, Response { correlation_id, entity_id, reply }));
+            }
+            responses
+        });
+    }
+    let mut responses: BTreeMap<usize, Response> = BTreeMap::new();
+    while let Some(group) = tasks.join_next().await {
+        match group {
+            Ok(group) => responses.extend(group),
+            Err(error) => tracing::error!(%error, "the commands of a queue failed"),
+        }
+    }
+    responses.into_values().collect()
+}

@@ -1,0 +1,140 @@
+//! One client, from its TLS handshake to its end.
+//!
+//! ```text
+//! socket ─▶ TLS ─▶ hellos ─▶ reader ──contents──▶ session ──contents──▶ writer
+//!                             (blocks opened)        │     (blocks sealed)
+//!                                                    └─▶ a task per block: its commands, executed
+//! ```
+//!
+//! Reader and writer are tasks of their own, so that a client that does not read is still read until its bounded
+//! queues are full. All three end together.
+
+mod blocks;
+mod execution;
+mod output;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use protocol::crypto::secretbox::BoxKey;
+use protocol::net::certificate::certificate_key;
+use protocol::net::rng::system_rng;
+use protocol::net::tls::Secured;
+use protocol::smp::error::CommandError;
+use protocol::smp::message::{seal_message, seal_quota};
+use protocol::smp::response::BrokerMessage;
+use protocol::transport::block::BLOCK_BYTES;
+use protocol::transport::certified_key::CertificateChain;
+use protocol::transport::handshake::{ServerHandshake, ServerNext, Session, TlsClient};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsStream;
+
+use crate::commands::CommandFailure;
+use crate::peer::Peer;
+use crate::server::Server;
+use crate::store::{DhSecret, StoredMessage};
+
+/// Time for saying goodbye before a socket is closed (smp.md §3.7).
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What commands need of their connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The server.
+    pub server: Arc<Server>,
+    /// The connection.
+    pub peer: Arc<Peer>,
+}
+
+/// Serves a client until either side ends.
+///
+/// # Errors
+/// When there is no session: TLS or the hellos fail, or take too long.
+pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStream) -> anyhow::Result<()> {
+    let mut stop = server.stopping();
+    let (stream, session) = tokio::select! {
+        greeted = greet(&server, socket) => greeted?,
+        () = stop.requested() => return Ok(()),
+    };
+    session::run(Client { server, peer }, stream, session).await;
+    Ok(())
+}
+
+/// TLS and the hellos, each within its time limit.
+async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<TcpStream>, Box<Session>)> {
+    socket.set_nodelay(true).context("Unable to configure the socket")?;
+    let times = &server.settings.times;
+    let secured = timeout(times.tls_timeout.0, server.tls.accept(socket)).await.context("TLS took too long")??;
+    let Secured { mut stream, tls_unique, chain } = secured;
+    let certificates = chain.iter().map(|certificate| certificate.to_vec()).collect();
+    let hellos = say_hello(server, &mut stream, tls_unique.as_bytes(), certificates);
+    match timeout(times.handshake_timeout.0, hellos).await.context("The hellos took too long").flatten() {
+        Ok(session) => Ok((stream, session)),
+        Err(error) => {
+            goodbye(&mut stream).await;
+            Err(error)
+        }
+    }
+}
+
+/// Both hellos. Services are refused: this server knows none.
+async fn say_hello(
+    server: &Server,
+    stream: &mut TlsStream<TcpStream>,
+    session_id: &[u8],
+    certificates: Vec<Vec<u8>>,
+) -> anyhow::Result<Box<Session>> {
+    let (handshake, hello) = ServerHandshake::start(&server.hello, session_id, &mut system_rng())?;
+    stream.write_all(&hello).await?;
+    stream.flush().await?;
+    let mut block = Box::new([0; BLOCK_BYTES]);
+    stream.read_exact(block.as_mut_slice()).await?;
+
+    let chain = CertificateChain::new(certificates).ok();
+    let leaf = chain.as_ref().and_then(|chain| certificate_key(chain.certificates().first()?).ok());
+    let tls_client = chain.as_ref().zip(leaf).map(|(chain, leaf)| TlsClient { chain, leaf });
+    let response = match handshake.receive_hello(&mut block, tls_client)? {
+        ServerNext::Ready(session) => return Ok(session),
+        ServerNext::Service(service) => service.refuse()?,
+        ServerNext::Refused { response } => response,
+    };
+    stream.write_all(&response).await?;
+    bail!("the client is a service");
+}
+
+/// Ends TLS properly, within a bound: a peer that is gone must not hold the connection.
+async fn goodbye(stream: &mut (impl tokio::io::AsyncWrite + Unpin)) {
+    // Neither a failure nor a delay changes anything: the socket is closed in any case.
+    let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
+}
+
+impl Client {
+    /// Whether this connection may use one more queue.
+    ///
+    /// # Errors
+    /// `CMD PROHIBITED` when it may not.
+    pub fn check_room_for_subscription(&self) -> Result<(), CommandFailure> {
+        let most = self.server.settings.limits.connection_subscriptions;
+        if u32::try_from(self.peer.queue_count()).is_ok_and(|count| count < most) {
+            Ok(())
+        } else {
+            Err(CommandError::Prohibited.into())
+        }
+    }
+
+    /// A stored message as its recipient gets it.
+    #[must_use]
+    pub fn message(&self, secret: &DhSecret, message: &StoredMessage) -> BrokerMessage<'static> {
+        let key: BoxKey = secret.box_key();
+        let sealed = match &message.body {
+            Some(body) => seal_message(&key, &message.id, message.received_at, message.notify, body),
+            None => seal_quota(&key, &message.id, message.received_at),
+        };
+        let body = sealed.expect("bodies are bounded when they are sent");
+        BrokerMessage::Msg { message_id: message.id, body: body.into() }
+    }
+}

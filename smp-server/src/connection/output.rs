@@ -1,0 +1,74 @@
+//! Responses and events packed into blocks.
+
+use protocol::smp::batch::{BlockWriter, TransmissionTooLarge};
+use protocol::smp::error::ErrorType;
+use protocol::smp::response::BrokerMessage;
+use protocol::smp::transmission::Transmission;
+use tokio::sync::mpsc;
+
+/// The writer is gone: so is the connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone;
+
+/// Packs transmissions and hands full blocks to the writer, waiting while its queue is full.
+#[derive(Debug)]
+pub(super) struct Output {
+    contents: mpsc::Sender<Vec<u8>>,
+    block: BlockWriter,
+    version: u16,
+}
+
+impl Output {
+    pub(super) fn new(contents: mpsc::Sender<Vec<u8>>, content_bytes_max: usize, version: u16) -> Self {
+        Self { contents, block: BlockWriter::new(content_bytes_max), version }
+    }
+
+    /// Adds a response, or an event when the correlation id is empty.
+    pub(super) async fn add(
+        &mut self,
+        correlation_id: &[u8],
+        entity_id: &[u8],
+        message: &BrokerMessage<'_>,
+    ) -> Result<(), Gone> {
+        let full = match self.push(correlation_id, entity_id, message) {
+            Ok(full) => full,
+            // Only a correlation id that no honest client sends makes a message too long for a block.
+            Err(TransmissionTooLarge) => {
+                let error = BrokerMessage::Err(ErrorType::LargeMessage);
+                self.push(correlation_id, entity_id, &error).unwrap_or_default()
+            }
+        };
+        match full {
+            Some(content) => self.send(content).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the block that is being packed, if anything is in it.
+    pub(super) async fn flush(&mut self) -> Result<(), Gone> {
+        match self.block.take() {
+            Some(content) => self.send(content).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the writer takes a block at once.
+    pub(super) fn has_room(&self) -> bool {
+        self.contents.capacity() > 0
+    }
+
+    fn push(
+        &mut self,
+        correlation_id: &[u8],
+        entity_id: &[u8],
+        message: &BrokerMessage<'_>,
+    ) -> Result<Option<Vec<u8>>, TransmissionTooLarge> {
+        let version = self.version;
+        let bytes = message.encode(version);
+        self.block.push(|out| Transmission::unauthorized(correlation_id, entity_id, &bytes).encode_into(version, out))
+    }
+
+    async fn send(&self, content: Vec<u8>) -> Result<(), Gone> {
+        self.contents.send(content).await.map_err(|_| Gone)
+    }
+}

@@ -1,0 +1,251 @@
+//! The loop of one connection: blocks in, commands executed, responses and messages out.
+//!
+//! Order: the responses of a block leave together and in the order of its commands; blocks are answered in their
+//! order. Blocks that concern different queues are executed together. Messages and news leave between them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use protocol::smp::authorize::Verifier;
+use protocol::smp::error::ErrorType;
+use protocol::smp::ids::RecipientId;
+use protocol::smp::response::BrokerMessage;
+use protocol::transport::handshake::Session;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsStream;
+
+use super::blocks::{self, Received};
+use super::execution::{Execution, queues_of};
+use super::output::{Gone, Output};
+use super::{Client, execution::Response};
+use crate::authorize::{Refused, authorize};
+use crate::delivery::AfterReading;
+use crate::peer::News;
+use crate::store::StoredMessage;
+use crate::subscriptions::Reading;
+
+/// The first message of a subscription goes into the block of its response when that has at most so many
+/// responses: with more, a message would not fit (smp.md §10.1).
+const RESPONSES_WITH_MESSAGE_MAX: usize = 4;
+/// Heads of queues that are read in one visit to the store; bounds the memory for messages that wait for room.
+const HEADS_PER_READ: usize = 16;
+
+/// Serves a client that has a session, to its end.
+pub(super) async fn run(client: Client, stream: TlsStream<TcpStream>, session: Box<Session>) {
+    let client = Arc::new(client);
+    let Session { version, session_id, cipher, own_key, .. } = *session;
+    let limits = &client.server.settings.limits;
+    let depth = usize::try_from(limits.connection_blocks).unwrap_or(usize::MAX);
+    let (received, contents) = mpsc::channel(depth);
+    let (output, to_write) = mpsc::channel(depth);
+    let output = Output::new(output, cipher.send.content_bytes_max(), version);
+    let (read_half, write_half) = tokio::io::split(stream);
+    let write_limit = client.server.settings.times.write_timeout.0;
+    let peer = client.peer.clone();
+
+    let conversation = async {
+        let conversation = Conversation {
+            client: client.clone(),
+            version,
+            verifier: Verifier { session_id: &session_id, own_key: &own_key, service: None },
+            executions: VecDeque::new(),
+            output,
+        };
+        // An end is an end: which side wanted it does not matter.
+        let _ = conversation.run(contents).await;
+    };
+    let writer = blocks::write(write_half, cipher.send, &peer, to_write, write_limit);
+    let reader = blocks::read(read_half, cipher.receive, &peer, received);
+    tokio::pin!(conversation, writer, reader);
+    // The conversation ends when the reader does, then the writer writes what is left. A writer that ends first,
+    // because the peer is gone or too slow, ends the conversation by refusing its blocks.
+    let (mut conversing, mut reading) = (true, true);
+    loop {
+        tokio::select! {
+            () = &mut conversation, if conversing => conversing = false,
+            () = &mut reader, if reading && conversing => reading = false,
+            () = &mut writer => break,
+        }
+    }
+    // Commands that were begun are finished, so that whoever subscribed hears of what they stored.
+    if conversing {
+        peer.close();
+        conversation.await;
+    }
+    client.server.subscriptions.disconnect(&client.peer);
+}
+
+struct Conversation<'s> {
+    client: Arc<Client>,
+    version: u16,
+    verifier: Verifier<'s>,
+    /// Blocks whose commands are being executed, the oldest first.
+    executions: VecDeque<Execution>,
+    output: Output,
+}
+
+impl Conversation<'_> {
+    async fn run(mut self, mut contents: mpsc::Receiver<Received>) -> Result<(), Gone> {
+        let mut served = self.serve(&mut contents).await;
+        while let Some(mut execution) = self.executions.pop_front() {
+            let responses = execution.finish().await;
+            if served.is_ok() {
+                served = self.respond(responses).await;
+            }
+        }
+        served
+    }
+
+    /// Until the peer ends, the connection is to be closed, or the server stops.
+    async fn serve(&mut self, contents: &mut mpsc::Receiver<Received>) -> Result<(), Gone> {
+        let mut stop = self.client.server.stopping();
+        let commands_max = usize::try_from(self.client.server.settings.limits.connection_commands).unwrap_or(usize::MAX);
+        loop {
+            let commands: usize = self.executions.iter().map(Execution::commands).sum();
+            tokio::select! {
+                content = contents.recv(), if commands < commands_max => match content {
+                    None => return Ok(()),
+                    Some(content) => self.receive(content).await?,
+                },
+                responses = oldest(&mut self.executions) => {
+                    self.executions.pop_front();
+                    self.respond(responses).await?;
+                }
+                () = self.client.peer.woken() => {}
+                () = stop.requested() => return Ok(()),
+            }
+            if self.client.peer.is_closing() {
+                return Ok(());
+            }
+            self.tell_news().await?;
+            self.deliver_ready().await?;
+        }
+    }
+
+    /// Checks the commands of a block, answers those that fail, and begins to execute the others.
+    async fn receive(&mut self, content: Received) -> Result<(), Gone> {
+        let Ok(content) = content else {
+            self.output.add(&[], &[], &BrokerMessage::Err(ErrorType::Block)).await?;
+            return self.output.flush().await;
+        };
+        let (accepted, refused) =
+            authorize(&content, self.version, &self.verifier, &self.client.server.store).await;
+        for Refused { correlation_id, entity_id, error } in refused {
+            self.output.add(&correlation_id, &entity_id, &BrokerMessage::Err(error)).await?;
+        }
+        self.output.flush().await?;
+        if accepted.is_empty() {
+            return Ok(());
+        }
+        let queues = queues_of(&accepted);
+        while self.executions.iter().any(|execution| execution.concerns(&queues)) {
+            let responses = oldest(&mut self.executions).await;
+            self.executions.pop_front();
+            self.respond(responses).await?;
+        }
+        self.executions.push_back(Execution::start(&self.client, accepted));
+        Ok(())
+    }
+
+    /// Sends the responses of a block, and the first messages of what it subscribed to.
+    async fn respond(&mut self, responses: Vec<Response>) -> Result<(), Gone> {
+        let subscribed: Vec<RecipientId> =
+            responses.iter().filter_map(|response| response.reply.deliver).collect();
+        for Response { correlation_id, entity_id, reply } in &responses {
+            self.output.add(correlation_id, entity_id, &reply.message).await?;
+        }
+        if responses.len() > RESPONSES_WITH_MESSAGE_MAX {
+            self.output.flush().await?;
+            for queue in subscribed {
+                self.client.peer.ready(queue);
+            }
+            return Ok(());
+        }
+        let mut is_first = true;
+        for queue in subscribed {
+            // A queue that is named twice is delivered twice.
+            self.client.server.subscriptions.ready_again(queue, &self.client.peer);
+            for (queue, message) in self.read_heads(vec![queue]).await? {
+                if !is_first {
+                    self.output.flush().await?;
+                }
+                self.output.add(&[], queue.as_bytes(), &message).await?;
+                is_first = false;
+            }
+        }
+        self.output.flush().await
+    }
+
+    /// Delivers messages that are ready, while there is room for them: one per block.
+    async fn deliver_ready(&mut self) -> Result<(), Gone> {
+        while self.output.has_room() {
+            let ready = self.client.peer.take_ready(HEADS_PER_READ);
+            if ready.is_empty() {
+                return Ok(());
+            }
+            for (queue, message) in self.read_heads(ready).await? {
+                self.output.add(&[], queue.as_bytes(), &message).await?;
+                self.output.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the heads of queues and marks them as delivered.
+    async fn read_heads(
+        &self,
+        queues: Vec<RecipientId>,
+    ) -> Result<Vec<(RecipientId, BrokerMessage<'static>)>, Gone> {
+        let Client { server, peer } = &*self.client;
+        let mut readings: Vec<Reading> =
+            queues.into_iter().filter_map(|queue| server.subscriptions.take(queue, peer)).collect();
+        let mut messages = Vec::new();
+        while !readings.is_empty() {
+            let numbers: Vec<_> = readings.iter().map(|reading| reading.source.queue).collect();
+            let heads: Vec<Option<StoredMessage>> = server
+                .store
+                .read(move |reader| numbers.into_iter().map(|number| reader.first_message(number)).collect())
+                .await
+                .map_err(|error| {
+                    // Without its messages a connection is of no use: the client comes back.
+                    tracing::error!(%error, "the store failed: a connection ends");
+                    Gone
+                })?;
+            let mut again = Vec::new();
+            for (reading, head) in readings.into_iter().zip(heads) {
+                let found = head.as_ref().map(|message| message.id);
+                match server.subscriptions.read(&reading, peer, found) {
+                    AfterReading::Deliver => messages.extend(head.map(|message| {
+                        let message = self.client.message(&reading.source.dh_secret, &message);
+                        (reading.recipient_id, message)
+                    })),
+                    AfterReading::ReadAgain => again.push(reading),
+                    AfterReading::Stale => {}
+                }
+            }
+            readings = again;
+        }
+        Ok(messages)
+    }
+
+    /// Tells what the timer released, as many as fit per block.
+    async fn tell_news(&mut self) -> Result<(), Gone> {
+        for (queue, news) in self.client.peer.take_news() {
+            let event = match news {
+                News::Moved => BrokerMessage::End,
+                News::Deleted => BrokerMessage::Deld,
+            };
+            self.output.add(&[], queue.as_bytes(), &event).await?;
+        }
+        self.output.flush().await
+    }
+}
+
+/// The responses of the oldest block; never when there is none.
+async fn oldest(executions: &mut VecDeque<Execution>) -> Vec<Response> {
+    match executions.front_mut() {
+        Some(execution) => execution.finish().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,52 @@
+//! Removes expired messages: when the server starts, and at an interval (smp.md §10.5).
+
+use std::sync::Arc;
+
+use protocol::net::clock::now;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::server::Server;
+use crate::store::{ExpiryCursor, Result};
+
+/// Messages that one step looks at, so that other steps do not wait for long.
+const MESSAGES_PER_STEP: u32 = 256;
+
+/// Removes expired messages until the server stops.
+pub(crate) async fn run(server: Arc<Server>) {
+    let times = &server.settings.times;
+    let mut stop = server.stopping();
+    if times.expire_on_start.0 {
+        report(expire(&server).await);
+    }
+    let period = times.expiry_interval.0;
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => report(expire(&server).await),
+            () = stop.requested() => return,
+        }
+    }
+}
+
+async fn expire(server: &Server) -> Result<u64> {
+    let before = server.expires_before(now());
+    let (mut cursor, mut deleted) = (ExpiryCursor::default(), 0_u64);
+    loop {
+        let page =
+            server.store.write(move |store| store.expire_messages(before, cursor, MESSAGES_PER_STEP)).await?;
+        deleted = deleted.saturating_add(page.deleted);
+        match page.next {
+            Some(next) => cursor = next,
+            None => return Ok(deleted),
+        }
+    }
+}
+
+fn report(expired: Result<u64>) {
+    match expired {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "expired messages were removed"),
+        Err(error) => tracing::error!(%error, "expired messages could not be removed"),
+    }
+}

@@ -1,0 +1,219 @@
+//! The server: listeners, connections, timers, and its end.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use protocol::net::clock::now;
+use protocol::net::tls::{ServerTls, server_config_der};
+use protocol::smp::password::BasicAuth;
+use protocol::timestamp::Timestamp;
+use protocol::transport::certified_key::CertificateChain;
+use protocol::transport::handshake::ServerConfig;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::config::Settings;
+use crate::connection;
+use crate::expiration;
+use crate::identity::Identity;
+use crate::peer::{Peer, PeerId};
+use crate::shutdown::{Shutdown, Stop};
+use crate::store::{Store, StoreThreads, day_of};
+use crate::subscriptions::Subscriptions;
+
+/// Connections that the system holds until they are accepted (smp.md §3.7).
+const BACKLOG: u32 = 1024;
+/// Pause after a failed accept, which mostly means too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Server {
+    /// The settings.
+    pub settings: Settings,
+    /// Queues and messages.
+    pub store: Store,
+    /// Who is told of which queue.
+    pub subscriptions: Subscriptions,
+    /// The password for creating queues, if there is one.
+    pub create_password: Option<BasicAuth>,
+    /// The server's side of TLS.
+    pub(crate) tls: ServerTls,
+    /// What the server says first.
+    pub(crate) hello: ServerConfig,
+    peers: Mutex<BTreeMap<PeerId, Arc<Peer>>>,
+    last_peer: AtomicU64,
+    shutdown: Shutdown,
+}
+
+impl Server {
+    /// A server with this identity over this store.
+    ///
+    /// # Errors
+    /// When its certificates cannot be served.
+    pub fn new(
+        settings: Settings,
+        identity: &Identity,
+        store: Store,
+        create_password: Option<BasicAuth>,
+    ) -> anyhow::Result<Self> {
+        let chain = CertificateChain::new(identity.chain.iter().map(|certificate| certificate.to_vec()).collect())?;
+        let tls = server_config_der(identity.chain.clone(), identity.tls_key())
+            .context("Unable to serve the certificates")?;
+        let hello = ServerConfig { versions: settings.listen.versions.0, chain, leaf_key: identity.key.clone() };
+        Ok(Self {
+            settings,
+            store,
+            subscriptions: Subscriptions::default(),
+            create_password,
+            tls,
+            hello,
+            peers: Mutex::default(),
+            last_peer: AtomicU64::new(0),
+            shutdown: Shutdown::default(),
+        })
+    }
+
+    /// The present day, see [`day_of`].
+    #[must_use]
+    pub fn today(&self) -> i64 {
+        day_of(now())
+    }
+
+    /// Messages received before this moment are expired at `moment`. Times count in whole seconds (smp.md §10.5).
+    #[must_use]
+    pub fn expires_before(&self, moment: Timestamp) -> Timestamp {
+        let before = Timestamp(moment.0.saturating_sub(self.settings.times.message_ttl.as_ms()));
+        Timestamp::from_seconds(before.seconds())
+    }
+
+    /// Hears when the server stops.
+    #[must_use]
+    pub fn stopping(&self) -> Stop {
+        self.shutdown.listener()
+    }
+
+    /// Asks the server to stop: [`run`] returns when its connections have ended.
+    pub fn stop(&self) {
+        self.shutdown.request();
+    }
+
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<PeerId, Arc<Peer>>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes connections without subscriptions that have been silent for long.
+    fn close_inactive(&self) {
+        let since = Timestamp(now().0.saturating_sub(self.settings.times.inactive_ttl.as_ms()));
+        for peer in self.peers().values().filter(|peer| peer.is_inactive_since(since)) {
+            peer.close();
+        }
+    }
+}
+
+/// Opens the ports that the settings name.
+///
+/// # Errors
+/// When one cannot be had; says which.
+pub fn listen(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
+    settings.listen.ports.0.iter().map(|port| listen_at(settings.listen.bind, *port)).collect()
+}
+
+fn listen_at(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
+    let open = |address: IpAddr| {
+        let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::new(address, port))?;
+        socket.listen(BACKLOG)
+    };
+    open(address).with_context(|| {
+        format!("Unable to listen at {}: choose another --port or --bind", SocketAddr::new(address, port))
+    })
+}
+
+/// Serves until [`Server::stop`], then lets connections finish what they do and waits for the last commit.
+pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: StoreThreads) {
+    let mut tasks = JoinSet::new();
+    let permits = Arc::new(Semaphore::new(usize::try_from(server.settings.limits.connections).unwrap_or(usize::MAX)));
+    for listener in listeners {
+        tasks.spawn(accept(server.clone(), listener, permits.clone()));
+    }
+    tasks.spawn(release_news(server.clone()));
+    tasks.spawn(expiration::run(server.clone()));
+    if server.settings.times.disconnect_inactive.0 {
+        tasks.spawn(watch_inactive(server.clone()));
+    }
+    server.stopping().requested().await;
+    if timeout(server.settings.times.stop_timeout.0, tasks.join_all()).await.is_err() {
+        tracing::warn!("connections did not finish in time and were cut");
+    }
+    drop(server);
+    let joined = tokio::task::spawn_blocking(|| threads.join());
+    if joined.await.is_err() {
+        tracing::error!("the store did not end properly");
+    }
+}
+
+/// Accepts clients at one port until the server stops, then waits for them to end.
+async fn accept(server: Arc<Server>, listener: TcpListener, permits: Arc<Semaphore>) {
+    let mut stop = server.stopping();
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => match permits.clone().try_acquire_owned() {
+                    Ok(permit) => drop(clients.spawn(serve(server.clone(), socket, permit))),
+                    // Dropping the socket closes it: full.
+                    Err(_) => tracing::debug!("a client was turned away: too many connections"),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "a client could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = clients.join_next() => {}
+            () = stop.requested() => break,
+        }
+    }
+    drop(listener);
+    while clients.join_next().await.is_some() {}
+}
+
+async fn serve(server: Arc<Server>, socket: TcpStream, _permit: OwnedSemaphorePermit) {
+    let id = PeerId(server.last_peer.fetch_add(1, Ordering::Relaxed));
+    let peer = Arc::new(Peer::new(id, now()));
+    server.peers().insert(id, peer.clone());
+    let served = connection::serve(server.clone(), peer, socket).await;
+    server.peers().remove(&id);
+    match served {
+        Ok(()) => tracing::debug!(connection = id.0, "ended"),
+        Err(error) => tracing::debug!(connection = id.0, "no session: {error:#}"),
+    }
+}
+
+async fn release_news(server: Arc<Server>) {
+    every(&server, server.settings.times.event_interval.0, || server.subscriptions.release_news()).await;
+}
+
+async fn watch_inactive(server: Arc<Server>) {
+    every(&server, server.settings.times.inactive_interval.0, || server.close_inactive()).await;
+}
+
+/// Acts at an interval until the server stops.
+async fn every(server: &Server, period: Duration, mut act: impl FnMut()) {
+    let mut stop = server.stopping();
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => act(),
+            () = stop.requested() => return,
+        }
+    }
+}
