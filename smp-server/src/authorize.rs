@@ -71,12 +71,15 @@ pub async fn authorize(
     let mut accepted = Vec::new();
     for (one, queue) in parsed.into_iter().zip(look_up(names, store).await) {
         let Parsed { transmission, command } = one;
-        let (correlation_id, entity_id) = (transmission.correlation_id.to_vec(), transmission.entity_id.to_vec());
+        let (correlation_id, entity_id) =
+            (transmission.correlation_id.to_vec(), transmission.entity_id.to_vec());
         let checked = queue
             .map_err(|error| storage_error(&error))
             .and_then(|queue| check(&transmission, &command, queue.as_ref(), verifier).map(|()| queue));
         match checked {
-            Ok(queue) => accepted.push(Accepted { correlation_id, entity_id, command: command.into_owned(), queue }),
+            Ok(queue) => {
+                accepted.push(Accepted { correlation_id, entity_id, command: command.into_owned(), queue })
+            }
             Err(error) => refused.push(Refused { correlation_id, entity_id, error }),
         }
     }
@@ -155,10 +158,8 @@ fn check(
     queue: Option<&QueueRecord>,
     verifier: &Verifier<'_>,
 ) -> Result<(), ErrorType> {
-    let is_about_a_queue = matches!(
-        command.party(),
-        Party::Recipient | Party::Sender | Party::LinkClient | Party::Notifier
-    );
+    let is_about_a_queue =
+        matches!(command.party(), Party::Recipient | Party::Sender | Party::LinkClient | Party::Notifier);
     if is_about_a_queue && queue.is_none() {
         // The one check that every refusal takes.
         let _ = verifier.verify(transmission, AuthorizedBy::Impossible);

@@ -149,21 +149,24 @@ mod tests {
 
     #[test]
     fn every_state_meets_every_event() {
-        let after = |act: &dyn Fn(&mut Delivery)| {
+        fn after<T>(act: impl Fn(&mut Delivery) -> T) -> [Delivery; 5] {
             all().map(|mut state| {
                 act(&mut state);
                 state
             })
-        };
+        }
         let [idle, ready, fresh, again, outstanding] = all();
-        assert_eq!(after(&|s| drop(s.arrived())), [ready, ready, again, again, outstanding]);
-        assert_eq!(after(&|s| drop(s.take(Ticket(1)))), [idle, fresh, fresh, again, outstanding]);
-        assert_eq!(after(&|s| drop(s.read(Ticket(1), Some(ID)))), [idle, ready, outstanding, outstanding, outstanding]);
-        assert_eq!(after(&|s| drop(s.read(Ticket(1), None))), [idle, ready, idle, fresh, outstanding]);
-        assert_eq!(after(&|s| drop(s.read(Ticket(2), Some(ID)))), all(), "another ticket");
-        assert_eq!(after(&|s| drop(s.acknowledge(&ID.0, Ticket(1)))), [idle, ready, fresh, again, fresh]);
-        assert_eq!(after(&|s| drop(s.acknowledge(&NEXT.0, Ticket(1)))), all(), "another message");
-        assert_eq!(after(&|s| s.failed(Ticket(1), ready)), [idle, ready, ready, ready, outstanding]);
+        assert_eq!(after(|s| s.arrived()), [ready, ready, again, again, outstanding]);
+        assert_eq!(after(|s| s.take(Ticket(1))), [idle, fresh, fresh, again, outstanding]);
+        assert_eq!(
+            after(|s| s.read(Ticket(1), Some(ID))),
+            [idle, ready, outstanding, outstanding, outstanding]
+        );
+        assert_eq!(after(|s| s.read(Ticket(1), None)), [idle, ready, idle, fresh, outstanding]);
+        assert_eq!(after(|s| s.read(Ticket(2), Some(ID))), all(), "another ticket");
+        assert_eq!(after(|s| s.acknowledge(&ID.0, Ticket(1))), [idle, ready, fresh, again, fresh]);
+        assert_eq!(after(|s| s.acknowledge(&NEXT.0, Ticket(1))), all(), "another message");
+        assert_eq!(after(|s| s.failed(Ticket(1), ready)), [idle, ready, ready, ready, outstanding]);
     }
 
     #[test]
@@ -177,8 +180,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_new_subscription_is_not_delivered() {
-        let mut state = reading(1, false);
-        state = Delivery::Ready;
+        let mut state = Delivery::Ready;
         assert!(state.take(Ticket(2)));
         assert_eq!(state.read(Ticket(1), Some(ID)), AfterReading::Stale);
         assert_eq!(state.read(Ticket(2), Some(ID)), AfterReading::Deliver);

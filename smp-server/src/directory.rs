@@ -73,9 +73,13 @@ impl Directory {
     /// When another server holds it.
     pub fn lock(&self) -> anyhow::Result<DirectoryLock> {
         let path = self.path.join("lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path).with_context(|| {
-            format!("Unable to open {}: is there a server? Create one by `smp-server init`", path.display())
-        })?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).with_context(|| {
+                format!(
+                    "Unable to open {}: is there a server? Create one by `smp-server init`",
+                    path.display()
+                )
+            })?;
         match file.try_lock() {
             Ok(()) => Ok(DirectoryLock { _file: file }),
             Err(TryLockError::WouldBlock) => bail!(
@@ -98,8 +102,9 @@ impl Directory {
             Err(_) if access.create_password_file.as_os_str().is_empty() => return Ok(None),
             Err(_) => {
                 let path = self.join(&access.create_password_file);
-                std::fs::read_to_string(&path)
-                    .with_context(|| format!("Unable to read the password for creating queues at {}", path.display()))?
+                std::fs::read_to_string(&path).with_context(|| {
+                    format!("Unable to read the password for creating queues at {}", path.display())
+                })?
             }
         };
         let text = text.trim_end_matches(['\r', '\n']);

@@ -20,8 +20,8 @@ use protocol::crypto::hash::sha256;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::net::rng::system_rng;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -94,7 +94,10 @@ impl Identity {
     /// The key hash of the server's address: SHA-256 of the identity certificate, the second of the chain.
     #[must_use]
     pub fn key_hash(&self) -> [u8; 32] {
-        self.chain.get(1).map(|certificate| sha256(certificate)).expect("a chain has two certificates or more")
+        self.chain
+            .get(1)
+            .map(|certificate| sha256(certificate))
+            .expect("a chain has two certificates or more")
     }
 
     /// The leaf's key for TLS.
@@ -151,7 +154,8 @@ pub fn create_directory(path: &Path) -> anyhow::Result<()> {
 /// When it exists or cannot be written.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let context = || format!("Unable to create {}", path.display());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).with_context(context)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).with_context(context)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).with_context(context)
 }
 
@@ -168,8 +172,11 @@ fn leaf_params(name: &str) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::ExplicitNoCa;
     params.use_authority_key_identifier_extension = true;
-    params.key_usages =
-        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment, KeyUsagePurpose::KeyAgreement];
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::ContentCommitment,
+        KeyUsagePurpose::KeyAgreement,
+    ];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params
 }
@@ -189,7 +196,8 @@ fn lasting_params() -> CertificateParams {
 }
 
 fn key_pair(key: &Ed25519PrivateKey) -> anyhow::Result<KeyPair> {
-    KeyPair::from_pkcs8_der_and_sign_algo(&key.to_der().into(), &rcgen::PKCS_ED25519).context("Unable to use a new key")
+    KeyPair::from_pkcs8_der_and_sign_algo(&key.to_der().into(), &rcgen::PKCS_ED25519)
+        .context("Unable to use a new key")
 }
 
 /// An Ed25519 key from PKCS#8 of version 1 or 2: the second has the public key behind the seed.
@@ -224,7 +232,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let made = Identity::generate("smp.example.org").unwrap();
         made.write(directory.path()).unwrap();
-        let read = Identity::read(&directory.path().join("server.crt"), &directory.path().join("server.key")).unwrap();
+        let read = Identity::read(&directory.path().join("server.crt"), &directory.path().join("server.key"))
+            .unwrap();
         assert_eq!(read.key_hash(), made.identity.key_hash());
         assert!(read.key == made.identity.key);
         protocol::net::tls::server_config_der(read.chain.clone(), read.tls_key()).unwrap();

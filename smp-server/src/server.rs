@@ -63,10 +63,12 @@ impl Server {
         store: Store,
         create_password: Option<BasicAuth>,
     ) -> anyhow::Result<Self> {
-        let chain = CertificateChain::new(identity.chain.iter().map(|certificate| certificate.to_vec()).collect())?;
+        let chain =
+            CertificateChain::new(identity.chain.iter().map(|certificate| certificate.to_vec()).collect())?;
         let tls = server_config_der(identity.chain.clone(), identity.tls_key())
             .context("Unable to serve the certificates")?;
-        let hello = ServerConfig { versions: settings.listen.versions.0, chain, leaf_key: identity.key.clone() };
+        let hello =
+            ServerConfig { versions: settings.listen.versions.0, chain, leaf_key: identity.key.clone() };
         Ok(Self {
             settings,
             store,
@@ -140,7 +142,8 @@ fn listen_at(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
 /// Serves until [`Server::stop`], then lets connections finish what they do and waits for the last commit.
 pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: StoreThreads) {
     let mut tasks = JoinSet::new();
-    let permits = Arc::new(Semaphore::new(usize::try_from(server.settings.limits.connections).unwrap_or(usize::MAX)));
+    let permits =
+        Arc::new(Semaphore::new(usize::try_from(server.settings.limits.connections).unwrap_or(usize::MAX)));
     for listener in listeners {
         tasks.spawn(accept(server.clone(), listener, permits.clone()));
     }

@@ -146,7 +146,9 @@ impl Subscriptions {
     /// Makes the head ready once more: the recipient subscribed again.
     pub fn ready_again(&self, id: RecipientId, peer: &Peer) {
         let mut shard = self.shard(&id);
-        if let Some(subscription) = shard.get_mut(&id).filter(|subscription| subscription.peer.id() == peer.id()) {
+        if let Some(subscription) =
+            shard.get_mut(&id).filter(|subscription| subscription.peer.id() == peer.id())
+        {
             subscription.delivery = Delivery::Ready;
         }
     }

@@ -99,7 +99,10 @@ fn server_address(
 ) -> anyhow::Result<ServerAddressWithAuth> {
     let port = (port != DEFAULT_PORT).then_some(port);
     let key_hash = KeyHash::try_from(key_hash.as_slice())?;
-    Ok(ServerAddressWithAuth { server: ServerAddress::new(settings.listen.hosts.0.clone(), port, key_hash)?, password })
+    Ok(ServerAddressWithAuth {
+        server: ServerAddress::new(settings.listen.hosts.0.clone(), port, key_hash)?,
+        password,
+    })
 }
 
 /// The first port of the settings, which stands in the address.

@@ -54,8 +54,7 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     let server = Arc::new(Server::new(settings, &identity, store, create_password)?);
     announce(place, &server, identity.key_hash(), &listeners)?;
 
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let running = server::run(server.clone(), listeners, threads);
     let stopping = async move {
         tokio::select! {

@@ -14,10 +14,8 @@ pub(super) async fn acknowledge(client: &Client, queue: &QueueRecord, message_id
     if server.subscriptions.state_for(queue.recipient_id, peer).is_none() {
         return acknowledge_got(client, queue, message_id).await;
     }
-    let acknowledged = server
-        .subscriptions
-        .acknowledge(queue.recipient_id, peer, message_id)
-        .ok_or(ErrorType::NoMessage)?;
+    let acknowledged =
+        server.subscriptions.acknowledge(queue.recipient_id, peer, message_id).ok_or(ErrorType::NoMessage)?;
     let reading = acknowledged.reading;
     let removed = (!message_id.is_empty()).then_some(acknowledged.message_id);
     let mut next = remove(client, queue.number, removed).await.inspect_err(|_| {
@@ -35,9 +33,11 @@ pub(super) async fn acknowledge(client: &Client, queue: &QueueRecord, message_id
             AfterReading::Stale => return Ok(BrokerMessage::Ok),
             AfterReading::ReadAgain => {
                 let number = queue.number;
-                next = server.store.read(move |reader| reader.first_message(number)).await.inspect_err(|_| {
-                    server.subscriptions.failed(&reading, peer);
-                })?;
+                next = server.store.read(move |reader| reader.first_message(number)).await.inspect_err(
+                    |_| {
+                        server.subscriptions.failed(&reading, peer);
+                    },
+                )?;
             }
         }
     }

@@ -41,7 +41,11 @@ pub(super) async fn delete(client: &Client, queue: &QueueRecord) -> Outcome {
 }
 
 /// Reading an invitation secures its queue with the reader's key: nobody else can use it.
-pub(super) async fn secure_and_read(client: &Client, queue: &QueueRecord, sender_key: AuthPublicKey) -> Outcome {
+pub(super) async fn secure_and_read(
+    client: &Client,
+    queue: &QueueRecord,
+    sender_key: AuthPublicKey,
+) -> Outcome {
     secure::set_sender_key(client, queue, sender_key).await?;
     read(client, queue).await
 }

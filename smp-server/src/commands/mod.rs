@@ -93,7 +93,9 @@ async fn answer(client: &Client, accepted: Accepted) -> Outcome {
         Command::Key { sender_key } | Command::Skey { sender_key } => {
             secure::secure(client, &queue, sender_key).await
         }
-        Command::Rkey { recipient_keys } => secure::replace_recipient_keys(client, &queue, recipient_keys).await,
+        Command::Rkey { recipient_keys } => {
+            secure::replace_recipient_keys(client, &queue, recipient_keys).await
+        }
         Command::Send { notify, body } => send::send(client, &queue, notify, body).await,
         Command::Ack { message_id } => acknowledge::acknowledge(client, &queue, &message_id).await,
         Command::Get => get::get(client, &queue).await,

@@ -41,7 +41,8 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
 
     for _ in 0..ATTEMPTS_MAX {
         let mut rng = system_rng();
-        let link_id = chosen.data.as_ref().map(|_| chosen.link_id.unwrap_or_else(|| LinkId::generate(&mut rng)));
+        let link_id =
+            chosen.data.as_ref().map(|_| chosen.link_id.unwrap_or_else(|| LinkId::generate(&mut rng)));
         let new = NewQueue {
             recipient_id: RecipientId::generate(&mut rng),
             sender_id: chosen.sender_id.unwrap_or_else(|| SenderId::generate(&mut rng)),
@@ -102,7 +103,10 @@ fn may_create(client: &Client, command: &NewCommand<'_>) -> bool {
 impl Chosen {
     /// The sender id of a queue with link data must be made from the correlation id, which is checked before anything
     /// is looked up, so that nobody can find out which ids exist.
-    fn from_request(correlation_id: &[u8], request: Option<QueueRequest<'static>>) -> Result<Self, CommandFailure> {
+    fn from_request(
+        correlation_id: &[u8],
+        request: Option<QueueRequest<'static>>,
+    ) -> Result<Self, CommandFailure> {
         let expected = SenderId::for_correlation(correlation_id);
         let sender_id = |given: &[u8]| {
             if given == expected.as_bytes() { Ok(Some(expected)) } else { Err(CommandError::Prohibited) }

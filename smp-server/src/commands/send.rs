@@ -13,7 +13,12 @@ use super::Outcome;
 use crate::connection::Client;
 use crate::store::{AppendRules, Appended, NewMessage, QueueRecord};
 
-pub(super) async fn send(client: &Client, queue: &QueueRecord, notify: bool, body: Cow<'static, [u8]>) -> Outcome {
+pub(super) async fn send(
+    client: &Client,
+    queue: &QueueRecord,
+    notify: bool,
+    body: Cow<'static, [u8]>,
+) -> Outcome {
     if body.len() > SENT_BODY_BYTES_MAX {
         return Err(ErrorType::LargeMessage.into());
     }

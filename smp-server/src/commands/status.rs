@@ -33,9 +33,12 @@ pub(super) async fn details(client: &Client, queue: &QueueRecord) -> Outcome {
 
 /// What this connection has of the queue.
 fn subscription(client: &Client, queue: &QueueRecord) -> Option<SubscriptionDetails> {
-    let (delivery, delivered) = match client.server.subscriptions.state_for(queue.recipient_id, &client.peer) {
+    let (delivery, delivered) = match client.server.subscriptions.state_for(queue.recipient_id, &client.peer)
+    {
         Some(Delivery::Ready | Delivery::Reading { .. }) => (Shown::SubPending, None),
-        Some(delivery @ (Delivery::Idle | Delivery::Outstanding(_))) => (Shown::NoSub, delivery.outstanding()),
+        Some(delivery @ (Delivery::Idle | Delivery::Outstanding(_))) => {
+            (Shown::NoSub, delivery.outstanding())
+        }
         None if client.peer.is_getting(queue.recipient_id) => {
             (Shown::ProhibitSub, client.peer.got(queue.recipient_id))
         }

@@ -211,11 +211,12 @@ impl SettingsLayer {
     /// When it cannot be read or says something unknown.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         match std::fs::read_to_string(path) {
-            Ok(text) => {
-                toml::from_str(&text).with_context(|| format!("Unable to understand settings in {}", path.display()))
-            }
+            Ok(text) => toml::from_str(&text)
+                .with_context(|| format!("Unable to understand settings in {}", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).with_context(|| format!("Unable to read settings at {}", path.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("Unable to read settings at {}", path.display()))
+            }
         }
     }
 
@@ -408,9 +409,15 @@ mod tests {
 
     #[test]
     fn versions_stay_within_what_we_speak() {
-        assert_eq!(layer("[listen]\nversions = \"16-17\"").settle().unwrap().listen.versions.0.to_string(), "16-17");
+        assert_eq!(
+            layer("[listen]\nversions = \"16-17\"").settle().unwrap().listen.versions.0.to_string(),
+            "16-17"
+        );
         for text in ["14-18", "15-19", "6", "18-15", "x"] {
-            assert!(toml::from_str::<SettingsLayer>(&format!("[listen]\nversions = \"{text}\"")).is_err(), "{text}");
+            assert!(
+                toml::from_str::<SettingsLayer>(&format!("[listen]\nversions = \"{text}\"")).is_err(),
+                "{text}"
+            );
         }
     }
 

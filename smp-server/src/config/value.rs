@@ -13,7 +13,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum ValueError {
     /// Not a length of time.
-    #[error("`{0}` is not a length of time: write a number with its unit, such as 500ms, 15s, 10m, 2h or 21d")]
+    #[error(
+        "`{0}` is not a length of time: write a number with its unit, such as 500ms, 15s, 10m, 2h or 21d"
+    )]
     Period(String),
     /// Not a switch.
     #[error("`{0}` is neither `on` nor `off`")]
@@ -75,8 +77,10 @@ impl FromStr for Period {
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        let (name, unit_ms) =
-            UNITS.iter().find(|(_, unit_ms)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms)).unwrap_or(&("ms", 1));
+        let (name, unit_ms) = UNITS
+            .iter()
+            .find(|(_, unit_ms)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms))
+            .unwrap_or(&("ms", 1));
         write!(f, "{}{name}", ms / unit_ms)
     }
 }
@@ -183,7 +187,9 @@ mod tests {
 
     #[test]
     fn periods_carry_a_unit() {
-        for (text, ms) in [("500ms", 500), ("15s", 15_000), ("10m", 600_000), ("2h", 7_200_000), ("21d", 1_814_400_000)] {
+        for (text, ms) in
+            [("500ms", 500), ("15s", 15_000), ("10m", 600_000), ("2h", 7_200_000), ("21d", 1_814_400_000)]
+        {
             let period: Period = text.parse().unwrap();
             assert_eq!(period.as_ms(), ms);
             assert_eq!(period.to_string(), text);

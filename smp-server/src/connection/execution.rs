@@ -62,7 +62,10 @@ pub(super) fn queues_of(commands: &[Accepted]) -> BTreeSet<QueueNumber> {
 async fn execute_all(client: Arc<Client>, commands: Vec<Accepted>) -> Vec<Response> {
     let mut groups: BTreeMap<Option<QueueNumber>, Vec<(usize, Accepted)>> = BTreeMap::new();
     for (position, accepted) in commands.into_iter().enumerate() {
-        groups.entry(accepted.queue.as_ref().map(|queue| queue.number)).or_default().push((position, accepted));
+        groups
+            .entry(accepted.queue.as_ref().map(|queue| queue.number))
+            .or_default()
+            .push((position, accepted));
     }
     let mut tasks = JoinSet::new();
     for (_, group) in groups {
@@ -70,7 +73,8 @@ async fn execute_all(client: Arc<Client>, commands: Vec<Accepted>) -> Vec<Respon
         tasks.spawn(async move {
             let mut responses = Vec::with_capacity(group.len());
             for (position, accepted) in group {
-                let (correlation_id, entity_id) = (accepted.correlation_id.clone(), accepted.entity_id.clone());
+                let (correlation_id, entity_id) =
+                    (accepted.correlation_id.clone(), accepted.entity_id.clone());
                 let reply = execute(&client, accepted).await;
                 responses.push((position, Response { correlation_id, entity_id, reply }));
             }

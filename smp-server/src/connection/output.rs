@@ -65,7 +65,9 @@ impl Output {
     ) -> Result<Option<Vec<u8>>, TransmissionTooLarge> {
         let version = self.version;
         let bytes = message.encode(version);
-        self.block.push(|out| Transmission::unauthorized(correlation_id, entity_id, &bytes).encode_into(version, out))
+        self.block.push(|out| {
+            Transmission::unauthorized(correlation_id, entity_id, &bytes).encode_into(version, out)
+        })
     }
 
     async fn send(&self, content: Vec<u8>) -> Result<(), Gone> {

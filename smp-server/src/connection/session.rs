@@ -100,7 +100,8 @@ impl Conversation<'_> {
     /// Until the peer ends, the connection is to be closed, or the server stops.
     async fn serve(&mut self, contents: &mut mpsc::Receiver<Received>) -> Result<(), Gone> {
         let mut stop = self.client.server.stopping();
-        let commands_max = usize::try_from(self.client.server.settings.limits.connection_commands).unwrap_or(usize::MAX);
+        let commands_max =
+            usize::try_from(self.client.server.settings.limits.connection_commands).unwrap_or(usize::MAX);
         loop {
             let commands: usize = self.executions.iter().map(Execution::commands).sum();
             tokio::select! {

@@ -8,8 +8,8 @@ use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 
 use super::{
-    AppendRules, Appended, Created, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage, NewQueue, QueueName,
-    QueueNumber, QueueReader, QueueStatus, QueueStore, Result, Secured, SqliteStore, StoreError,
+    AppendRules, Appended, Created, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage, NewQueue,
+    QueueName, QueueNumber, QueueReader, QueueStatus, QueueStore, Result, Secured, SqliteStore, StoreError,
 };
 
 /// A store, and the directory that it lives in for as long as the test runs.
@@ -125,11 +125,8 @@ fn a_queue_is_found_by_each_of_its_ids(mut subject: Subject) {
         ..new_queue(1, Some(QueueMode::Contact))
     };
     let number = subject.create(&new);
-    let names = [
-        QueueName::Recipient(new.recipient_id),
-        QueueName::Sender(new.sender_id),
-        QueueName::Link(link_id),
-    ];
+    let names =
+        [QueueName::Recipient(new.recipient_id), QueueName::Sender(new.sender_id), QueueName::Link(link_id)];
     for name in names {
         let queue = subject.reader.queue(&name).unwrap().unwrap();
         assert_eq!(queue.number, number);
@@ -159,7 +156,8 @@ fn ids_are_unique_and_a_refused_queue_leaves_nothing(mut subject: Subject) {
 
 fn a_queue_is_secured_once(mut subject: Subject) {
     let queue = subject.create(&new_queue(1, Some(QueueMode::Messaging)));
-    for (seed, expected) in [(5, Secured::WithThisKey), (5, Secured::WithThisKey), (6, Secured::WithAnother)] {
+    for (seed, expected) in [(5, Secured::WithThisKey), (5, Secured::WithThisKey), (6, Secured::WithAnother)]
+    {
         assert_eq!(subject.write(|store| store.secure_queue(queue, &key(seed))).unwrap(), expected);
     }
     let record = subject.reader.queue(&QueueName::Sender(SenderId([1; 24]))).unwrap().unwrap();
@@ -200,7 +198,8 @@ fn link_data_of_a_used_invitation_go_with_the_first_message(mut subject: Subject
         [(1, Some(QueueMode::Messaging), false), (2, None, false), (3, Some(QueueMode::Contact), true)]
     {
         let queue = subject.create(&new_queue(seed, mode));
-        let set = |store: &mut dyn QueueStore| store.set_link_data(queue, LinkId([seed; 24]), &data(b"f", b"u"));
+        let set =
+            |store: &mut dyn QueueStore| store.set_link_data(queue, LinkId([seed; 24]), &data(b"f", b"u"));
         assert_eq!(subject.write(set).unwrap(), LinkSet::Stored);
         assert_eq!(subject.append(queue, 1, 0, RULES), Appended::Stored);
         assert!(subject.reader.link_data(queue).unwrap().is_some(), "not secured yet");
@@ -248,7 +247,11 @@ fn a_full_queue_gets_one_marker_and_opens_when_drained(mut subject: Subject) {
     assert_eq!(subject.acknowledge(queue, 2), Some(4));
     let marker = subject.reader.first_message(queue).unwrap().unwrap();
     assert_eq!((marker.body, marker.notify), (None, false));
-    assert_eq!(subject.append(queue, 6, 0, RULES), Appended::Full { marked: false }, "the marker is still there");
+    assert_eq!(
+        subject.append(queue, 6, 0, RULES),
+        Appended::Full { marked: false },
+        "the marker is still there"
+    );
     assert_eq!(subject.acknowledge(queue, 4), None);
     assert_eq!(subject.append(queue, 7, 0, RULES), Appended::Stored);
 }

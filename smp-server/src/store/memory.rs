@@ -10,8 +10,9 @@ use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 
 use super::{
-    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue, QueueName, QueueNumber,
-    QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError, StoredMessage,
+    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue, QueueName,
+    QueueNumber, QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError,
+    StoredMessage,
 };
 
 /// A store that forgets when it is dropped.
@@ -141,7 +142,12 @@ impl QueueStore for MemoryStore {
         Ok(())
     }
 
-    fn set_link_data(&mut self, number: QueueNumber, link_id: LinkId, data: &LinkData<'_>) -> Result<LinkSet> {
+    fn set_link_data(
+        &mut self,
+        number: QueueNumber,
+        link_id: LinkId,
+        data: &LinkData<'_>,
+    ) -> Result<LinkSet> {
         let mut state = self.lock();
         let owner = state.names.get(&QueueName::Link(link_id)).copied();
         let queue = state.queue(number)?;
@@ -166,7 +172,12 @@ impl QueueStore for MemoryStore {
         Ok(())
     }
 
-    fn append_message(&mut self, number: QueueNumber, message: &NewMessage<'_>, rules: AppendRules) -> Result<Appended> {
+    fn append_message(
+        &mut self,
+        number: QueueNumber,
+        message: &NewMessage<'_>,
+        rules: AppendRules,
+    ) -> Result<Appended> {
         let mut state = self.lock();
         let queue = state.queue(number)?;
         if queue.record.status == QueueStatus::Off {
@@ -195,7 +206,11 @@ impl QueueStore for MemoryStore {
         Ok(if fits { Appended::Stored } else { Appended::Full { marked: true } })
     }
 
-    fn acknowledge(&mut self, queue: QueueNumber, message_id: Option<MessageId>) -> Result<Option<StoredMessage>> {
+    fn acknowledge(
+        &mut self,
+        queue: QueueNumber,
+        message_id: Option<MessageId>,
+    ) -> Result<Option<StoredMessage>> {
         let mut state = self.lock();
         let messages = &mut state.queue(queue)?.messages;
         if messages.front().is_some_and(|head| Some(head.id) == message_id) {

@@ -140,13 +140,22 @@ pub trait QueueStore: Send {
     ///
     /// # Errors
     /// As every step.
-    fn append_message(&mut self, queue: QueueNumber, message: &NewMessage<'_>, rules: AppendRules) -> Result<Appended>;
+    fn append_message(
+        &mut self,
+        queue: QueueNumber,
+        message: &NewMessage<'_>,
+        rules: AppendRules,
+    ) -> Result<Appended>;
 
     /// Deletes the head if it is this message, and gives the head after that.
     ///
     /// # Errors
     /// As every step.
-    fn acknowledge(&mut self, queue: QueueNumber, message_id: Option<MessageId>) -> Result<Option<StoredMessage>>;
+    fn acknowledge(
+        &mut self,
+        queue: QueueNumber,
+        message_id: Option<MessageId>,
+    ) -> Result<Option<StoredMessage>>;
 
     /// Refuses senders from now on. Suspending twice is allowed.
     ///

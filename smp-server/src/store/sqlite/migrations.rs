@@ -29,9 +29,11 @@ mod tests {
         apply(&mut connection).unwrap();
         apply(&mut connection).unwrap();
         let tables: i64 = connection
-            .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'queues'", [], |row| {
-                row.get(0)
-            })
+            .query_row(
+                "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'queues'",
+                [],
+                |row| row.get(0),
+            )
             .unwrap();
         assert_eq!(tables, 1);
     }

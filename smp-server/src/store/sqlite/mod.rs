@@ -18,8 +18,9 @@ use protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Savepoint, params};
 
 use super::{
-    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue, QueueName, QueueNumber,
-    QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError, StoredMessage,
+    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue, QueueName,
+    QueueNumber, QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError,
+    StoredMessage,
 };
 use rows::{FIRST_MESSAGE, LINK_IS_USED, QUEUE_COLUMNS, message_from, mode_text, queue_from};
 
@@ -80,8 +81,9 @@ impl QueueReader for SqliteReader {
             QueueName::Sender(id) => ("sender_id = ?1", id.as_bytes()),
             QueueName::Link(id) => ("number = (SELECT queue FROM links WHERE link_id = ?1)", id.as_bytes()),
         };
-        let mut statement =
-            self.connection.prepare_cached(&format!("SELECT {QUEUE_COLUMNS} FROM queues WHERE {condition}"))?;
+        let mut statement = self
+            .connection
+            .prepare_cached(&format!("SELECT {QUEUE_COLUMNS} FROM queues WHERE {condition}"))?;
         let mut rows = statement.query([id.as_slice()])?;
         rows.next()?.map(queue_from).transpose()
     }
@@ -199,7 +201,9 @@ impl QueueStore for SqliteStore {
                 .optional()?;
             match stored {
                 _ if used => return Ok(LinkSet::Refused),
-                Some((id, fixed)) if id != link_id.as_bytes() || fixed != *data.fixed => return Ok(LinkSet::Refused),
+                Some((id, fixed)) if id != link_id.as_bytes() || fixed != *data.fixed => {
+                    return Ok(LinkSet::Refused);
+                }
                 Some(_) => {
                     connection
                         .prepare_cached("UPDATE links SET user_data = ?2 WHERE queue = ?1")?
@@ -223,7 +227,12 @@ impl QueueStore for SqliteStore {
         })
     }
 
-    fn append_message(&mut self, queue: QueueNumber, message: &NewMessage<'_>, rules: AppendRules) -> Result<Appended> {
+    fn append_message(
+        &mut self,
+        queue: QueueNumber,
+        message: &NewMessage<'_>,
+        rules: AppendRules,
+    ) -> Result<Appended> {
         self.step(|connection| {
             let (used, status): (bool, String) = connection
                 .prepare_cached(LINK_IS_USED)?
@@ -262,7 +271,11 @@ impl QueueStore for SqliteStore {
         })
     }
 
-    fn acknowledge(&mut self, queue: QueueNumber, message_id: Option<MessageId>) -> Result<Option<StoredMessage>> {
+    fn acknowledge(
+        &mut self,
+        queue: QueueNumber,
+        message_id: Option<MessageId>,
+    ) -> Result<Option<StoredMessage>> {
         self.step(|connection| {
             exists(connection, queue)?;
             if let Some(id) = message_id {
@@ -294,7 +307,8 @@ impl QueueStore for SqliteStore {
 
     fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {
         self.step(|connection| {
-            let mut statement = connection.prepare_cached("UPDATE queues SET used_on = ?2 WHERE number = ?1")?;
+            let mut statement =
+                connection.prepare_cached("UPDATE queues SET used_on = ?2 WHERE number = ?1")?;
             for queue in queues {
                 statement.execute([queue.0, day])?;
             }
@@ -329,7 +343,12 @@ impl QueueStore for SqliteStore {
     }
 }
 
-fn insert_link(connection: &Connection, queue: QueueNumber, link_id: LinkId, data: &LinkData<'_>) -> Result<()> {
+fn insert_link(
+    connection: &Connection,
+    queue: QueueNumber,
+    link_id: LinkId,
+    data: &LinkData<'_>,
+) -> Result<()> {
     connection
         .prepare_cached("INSERT INTO links (queue, link_id, fixed_data, user_data) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![queue.0, link_id.as_bytes(), data.fixed, data.user])?;
