@@ -107,8 +107,12 @@ pub const REQUEST_TRIES_MAX: u32 = 10;
 pub const REQUEST_AGE_MS_MAX: i64 = 86_400_000;
 /// How often a relay looks for its own link in a group link.
 pub const LINK_CHECK_MS: i64 = 900_000;
+/// How long a relay adds to that at most, by chance, so that it does not ask for all groups at once.
+pub const LINK_CHECK_JITTER_MS_MAX: i64 = 180_000;
+/// How soon it looks again after its link was missing.
+pub const LINK_RECHECK_MS: i64 = 60_000;
 /// How many checks in a row must miss the link before a relay believes it: one bad read is not enough.
-pub const LINK_MISSES_MAX: u32 = 2;
+pub const LINK_MISSES_MAX: u32 = 3;
 /// How long an accepted relay may wait to be listed before it takes the invitation for abandoned.
 pub const LISTING_WAIT_MS_MAX: i64 = 86_400_000;
 /// How long an inactive group keeps its connections.

@@ -28,5 +28,7 @@ pub mod relay_end;
 pub mod relay_status;
 pub mod roster;
 pub mod roster_transfer;
+pub mod served_end;
+pub mod served_group;
 pub mod signed;
 pub mod signing;

@@ -143,6 +143,27 @@ pub struct NotAllowedNow {
     pub event: RelayEvent,
 }
 
+/// How patient an owner is; the default is that of [`constants`](super::constants).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnerPace {
+    /// First pause before a step is repeated, in milliseconds; it doubles.
+    pub retry_ms_min: i64,
+    /// Longest pause before a step is repeated, in milliseconds.
+    pub retry_ms_max: i64,
+    /// How long a step may take before the relay is given up, in milliseconds.
+    pub step_ms_max: i64,
+}
+
+impl Default for OwnerPace {
+    fn default() -> Self {
+        Self {
+            retry_ms_min: OWNER_RETRY_MS_MIN,
+            retry_ms_max: OWNER_RETRY_MS_MAX,
+            step_ms_max: OWNER_STEP_MS_MAX,
+        }
+    }
+}
+
 /// The record of one relay: status, since when, and how often the step was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayLife {
@@ -213,18 +234,23 @@ impl RelayLife {
 
     /// When [`RelayEvent::Timeout`] is due; nothing when nothing is awaited.
     #[must_use]
-    pub fn deadline(&self) -> Option<Timestamp> {
+    pub fn deadline(&self, pace: &OwnerPace) -> Option<Timestamp> {
         let (_, end) = self.status.waiting()?;
-        let doubled = OWNER_RETRY_MS_MIN.saturating_mul(1 << self.tries.min(16));
-        let again = self.tried_at.plus_ms(doubled.min(OWNER_RETRY_MS_MAX));
-        Some(if end.is_some() { again.min(self.since.plus_ms(OWNER_STEP_MS_MAX)) } else { again })
+        let doubled = pace.retry_ms_min.saturating_mul(1 << self.tries.min(16));
+        let again = self.tried_at.plus_ms(doubled.min(pace.retry_ms_max));
+        Some(if end.is_some() { again.min(self.since.plus_ms(pace.step_ms_max)) } else { again })
     }
 
     /// The next state and what is to be done.
     ///
     /// # Errors
     /// [`NotAllowedNow`] when the event has no place in this status; the record stays as it is.
-    pub fn apply(self, event: RelayEvent, now: Timestamp) -> Result<(Self, Vec<RelayEffect>), NotAllowedNow> {
+    pub fn apply(
+        self,
+        event: RelayEvent,
+        now: Timestamp,
+        pace: &OwnerPace,
+    ) -> Result<(Self, Vec<RelayEffect>), NotAllowedNow> {
         use RelayEffect as Do;
         use RelayEvent as On;
         use RelayStatus::{
@@ -303,7 +329,7 @@ impl RelayLife {
 
             // Waiting.
             (status, On::Timeout) => match status.waiting() {
-                Some((_, Some(reason))) if now >= self.since.plus_ms(OWNER_STEP_MS_MAX) => withdraw(reason),
+                Some((_, Some(reason))) if now >= self.since.plus_ms(pace.step_ms_max) => withdraw(reason),
                 Some((repeat, _)) => {
                     let tried = Self { tried_at: now, tries: self.tries.saturating_add(1), ..self };
                     (tried, repeat.into_iter().collect())
@@ -450,7 +476,7 @@ mod tests {
         let mut lines = String::new();
         for status in STATUSES {
             for event in EVENTS {
-                let outcome = match life(status).apply(event, now) {
+                let outcome = match life(status).apply(event, now, &OwnerPace::default()) {
                     Err(_) => "-".to_owned(),
                     Ok((next, effects)) if next.status == status && effects.is_empty() => "=".to_owned(),
                     Ok((next, effects)) if next.status == status => format!("= {effects:?}"),
@@ -477,15 +503,15 @@ mod tests {
         for status in STATUSES {
             let mut life = life(status);
             let waits = !matches!(status, RelayStatus::Active) && !status.has_ended();
-            assert_eq!(life.deadline().is_some(), waits, "{status:?}");
+            assert_eq!(life.deadline(&OwnerPace::default()).is_some(), waits, "{status:?}");
             let mut timeouts = 0;
-            while let Some(deadline) = life.deadline() {
+            while let Some(deadline) = life.deadline(&OwnerPace::default()) {
                 timeouts += 1;
                 if timeouts > 100 {
                     break;
                 }
                 assert!(deadline > life.tried_at, "{status:?}: time moves on");
-                life = life.apply(RelayEvent::Timeout, deadline).unwrap().0;
+                life = life.apply(RelayEvent::Timeout, deadline, &OwnerPace::default()).unwrap().0;
             }
             let own_server = matches!(status, RelayStatus::Listing | RelayStatus::AcknowledgedRoster);
             assert_eq!(timeouts > 100, own_server, "{status:?}: given up after {timeouts}");
@@ -514,7 +540,7 @@ mod tests {
             let mut life = RelayLife::new(Timestamp(0));
             for (at, event) in events.into_iter().enumerate() {
                 let before = life.status;
-                if let Ok((next, _)) = life.apply(event, Timestamp(i64::try_from(at).unwrap())) {
+                if let Ok((next, _)) = life.apply(event, Timestamp(i64::try_from(at).unwrap()), &OwnerPace::default()) {
                     if next.status == RelayStatus::Active && before != RelayStatus::Active {
                         prop_assert_eq!(event, RelayEvent::LinkWritten { listed: true });
                         prop_assert!(before.is_publishable());

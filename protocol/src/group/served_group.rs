@@ -1,0 +1,586 @@
+//! One group, as a relay that serves it sees it (channels.md §12).
+//!
+//! ```text
+//! invitation ──▶ ReadingLink ──all is right──▶ CreatingLink ──link made──▶ Accepted ──roster──▶ AcknowledgedRoster
+//!                     │ not right, too late          │ too late               │ listed                │ listed
+//!                     ▼                              ▼                        └───────▶ Active ◀──────┘
+//!                  Refused ◀─────────────────────────┘                                    │ unlisted thrice, removed,
+//!                     │ the owner has heard                                               ▼ group deleted, never listed
+//!                     ▼                                                                Inactive
+//!                   Gone ◀──────────────── notice delivered, or a day later ──────────────┘
+//!
+//! operator leaves: Leaving ──notice delivered──▶ Rejected (declines each invitation) ──operator allows──▶ Gone
+//! ```
+//!
+//! An invitation that is repeated for the same group gets the same answer. Each state that waits has a deadline and a
+//! next step. One read of the group link that misses our entry changes nothing: it is read again first.
+
+use thiserror::Error;
+
+use super::constants::{
+    INACTIVE_TTL_MS, LINK_CHECK_MS, LINK_MISSES_MAX, LINK_RECHECK_MS, LISTING_WAIT_MS_MAX,
+    REQUEST_AGE_MS_MAX, REQUEST_RETRY_MS_MAX, REQUEST_RETRY_MS_MIN, REQUEST_TRIES_MAX,
+};
+use super::served_end::{Refusal, ServiceEnd};
+use crate::encoding::{Decode, DecodeError, Encode, Reader, put_short};
+use crate::timestamp::Timestamp;
+
+/// Where a served group stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServedStatus {
+    /// Invited; the group link is being read and checked.
+    ReadingLink,
+    /// The group is right; the relay link is being made.
+    CreatingLink,
+    /// The owner has our relay link; its roster is awaited, and the listing.
+    Accepted,
+    /// We hold the roster; the listing is awaited.
+    AcknowledgedRoster,
+    /// Listed in the group link: members come.
+    Active {
+        /// How many reads of the group link in a row have missed our entry.
+        misses: u32,
+    },
+    /// Over; members are being told.
+    Inactive(ServiceEnd),
+    /// Declined; the owner is being told.
+    Refused(Refusal),
+    /// The operator left; owners and members are being told.
+    Leaving,
+    /// The operator left: invitations are declined.
+    Rejected,
+    /// Nothing is left but the record.
+    Gone,
+}
+
+/// What happens to a served group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServedEvent {
+    /// x.grp.relay.inv for this group came again.
+    Invited {
+        /// Whether with the member id of our relay link.
+        same_member: bool,
+    },
+    /// The group link was read, and everything is right.
+    LinkValid,
+    /// The group link was read, and something is not right; the problem is stored.
+    LinkInvalid,
+    /// The relay link exists; repeated after a crash without harm.
+    RelayLinkCreated,
+    /// The connection of the owner stands.
+    OwnerConnected,
+    /// The owner's connection is gone.
+    OwnerGone,
+    /// An owner's roster was received in full, verified and stored.
+    RosterApplied {
+        /// Its version.
+        version: i64,
+    },
+    /// An owner's roster could not be taken.
+    RosterFailed {
+        /// Its version.
+        version: i64,
+    },
+    /// The group link lists us.
+    Listed,
+    /// The group link was read and does not list us.
+    Unlisted,
+    /// The group link is gone from its server.
+    LinkGone,
+    /// An owner's signed x.grp.mem.del names us.
+    Removed,
+    /// An owner's signed x.grp.del.
+    GroupDeleted,
+    /// Everything that was to be told is delivered.
+    NoticeDelivered,
+    /// The operator leaves the group.
+    OperatorLeaves,
+    /// The operator allows the group to invite again.
+    OperatorAllows,
+    /// The [deadline](ServedLife::deadline) has passed.
+    Timeout,
+}
+
+/// What a relay does next, in this order, once the record is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServedEffect {
+    /// Read and check the group link to serve it.
+    ReadGroupLink,
+    /// Make the relay link, or take the one that was made before a crash.
+    CreateRelayLink,
+    /// Answer every open invitation with the relay link: x.grp.relay.acpt.
+    Accept,
+    /// Answer every open invitation with a reason: x.grp.relay.reject.
+    Decline(Refusal),
+    /// x.grp.roster.ack.
+    AckRoster {
+        /// Of this version.
+        version: i64,
+    },
+    /// x.grp.roster.ack with an error.
+    AckRosterError {
+        /// Of this version.
+        version: i64,
+    },
+    /// Read the group link to look for our entry.
+    CheckLink,
+    /// Deliver a last message to members and owners, ahead of which all other deliveries are dropped.
+    Notify(Notice),
+    /// Delete the relay link.
+    DeleteRelayLink,
+    /// Delete all connections of the group.
+    DeleteConnections,
+}
+
+/// What members are told, so that they can verify it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// The owner's signed statement, verbatim.
+    OwnersStatement,
+    /// Our own x.grp.leave, signed with our member key.
+    OwnLeave,
+}
+
+/// An event that has no place in this status: shown in the log and otherwise ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{event:?} has no place in status {status:?}")]
+pub struct NotServedNow {
+    /// The status.
+    pub status: ServedStatus,
+    /// The event.
+    pub event: ServedEvent,
+}
+
+/// How patient a relay is; the default is that of [`constants`](super::constants).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayPace {
+    /// First pause before a request is tried again, in milliseconds; it doubles.
+    pub retry_ms_min: i64,
+    /// Longest pause before a request is tried again, in milliseconds.
+    pub retry_ms_max: i64,
+    /// Age from which a request that was tried often enough is given up, in milliseconds.
+    pub request_age_ms_max: i64,
+    /// How often the group link is looked at, in milliseconds; the caller adds jitter.
+    pub link_check_ms: i64,
+    /// How soon it is looked at again after a miss, in milliseconds.
+    pub link_recheck_ms: i64,
+    /// How long an accepted relay waits to be listed, in milliseconds.
+    pub listing_wait_ms_max: i64,
+    /// How long an ended group keeps its connections, in milliseconds.
+    pub inactive_ttl_ms: i64,
+}
+
+impl Default for RelayPace {
+    fn default() -> Self {
+        Self {
+            retry_ms_min: REQUEST_RETRY_MS_MIN,
+            retry_ms_max: REQUEST_RETRY_MS_MAX,
+            request_age_ms_max: REQUEST_AGE_MS_MAX,
+            link_check_ms: LINK_CHECK_MS,
+            link_recheck_ms: LINK_RECHECK_MS,
+            listing_wait_ms_max: LISTING_WAIT_MS_MAX,
+            inactive_ttl_ms: INACTIVE_TTL_MS,
+        }
+    }
+}
+
+/// The record of one served group: status, since when, and how often its step was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServedLife {
+    /// Where it stands.
+    pub status: ServedStatus,
+    /// When it came to this status.
+    pub since: Timestamp,
+    /// When the step was tried, or the link looked at, last.
+    pub tried_at: Timestamp,
+    /// How often the step was tried.
+    pub tries: u32,
+}
+
+impl ServedStatus {
+    /// The stored word of the reference; "accepted" begins with the relay link.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ReadingLink | Self::CreatingLink => "invited",
+            Self::Accepted => "accepted",
+            Self::AcknowledgedRoster => "acknowledged_roster",
+            Self::Active { .. } => "active",
+            Self::Inactive(_) | Self::Gone => "inactive",
+            Self::Refused(_) | Self::Leaving | Self::Rejected => "rejected",
+        }
+    }
+
+    /// Whether joiners are let in and messages are passed on.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Accepted | Self::AcknowledgedRoster | Self::Active { .. })
+    }
+}
+
+impl ServedLife {
+    /// A group that we were invited to. The first effect is [`ServedEffect::ReadGroupLink`].
+    #[must_use]
+    pub const fn invited(now: Timestamp) -> Self {
+        Self { status: ServedStatus::ReadingLink, since: now, tried_at: now, tries: 0 }
+    }
+
+    /// When [`ServedEvent::Timeout`] is due; nothing when nothing is awaited.
+    #[must_use]
+    pub fn deadline(&self, pace: &RelayPace) -> Option<Timestamp> {
+        match self.status {
+            ServedStatus::ReadingLink | ServedStatus::CreatingLink => {
+                let doubled = pace.retry_ms_min.saturating_mul(1 << self.tries.min(16));
+                Some(self.tried_at.plus_ms(doubled.min(pace.retry_ms_max)))
+            }
+            ServedStatus::Active { misses } if misses > 0 => {
+                Some(self.tried_at.plus_ms(pace.link_recheck_ms))
+            }
+            // The listing mostly follows soon, and members should not wait for the long interval.
+            ServedStatus::Accepted | ServedStatus::AcknowledgedRoster => {
+                let doubled = pace.link_recheck_ms.saturating_mul(1 << self.tries.min(16));
+                Some(self.tried_at.plus_ms(doubled.min(pace.link_check_ms)))
+            }
+            ServedStatus::Active { .. } => Some(self.tried_at.plus_ms(pace.link_check_ms)),
+            ServedStatus::Inactive(_) | ServedStatus::Refused(_) | ServedStatus::Leaving => {
+                Some(self.since.plus_ms(pace.inactive_ttl_ms))
+            }
+            ServedStatus::Rejected | ServedStatus::Gone => None,
+        }
+    }
+
+    /// The next state and what is to be done.
+    ///
+    /// # Errors
+    /// [`NotServedNow`] when the event has no place in this status; the record stays as it is.
+    pub fn apply(
+        self,
+        event: ServedEvent,
+        now: Timestamp,
+        pace: &RelayPace,
+    ) -> Result<(Self, Vec<ServedEffect>), NotServedNow> {
+        use ServedEffect as Do;
+        use ServedEvent as On;
+        use ServedStatus::{
+            Accepted, AcknowledgedRoster, Active, CreatingLink, Gone, Inactive, Leaving, ReadingLink,
+            Refused, Rejected,
+        };
+
+        let to = |status| Self { status, since: now, tried_at: now, tries: 0 };
+        let again = Self { tried_at: now, tries: self.tries.saturating_add(1), ..self };
+        let end = |end, notice| (to(Inactive(end)), vec![Do::Notify(notice), Do::DeleteRelayLink]);
+        let refuse = |refusal| (to(Refused(refusal)), vec![Do::Decline(refusal)]);
+        let given_up = self.tries >= REQUEST_TRIES_MAX && now >= self.since.plus_ms(pace.request_age_ms_max);
+        let waited = now >= self.since.plus_ms(pace.listing_wait_ms_max);
+
+        Ok(match (self.status, event) {
+            // Invitations, the first as well as repeated ones.
+            (ReadingLink | CreatingLink, On::Invited { same_member: true }) => (self, vec![]),
+            (ReadingLink | Refused(_) | Gone, On::Invited { .. }) => {
+                (to(ReadingLink), vec![Do::ReadGroupLink])
+            }
+            (Accepted | AcknowledgedRoster | Active { .. }, On::Invited { same_member: true }) => {
+                (self, vec![Do::Accept])
+            }
+            // Nobody is listed yet, so whoever asked last may be the true owner; the group link tells.
+            (CreatingLink | Accepted | AcknowledgedRoster, On::Invited { same_member: false }) => {
+                (to(ReadingLink), vec![Do::DeleteRelayLink, Do::ReadGroupLink])
+            }
+            (Active { .. }, On::Invited { same_member: false }) => {
+                (self, vec![Do::Decline(Refusal::ServedAlready)])
+            }
+            (Inactive(_), On::Invited { .. }) => {
+                (to(ReadingLink), vec![Do::DeleteConnections, Do::ReadGroupLink])
+            }
+            (Leaving | Rejected, On::Invited { .. }) => (self, vec![Do::Decline(Refusal::RejoinRejected)]),
+
+            // Accepting.
+            (ReadingLink, On::LinkValid) => (to(CreatingLink), vec![Do::CreateRelayLink]),
+            (ReadingLink, On::LinkInvalid) => refuse(Refusal::InvalidGroup),
+            (ReadingLink, On::LinkGone) => refuse(Refusal::LinkUnreadable),
+            (CreatingLink, On::RelayLinkCreated) => (to(Accepted), vec![Do::Accept]),
+            (ReadingLink, On::Timeout) if given_up => refuse(Refusal::LinkUnreadable),
+            (CreatingLink, On::Timeout) if given_up => refuse(Refusal::NoRelayLink),
+            (ReadingLink, On::Timeout) => (again, vec![Do::ReadGroupLink]),
+            (CreatingLink, On::Timeout) => (again, vec![Do::CreateRelayLink]),
+
+            // The roster, also each later one.
+            (Accepted, On::RosterApplied { version }) => {
+                (to(AcknowledgedRoster), vec![Do::AckRoster { version }])
+            }
+            (AcknowledgedRoster | Active { .. }, On::RosterApplied { version }) => {
+                (self, vec![Do::AckRoster { version }])
+            }
+            (Accepted | AcknowledgedRoster | Active { .. }, On::RosterFailed { version }) => {
+                (self, vec![Do::AckRosterError { version }])
+            }
+
+            // The listing.
+            (Accepted | AcknowledgedRoster, On::Listed) => (to(Active { misses: 0 }), vec![]),
+            (Active { .. }, On::Listed) => {
+                (Self { status: Active { misses: 0 }, tried_at: now, tries: 0, ..self }, vec![])
+            }
+            (Accepted | AcknowledgedRoster, On::Timeout) if waited => {
+                end(ServiceEnd::NeverListed, Notice::OwnLeave)
+            }
+            (Accepted | AcknowledgedRoster | Active { .. }, On::Timeout) => (again, vec![Do::CheckLink]),
+            (Accepted | AcknowledgedRoster, On::Unlisted | On::LinkGone) => (self, vec![]),
+            (Active { misses }, On::Unlisted | On::LinkGone) => {
+                let misses = misses.saturating_add(1);
+                if misses < LINK_MISSES_MAX {
+                    (Self { status: Active { misses }, tried_at: now, ..self }, vec![])
+                } else if event == On::LinkGone {
+                    end(ServiceEnd::LinkGone, Notice::OwnLeave)
+                } else {
+                    end(ServiceEnd::Unlisted, Notice::OwnLeave)
+                }
+            }
+            (Accepted | AcknowledgedRoster | Active { .. }, On::OwnerGone) => (again, vec![Do::CheckLink]),
+
+            // The end.
+            (Accepted | AcknowledgedRoster | Active { .. }, On::Removed) => {
+                end(ServiceEnd::Removed, Notice::OwnersStatement)
+            }
+            (Accepted | AcknowledgedRoster | Active { .. }, On::GroupDeleted) => {
+                end(ServiceEnd::GroupDeleted, Notice::OwnersStatement)
+            }
+            (Inactive(_), On::NoticeDelivered | On::Timeout) => (to(Gone), vec![Do::DeleteConnections]),
+            (Refused(_), On::OwnerConnected | On::OwnerGone | On::Timeout) => {
+                (to(Gone), vec![Do::DeleteConnections])
+            }
+
+            // The operator.
+            (Accepted | AcknowledgedRoster | Active { .. }, On::OperatorLeaves) => {
+                (to(Leaving), vec![Do::Notify(Notice::OwnLeave), Do::DeleteRelayLink])
+            }
+            (ReadingLink | CreatingLink, On::OperatorLeaves) => {
+                (to(Rejected), vec![Do::Decline(Refusal::RejoinRejected), Do::DeleteRelayLink])
+            }
+            (Inactive(_), On::OperatorLeaves) => (to(Leaving), vec![]),
+            (Refused(_) | Gone, On::OperatorLeaves) => (to(Rejected), vec![Do::DeleteConnections]),
+            (Leaving, On::NoticeDelivered | On::Timeout) => (to(Rejected), vec![Do::DeleteConnections]),
+            (Leaving | Rejected, On::OperatorAllows) => (to(Gone), vec![Do::DeleteConnections]),
+            // An owner that was declined has sent its x.ok.
+            (Rejected, On::OwnerConnected) => (self, vec![Do::DeleteConnections]),
+
+            // What comes late or twice changes nothing.
+            (_, On::OwnerConnected | On::OwnerGone | On::NoticeDelivered | On::OperatorAllows)
+            | (Leaving | Rejected, On::OperatorLeaves)
+            | (Rejected | Gone, On::Timeout)
+            | (
+                Accepted | AcknowledgedRoster | Active { .. },
+                On::LinkValid | On::LinkInvalid | On::RelayLinkCreated,
+            )
+            | (CreatingLink, On::LinkValid)
+            | (
+                Inactive(_) | Refused(_) | Leaving | Rejected | Gone,
+                On::LinkValid
+                | On::LinkInvalid
+                | On::RelayLinkCreated
+                | On::RosterApplied { .. }
+                | On::RosterFailed { .. }
+                | On::Listed
+                | On::Unlisted
+                | On::LinkGone
+                | On::Removed
+                | On::GroupDeleted,
+            ) => (self, vec![]),
+
+            (status @ (ReadingLink | CreatingLink), event) => return Err(NotServedNow { status, event }),
+        })
+    }
+}
+
+impl Encode for ServedLife {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self.status {
+            ServedStatus::ReadingLink => out.push(b'I'),
+            ServedStatus::CreatingLink => out.push(b'L'),
+            ServedStatus::Accepted => out.push(b'C'),
+            ServedStatus::AcknowledgedRoster => out.push(b'R'),
+            ServedStatus::Active { misses } => {
+                out.push(b'A');
+                out.extend_from_slice(&misses.to_be_bytes());
+            }
+            ServedStatus::Inactive(end) => {
+                out.push(b'E');
+                put_short(out, end.word().as_bytes());
+            }
+            ServedStatus::Refused(refusal) => {
+                out.push(b'X');
+                put_short(out, refusal.word().as_bytes());
+            }
+            ServedStatus::Leaving => out.push(b'V'),
+            ServedStatus::Rejected => out.push(b'J'),
+            ServedStatus::Gone => out.push(b'G'),
+        }
+        out.extend_from_slice(&self.since.0.to_be_bytes());
+        out.extend_from_slice(&self.tried_at.0.to_be_bytes());
+        out.extend_from_slice(&self.tries.to_be_bytes());
+    }
+}
+
+impl Decode for ServedLife {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let status = match reader.u8()? {
+            b'I' => ServedStatus::ReadingLink,
+            b'L' => ServedStatus::CreatingLink,
+            b'C' => ServedStatus::Accepted,
+            b'R' => ServedStatus::AcknowledgedRoster,
+            b'A' => ServedStatus::Active { misses: reader.u32()? },
+            b'E' => ServedStatus::Inactive(ServiceEnd::from_word(reader.text()?)?),
+            b'X' => ServedStatus::Refused(Refusal::from_word(reader.text()?)?),
+            b'V' => ServedStatus::Leaving,
+            b'J' => ServedStatus::Rejected,
+            b'G' => ServedStatus::Gone,
+            _ => return Err(DecodeError::Invalid("status of a served group")),
+        };
+        let (since, tried_at) = (Timestamp(reader.i64()?), Timestamp(reader.i64()?));
+        Ok(Self { status, since, tried_at, tries: reader.u32()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STATUSES: [ServedStatus; 11] = [
+        ServedStatus::ReadingLink,
+        ServedStatus::CreatingLink,
+        ServedStatus::Accepted,
+        ServedStatus::AcknowledgedRoster,
+        ServedStatus::Active { misses: 0 },
+        ServedStatus::Active { misses: 2 },
+        ServedStatus::Inactive(ServiceEnd::Unlisted),
+        ServedStatus::Refused(Refusal::InvalidGroup),
+        ServedStatus::Leaving,
+        ServedStatus::Rejected,
+        ServedStatus::Gone,
+    ];
+
+    const EVENTS: [ServedEvent; 18] = [
+        ServedEvent::Invited { same_member: true },
+        ServedEvent::Invited { same_member: false },
+        ServedEvent::LinkValid,
+        ServedEvent::LinkInvalid,
+        ServedEvent::RelayLinkCreated,
+        ServedEvent::OwnerConnected,
+        ServedEvent::OwnerGone,
+        ServedEvent::RosterApplied { version: 2 },
+        ServedEvent::RosterFailed { version: 2 },
+        ServedEvent::Listed,
+        ServedEvent::Unlisted,
+        ServedEvent::LinkGone,
+        ServedEvent::Removed,
+        ServedEvent::GroupDeleted,
+        ServedEvent::NoticeDelivered,
+        ServedEvent::OperatorLeaves,
+        ServedEvent::OperatorAllows,
+        ServedEvent::Timeout,
+    ];
+
+    fn life(status: ServedStatus) -> ServedLife {
+        ServedLife { status, since: Timestamp(0), tried_at: Timestamp(0), tries: 0 }
+    }
+
+    /// One line per pair: the next status and the effects, `=` when nothing changes, `-` when it has no place.
+    fn table(now: Timestamp) -> String {
+        let mut lines = String::new();
+        for status in STATUSES {
+            for event in EVENTS {
+                let outcome = match life(status).apply(event, now, &RelayPace::default()) {
+                    Err(_) => "-".to_owned(),
+                    Ok((next, effects)) if next.status == status && effects.is_empty() => "=".to_owned(),
+                    Ok((next, effects)) if next.status == status => format!("= {effects:?}"),
+                    Ok((next, effects)) => format!("{:?} {effects:?}", next.status),
+                };
+                lines.push_str(&format!("{status:?} + {event:?}: {outcome}\n"));
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn every_pair_of_status_and_event() {
+        let expected = include_str!("../../tests/vectors/group/served_group.txt");
+        let table = table(Timestamp(1));
+        for (line, wanted) in table.lines().zip(expected.lines()) {
+            assert_eq!(line, wanted);
+        }
+        assert_eq!(table.len(), expected.len());
+    }
+
+    #[test]
+    fn every_waiting_state_has_a_deadline_and_an_end() {
+        let pace = RelayPace::default();
+        for status in STATUSES {
+            let mut life = life(status);
+            let rests = matches!(status, ServedStatus::Rejected | ServedStatus::Gone);
+            assert_eq!(life.deadline(&pace).is_none(), rests, "{status:?}");
+            let mut timeouts = 0;
+            while let Some(deadline) = life.deadline(&pace) {
+                timeouts += 1;
+                if timeouts > 5_000 {
+                    break;
+                }
+                assert!(deadline > life.tried_at, "{status:?}: time moves on");
+                life = life.apply(ServedEvent::Timeout, deadline, &pace).unwrap().0;
+            }
+            let serves_on = matches!(status, ServedStatus::Active { .. });
+            assert_eq!(timeouts > 5_000, serves_on, "{status:?}: ended after {timeouts}");
+        }
+    }
+
+    #[test]
+    fn one_bad_read_is_not_the_end() {
+        let pace = RelayPace::default();
+        let mut life = life(ServedStatus::Active { misses: 0 });
+        for misses in 1..LINK_MISSES_MAX {
+            let (missed, effects) = life.apply(ServedEvent::Unlisted, Timestamp(5), &pace).unwrap();
+            assert_eq!((missed.status, effects.len()), (ServedStatus::Active { misses }, 0));
+            assert_eq!(missed.deadline(&pace), Some(Timestamp(5 + LINK_RECHECK_MS)));
+            let (found, _) = missed.apply(ServedEvent::Listed, Timestamp(6), &pace).unwrap();
+            assert_eq!(found.status, ServedStatus::Active { misses: 0 });
+            life = missed;
+        }
+        let (ended, effects) = life.apply(ServedEvent::Unlisted, Timestamp(6), &pace).unwrap();
+        assert_eq!(ended.status, ServedStatus::Inactive(ServiceEnd::Unlisted));
+        assert_eq!(effects, [ServedEffect::Notify(Notice::OwnLeave), ServedEffect::DeleteRelayLink]);
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: nobody is served without a checked link, and what has ended comes back
+        /// by an invitation alone.
+        #[test]
+        fn no_way_around_the_checks(events in prop::collection::vec(prop::sample::select(&EVENTS[..]), 0..60)) {
+            let mut life = ServedLife::invited(Timestamp(0));
+            let mut checked = false;
+            for (at, event) in events.into_iter().enumerate() {
+                let before = life.status;
+                let now = Timestamp(i64::try_from(at).unwrap());
+                if let Ok((next, effects)) = life.apply(event, now, &RelayPace::default()) {
+                    if before == ServedStatus::ReadingLink && next.status == ServedStatus::CreatingLink {
+                        checked = true;
+                    } else if next.status == ServedStatus::ReadingLink {
+                        checked = false;
+                    }
+                    prop_assert!(!next.status.serves() || checked);
+                    if !before.serves() && next.status.serves() {
+                        prop_assert_eq!(event, ServedEvent::RelayLinkCreated);
+                        prop_assert_eq!(&effects, &[ServedEffect::Accept]);
+                    }
+                    life = next;
+                }
+            }
+        }
+
+        #[test]
+        fn records_round_trip_and_fail_softly(bytes: Vec<u8>, which in 0..STATUSES.len()) {
+            let record = life(STATUSES[which]);
+            prop_assert_eq!(ServedLife::from_bytes(&record.to_bytes()), Ok(record));
+            let _ = ServedLife::from_bytes(&bytes);
+        }
+    }
+}
