@@ -153,7 +153,7 @@ impl Server {
         ]);
         command.envs(environment.iter().copied());
         let mut process = Process::spawn(&self.name, &mut command)?;
-        let ready = process.wait_for("ready line", |line| event(line, "ready"))?;
+        let ready = process.wait_for("`listening`", |line| event(line, "listening"))?;
         self.address = text(&ready, "address")?;
         self.port =
             u16::try_from(ready.get("port").and_then(Value::as_u64).context("The ready line has a port")?)?;

@@ -48,7 +48,7 @@ pub(super) fn run(args: InitArgs) -> anyhow::Result<()> {
     let ca_key = directory.join(CA_KEY_FILE.as_ref());
     if place.json {
         let line = json!({
-            "event": "initialized",
+            "type": "initialized",
             "address": address.to_string(),
             "fingerprint": base64url::encode(&key_hash),
             "directory": directory.path(),

@@ -83,7 +83,7 @@ fn announce(
     if place.json {
         let sockets: Vec<String> = sockets.iter().map(SocketAddr::to_string).collect();
         let line = json!({
-            "event": "listening",
+            "type": "listening",
             "address": address.to_string(),
             "fingerprint": key_hash,
             "port": port,
