@@ -1,0 +1,269 @@
+//! The same message by several relays: shown once, and compared (channels.md §8, §17).
+//!
+//! ```text
+//! first copy ─▶ shown
+//! next copy  ─▶ the same ─────────────────────────────▶ dropped
+//!            ─▶ one signed, one not, same words ──────▶ one relay stripped the signature; the signed one counts
+//!            ─▶ other words, one of them verified ────▶ one relay changed it; the verified one counts
+//!            ─▶ other words, none verified ───────────▶ one relay changed it, nobody can tell which; the first stays
+//!            ─▶ other words, both verified, one author ─▶ the author said two things under one id; the first stays
+//!            ─▶ both verified, two authors ───────────▶ two messages that happen to have one id
+//! ```
+//!
+//! The real application drops the second copy unseen. Whatever differs here comes with both relays and both copies,
+//! as they came, so that it can be shown and kept as evidence.
+
+use serde_json::Value;
+
+use super::identity::MemberId;
+use super::signed::Statement;
+use super::signing::Verdict;
+
+/// One copy of a message, as one relay passed it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copy<'a> {
+    /// The relay that it came through.
+    pub relay: &'a MemberId,
+    /// The author that the relay named; none for the group itself.
+    pub author: Option<&'a MemberId>,
+    /// What its signature was worth.
+    pub verdict: Verdict,
+    /// The statement as it came.
+    pub verbatim: &'a [u8],
+}
+
+/// How a further copy stands to the one that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Nothing new: drop it.
+    Same,
+    /// The same words; now with a signature that verifies. Hold this copy as verified, and keep the finding.
+    Upgrade(Finding),
+    /// Other words, verified, where what is held is not. Show this copy instead, and keep the finding.
+    Replace(Finding),
+    /// Keep what is held, and keep the finding.
+    Keep(Finding),
+    /// Another author's message under the same id, both verified: treat it as a message of its own.
+    Separate,
+}
+
+/// What the relays did differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// The relay that the held copy came through took the signature away.
+    HeldWasStripped,
+    /// The relay that the new copy came through took the signature away.
+    NewWasStripped,
+    /// The relay that the held copy came through changed what was said.
+    HeldWasChanged,
+    /// The relay that the new copy came through changed what was said.
+    NewWasChanged,
+    /// One of the two relays changed what was said; neither copy is verified.
+    OneWasChanged,
+    /// The author signed two different statements under one id; the relays are innocent.
+    AuthorSaidBoth,
+}
+
+impl Finding {
+    /// For the reader, with the relays' names. Names are for the caller to sanitise.
+    #[must_use]
+    pub fn explain(self, held_by: &str, new_by: &str) -> String {
+        match self {
+            Self::HeldWasStripped => format!("relay {held_by} removed the signature of this message"),
+            Self::NewWasStripped => format!("relay {new_by} removed the signature of this message"),
+            Self::HeldWasChanged => format!("relay {held_by} changed this message"),
+            Self::NewWasChanged => format!("relay {new_by} changed this message"),
+            Self::OneWasChanged => {
+                format!("relays {held_by} and {new_by} delivered different versions of this message")
+            }
+            Self::AuthorSaidBoth => "the author sent different versions of this message".to_owned(),
+        }
+    }
+
+    /// The stable word for programs and records.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::HeldWasStripped => "first_copy_stripped",
+            Self::NewWasStripped => "later_copy_stripped",
+            Self::HeldWasChanged => "first_copy_changed",
+            Self::NewWasChanged => "later_copy_changed",
+            Self::OneWasChanged => "copies_differ",
+            Self::AuthorSaidBoth => "author_differs",
+        }
+    }
+}
+
+/// Compares a further copy with the one that is held. A copy whose signature is bad never gets to be held: compare it
+/// all the same, the finding names the relay.
+#[must_use]
+pub fn compare(held: &Copy<'_>, new: &Copy<'_>) -> Comparison {
+    let same_author = held.author == new.author;
+    if held.verbatim == new.verbatim && same_author {
+        return Comparison::Same;
+    }
+    let same = same_author && says_the_same(held.verbatim, new.verbatim);
+    let verified = |copy: &Copy<'_>| copy.verdict == Verdict::Verified;
+    let signed = |copy: &Copy<'_>| is_signed(copy.verbatim);
+    match (verified(held), verified(new)) {
+        (true, true) if !same_author => Comparison::Separate,
+        // Two signatures over the same words, or the same words encoded twice by the author.
+        (true, true) if same => Comparison::Same,
+        (true, true) => Comparison::Keep(Finding::AuthorSaidBoth),
+        (true, false) if same && !signed(new) => Comparison::Keep(Finding::NewWasStripped),
+        (true, false) => Comparison::Keep(Finding::NewWasChanged),
+        (false, true) if same && !signed(held) => Comparison::Upgrade(Finding::HeldWasStripped),
+        (false, true) if same => Comparison::Upgrade(Finding::HeldWasChanged),
+        (false, true) => Comparison::Replace(Finding::HeldWasChanged),
+        (false, false) if same => match (signed(held), signed(new)) {
+            (true, false) => Comparison::Keep(Finding::NewWasStripped),
+            (false, true) if !matches!(new.verdict, Verdict::Drop(_)) => {
+                Comparison::Upgrade(Finding::HeldWasStripped)
+            }
+            (false, true) => Comparison::Keep(Finding::NewWasChanged),
+            (true, true) => Comparison::Keep(Finding::OneWasChanged),
+            (false, false) => Comparison::Same,
+        },
+        (false, false) => match new.verdict {
+            Verdict::Drop(_) => Comparison::Keep(Finding::NewWasChanged),
+            _ => Comparison::Keep(Finding::OneWasChanged),
+        },
+    }
+}
+
+fn is_signed(verbatim: &[u8]) -> bool {
+    Statement::parse(verbatim).is_ok_and(|statement| statement.is_signed())
+}
+
+/// Whether two statements say the same. Stock relays encode unsigned messages of their history again, with their own
+/// version range, so it is the meaning that counts: id, event and parameters.
+fn says_the_same(left: &[u8], right: &[u8]) -> bool {
+    let (Some(left), Some(right)) = (body(left), body(right)) else { return false };
+    left == right || meaning(left).is_some_and(|said| meaning(right) == Some(said))
+}
+
+fn body(verbatim: &[u8]) -> Option<&[u8]> {
+    Statement::parse(verbatim).ok().map(|statement| statement.body())
+}
+
+fn meaning(body: &[u8]) -> Option<Value> {
+    let mut json: Value = serde_json::from_slice(body).ok()?;
+    json.as_object_mut()?.remove("v");
+    Some(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::sign::Ed25519PrivateKey;
+    use crate::group::identity::PublicGroupId;
+    use crate::group::signed::sign;
+    use crate::group::signing::DropReason;
+
+    const HI: &[u8] = br#"{"v":"1-19","msgId":"AQID","event":"x.msg.new","params":{"content":{"type":"text","text":"hi"}}}"#;
+    const HI_AGAIN: &[u8] =
+        br#"{"params":{"content":{"text":"hi","type":"text"}},"event":"x.msg.new","msgId":"AQID","v":"1-18"}"#;
+    const HO: &[u8] = br#"{"v":"1-19","msgId":"AQID","event":"x.msg.new","params":{"content":{"type":"text","text":"ho"}}}"#;
+
+    fn id(text: &str) -> MemberId {
+        MemberId::new(text).unwrap()
+    }
+
+    fn signed(json: &[u8]) -> Vec<u8> {
+        let group = PublicGroupId::new([1; 32]).unwrap();
+        sign(&Ed25519PrivateKey::from_seed(&[1; 32]), &group, &id("ann"), json)
+    }
+
+    /// Compares copies by `ann` through the relays `one` and `two`.
+    fn compare_copies(held: (&[u8], Verdict), new: (&[u8], Verdict)) -> Comparison {
+        let (one, two, ann) = (id("one"), id("two"), id("ann"));
+        compare(
+            &Copy { relay: &one, author: Some(&ann), verdict: held.1, verbatim: held.0 },
+            &Copy { relay: &two, author: Some(&ann), verdict: new.1, verbatim: new.0 },
+        )
+    }
+
+    #[test]
+    fn equal_copies_are_shown_once() {
+        use Verdict::{KeyUnknown, Unsigned, Verified};
+        let hi = signed(HI);
+        assert_eq!(compare_copies((&hi, Verified), (&hi, Verified)), Comparison::Same);
+        assert_eq!(compare_copies((&hi, KeyUnknown), (&hi, Verified)), Comparison::Same);
+        assert_eq!(compare_copies((HI, Unsigned), (HI, Unsigned)), Comparison::Same);
+        assert_eq!(
+            compare_copies((HI, Unsigned), (HI_AGAIN, Unsigned)),
+            Comparison::Same,
+            "history, encoded again"
+        );
+    }
+
+    #[test]
+    fn a_stripped_signature_is_found_whichever_copy_comes_first() {
+        use Verdict::{KeyUnknown, Unsigned, Verified};
+        let hi = signed(HI);
+        assert_eq!(
+            compare_copies((&hi, Verified), (HI, Unsigned)),
+            Comparison::Keep(Finding::NewWasStripped)
+        );
+        assert_eq!(
+            compare_copies((HI, Unsigned), (&hi, Verified)),
+            Comparison::Upgrade(Finding::HeldWasStripped)
+        );
+        assert_eq!(
+            compare_copies((&hi, KeyUnknown), (HI_AGAIN, Unsigned)),
+            Comparison::Keep(Finding::NewWasStripped)
+        );
+        assert_eq!(
+            compare_copies((HI, Unsigned), (&hi, KeyUnknown)),
+            Comparison::Upgrade(Finding::HeldWasStripped)
+        );
+    }
+
+    #[test]
+    fn a_change_is_found_and_the_verified_copy_counts() {
+        use Verdict::{Unsigned, Verified};
+        let (hi, ho) = (signed(HI), signed(HO));
+        let bad = Verdict::Drop(DropReason::BadSignature);
+        assert_eq!(compare_copies((&hi, Verified), (HO, Unsigned)), Comparison::Keep(Finding::NewWasChanged));
+        assert_eq!(
+            compare_copies((HO, Unsigned), (&hi, Verified)),
+            Comparison::Replace(Finding::HeldWasChanged)
+        );
+        assert_eq!(compare_copies((HI, Unsigned), (HO, Unsigned)), Comparison::Keep(Finding::OneWasChanged));
+        assert_eq!(compare_copies((&hi, Verified), (&ho, bad)), Comparison::Keep(Finding::NewWasChanged));
+        assert_eq!(compare_copies((HI, Unsigned), (&ho, bad)), Comparison::Keep(Finding::NewWasChanged));
+        assert_eq!(compare_copies((HI, Unsigned), (&hi, bad)), Comparison::Keep(Finding::NewWasChanged));
+        assert_eq!(
+            compare_copies((&hi, Verified), (&ho, Verified)),
+            Comparison::Keep(Finding::AuthorSaidBoth),
+            "not the relays' doing"
+        );
+    }
+
+    #[test]
+    fn another_author_under_the_same_id() {
+        let (one, two, ann, bob) = (id("one"), id("two"), id("ann"), id("bob"));
+        let hi = signed(HI);
+        let copy = |relay, author, verdict, verbatim| Copy { relay, author, verdict, verbatim };
+        let held = copy(&one, Some(&ann), Verdict::Verified, &hi);
+        assert_eq!(compare(&held, &copy(&two, Some(&bob), Verdict::Verified, HI)), Comparison::Separate);
+        assert_eq!(
+            compare(&held, &copy(&two, Some(&bob), Verdict::Unsigned, HI)),
+            Comparison::Keep(Finding::NewWasChanged),
+            "a relay names another author"
+        );
+        assert_eq!(
+            compare(&copy(&two, None, Verdict::Unsigned, HI), &held),
+            Comparison::Replace(Finding::HeldWasChanged)
+        );
+    }
+
+    #[test]
+    fn findings_name_the_relay_to_blame() {
+        assert_eq!(Finding::NewWasChanged.explain("one", "two"), "relay two changed this message");
+        assert_eq!(
+            Finding::HeldWasStripped.explain("one", "two"),
+            "relay one removed the signature of this message"
+        );
+    }
+}
