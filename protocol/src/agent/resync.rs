@@ -1,0 +1,145 @@
+//! Ratchets that lost each other start anew (agent.md §6.4).
+//!
+//! ```text
+//! Ok ──message does not decrypt──▶ Allowed / Required ──resync──▶ Started ──peer's keys──▶ Agreed
+//! Ok, Allowed, Required ──peer's keys──▶ Agreed            any message decrypts: Ok (but not from Started)
+//! Agreed ──other keys──▶ Required
+//! ```
+//!
+//! Both sides send new keys outside the ratchet; whose hash is greater becomes the joiner of the new ratchet, and
+//! says so inside it. Either side may start, both may at once.
+
+use crate::crypto::hash::sha256;
+use crate::crypto::ratchet::parameters::RatchetParameters;
+use crate::crypto::ratchet::{AgreementKeys, RATCHET_VERSIONS, Ratchet, RatchetError};
+use crate::encoding::Encode as _;
+
+use super::error::AgentError;
+use super::event::{Event, Refusal, SyncState};
+use super::job::{Purpose, Task};
+use super::message::{AgentMessage, MessageBody};
+use super::record::Connection;
+use super::store::{AgentStore, ConnectionId};
+use super::{Agent, Outcome};
+
+/// The first agent version that knows new keys.
+const RESYNC_VERSION: u16 = 3;
+
+impl<S: AgentStore> Agent<'_, S> {
+    pub(super) fn start_resync(&mut self, id: ConnectionId, connection: &mut Connection) -> Outcome<(), S> {
+        let is_up = connection.ratchet.is_some() && connection.phase.may_send(true);
+        if !is_up || connection.agent_version < RESYNC_VERSION {
+            return Err(AgentError::NotAllowedNow(id));
+        }
+        let keys = AgreementKeys::generate(self.rng);
+        self.queue_ratchet_key(id, connection, keys.parameters(RATCHET_VERSIONS.max()))?;
+        connection.keys = Some(keys);
+        self.set_sync(id, connection, SyncState::Started);
+        Ok(())
+    }
+
+    /// The peer sent new keys.
+    pub(super) fn ratchet_key_received(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        peer: &RatchetParameters,
+    ) -> Outcome<(), S> {
+        if connection.ratchet.is_none() || connection.target().is_none() {
+            self.ignore(id, Refusal::Prohibited);
+            return Ok(());
+        }
+        let peer_hash = peer.hash();
+        if self.knows(id, &peer_hash)? {
+            return Ok(());
+        }
+        if connection.sync == SyncState::Agreed {
+            self.store.remember_hash(id, &peer_hash, self.now).map_err(AgentError::Store)?;
+            self.set_sync(id, connection, SyncState::Required);
+            self.ignore(id, Refusal::Ratchet);
+            return Ok(());
+        }
+        let started = if connection.sync == SyncState::Started { connection.keys.clone() } else { None };
+        let must_answer = started.is_none();
+        let own = started.unwrap_or_else(|| AgreementKeys::generate(self.rng));
+        let own_parameters = own.parameters(peer.version);
+        let is_receiving = own_parameters.hash() <= peer_hash;
+        // Neither side offers a KEM here that the other could have accepted: what stands there goes unanswered.
+        let peer_keys = RatchetParameters { kem: None, ..peer.clone() };
+        let ratchet = if is_receiving {
+            Ratchet::new_initiator(&own, &peer_keys)
+        } else {
+            Ratchet::new_joiner(&own, &peer_keys, self.rng)
+        };
+        let Ok(ratchet) = ratchet else {
+            self.ignore(id, Refusal::Version);
+            return Ok(());
+        };
+        self.store.remember_hash(id, &peer_hash, self.now).map_err(AgentError::Store)?;
+        if must_answer {
+            self.queue_ratchet_key(id, connection, own_parameters)?;
+        }
+        connection.keys = None;
+        connection.ratchet = Some(ratchet);
+        self.set_sync(id, connection, SyncState::Agreed);
+        if !is_receiving {
+            self.queue_ready(id, connection, connection.received.number)?;
+        }
+        Ok(())
+    }
+
+    /// Says inside the new ratchet which message of the peer was the last one here.
+    pub(super) fn queue_ready(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        last_number: i64,
+    ) -> Outcome<(), S> {
+        self.queue_service_message(id, connection, Purpose::Ready, MessageBody::RatchetReady(last_number))
+    }
+
+    /// A message decrypted: the ratchets are in step, whatever was said before.
+    pub(super) fn decrypted(&mut self, id: ConnectionId, connection: &mut Connection) {
+        if !matches!(connection.sync, SyncState::Ok | SyncState::Started) {
+            self.set_sync(id, connection, SyncState::Ok);
+        }
+    }
+
+    /// A message did not decrypt.
+    pub(super) fn not_decrypted(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        error: RatchetError,
+    ) {
+        let needed = match error {
+            RatchetError::Body | RatchetError::Earlier { .. } => SyncState::Allowed,
+            RatchetError::Duplicate | RatchetError::Malformed(_) => return,
+            _ => SyncState::Required,
+        };
+        let state = match connection.sync {
+            SyncState::Ok => needed,
+            SyncState::Allowed | SyncState::Required => needed.max(connection.sync),
+            SyncState::Started | SyncState::Agreed => return,
+        };
+        if state != connection.sync || state == SyncState::Required {
+            self.set_sync(id, connection, state);
+        }
+    }
+
+    fn set_sync(&mut self, id: ConnectionId, connection: &mut Connection, state: SyncState) {
+        connection.sync = state;
+        self.tell(id, Event::RatchetSync(state));
+    }
+
+    /// Queues our keys. They take a number, as everything that is sent.
+    fn queue_ratchet_key(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        parameters: RatchetParameters,
+    ) -> Outcome<(), S> {
+        connection.sent.advance(sha256(&AgentMessage::RatchetInfo(Vec::new()).to_bytes()));
+        self.push(id, Task::RatchetKey { parameters })
+    }
+}
