@@ -23,8 +23,7 @@ impl<S: AgentStore> Agent<'_, S> {
         data: &UserLinkData,
     ) -> Outcome<ConnectionId, S> {
         let user_data = draft.seal_user_data(data, self.rng).map_err(AgentError::LinkData)?;
-        let receive =
-            ReceiveQueue::with_dh_key(draft.server().clone(), draft.dh_key().clone(), self.rng);
+        let receive = ReceiveQueue::with_dh_key(draft.server().clone(), draft.dh_key().clone(), self.rng);
         let agent_version = super::connection_request::AGENT_VERSIONS.max();
         let mut connection = Connection::new(Phase::AddressCreating, agent_version, receive);
         connection.address = Some(draft);

@@ -63,7 +63,10 @@ impl<S: AgentStore> Agent<'_, S> {
             Task::SetLinkData { user_data } => receive.own_queue().and_then(|queue| {
                 let address = connection.address.as_ref()?;
                 let link_id = address.link_id().0.to_vec().into();
-                Some(queue.request(Command::Lset { link_id, data: link_data(address.fixed_blob(), user_data) }))
+                Some(
+                    queue
+                        .request(Command::Lset { link_id, data: link_data(address.fixed_blob(), user_data) }),
+                )
             }),
             Task::SecureOwnQueue { key } => {
                 receive.own_queue().map(|queue| queue.request(Command::Key { sender_key: *key }))
@@ -91,7 +94,8 @@ impl<S: AgentStore> Agent<'_, S> {
             Task::Message(message) => {
                 let Some(plain) = self.plain(message)? else { return Ok(None) };
                 let ratchet_message = message.key.encrypt_body(&plain).ok();
-                let content = ratchet_message.map(|message| EnvelopeContent::Message { ratchet_message: message });
+                let content =
+                    ratchet_message.map(|message| EnvelopeContent::Message { ratchet_message: message });
                 content.and_then(|content| self.send_regular(connection, content, message.purpose.notifies()))
             }
             Task::RatchetKey { parameters } => {
@@ -228,14 +232,14 @@ fn new_queue(connection: &Connection, user_data: Option<&[u8]>) -> Request {
         correlation_id,
         entity_id: Vec::new(),
         key: Some(AuthPrivateKey::Ed25519(receive.key.clone())),
-        command: Command::New(NewQueue {
+        command: Command::New(Box::new(NewQueue {
             recipient_key: AuthPublicKey::Ed25519(receive.key.public_key()),
             dh_key: receive.server_dh_key.public_key(),
             password: receive.server.password.clone(),
             subscribe: true,
             request: Some(request),
             notifier: None,
-        }),
+        })),
     }
 }
 

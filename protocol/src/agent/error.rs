@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::encoding::DecodeError;
 
 use super::event::SyncState;
+use super::signed_link_data::WriteLinkError;
 use super::store::ConnectionId;
 
 /// An error of a call. What goes wrong on a connection by itself is an [`Event`](super::event::Event) instead.
@@ -39,6 +40,9 @@ pub enum AgentError<E: std::error::Error> {
         "the other side's link cannot be used: it is of another kind, or its versions are not spoken here"
     )]
     Link,
+    /// The link data do not fit, or their readers would refuse them.
+    #[error("the link data cannot be written")]
+    LinkData(#[source] WriteLinkError),
     /// The shared body is not in the store.
     #[error("the shared body does not exist any more")]
     NoBody,

@@ -57,8 +57,8 @@ impl<S: AgentStore> Agent<'_, S> {
         fits(1 + message.to_bytes().len(), FIRST_MESSAGE_BYTES_MAX, info)?;
         let mut connection = Connection::new(Phase::Creating, agent_version, receive);
         connection.keys = Some(keys);
-        connection.opening =
-            Opening::Request { to: SendQueue::new(&queue, self.rng), agent_version, info: info.to_vec() };
+        let to = Box::new(SendQueue::new(&queue, self.rng));
+        connection.opening = Opening::Request { to, agent_version, info: info.to_vec() };
         let id = self.insert(&connection)?;
         self.push(id, Task::CreateQueue { user_data: None })?;
         Ok(id)

@@ -1,17 +1,47 @@
 //! LAYER 2: two-way connections made out of one-way queues (agent.md).
+//!
+//! ```text
+//! application ── request accept allow send resync delete ──▶ ┌───────┐ ──▶ records, jobs   (AgentStore)
+//!             ◀───────────────── events ──────────────────── │ Agent │
+//! network     ── receive, job_done ────────────────────────▶ └───────┘ ──▶ Work::Run(request)
+//!
+//! connection   the life cycle           handshake  how it starts       delivery  jobs become requests
+//! record       what is stored of it     receive    what comes in       outcome   what answers mean
+//! outgoing     what is said, encrypted  resync, rotation, quota, receipts, address
+//! ```
+//!
+//! The application opens a transaction, calls the agent, applies its events to its own rows, and commits. Then, and
+//! not before, it acknowledges messages and runs the requests. After a crash everything that was not committed
+//! happens again: the server repeats the message, and the job is the same request as before.
 
+mod address;
 pub mod address_draft;
+mod connection;
 pub mod connection_request;
+mod delivery;
 pub mod envelope;
 pub mod error;
 pub mod event;
+mod handshake;
+mod integrity;
 pub mod invitation;
+mod job;
 pub mod link_data;
 pub mod memory;
 pub mod message;
+mod outcome;
+mod outgoing;
 pub mod owner_auth;
+mod queue;
 pub mod queue_layer;
+mod quota;
+mod receipts;
+mod receive;
+mod record;
 pub mod request;
+mod resync;
+mod retry;
+mod rotation;
 pub mod signed_link_data;
 pub mod store;
 pub mod store_contract;
@@ -20,12 +50,19 @@ use std::collections::BTreeSet;
 
 use rand_core::CryptoRng;
 
+use self::address_draft::AddressDraft;
+use self::connection::Step;
 use self::connection_request::ConnectionRequest;
 use self::error::AgentError;
-use self::event::Event;
+use self::event::{Event, Failure, Refusal};
 use self::invitation::Invitation;
+use self::job::{Job, Task};
+use self::link_data::UserLinkData;
+pub use self::outgoing::BODY_BYTES_MAX;
+use self::record::Connection;
 use self::request::{Next, OwnQueue, RequestOutcome, ServerMessage, Work};
 use self::store::{AgentStore, BodyId, ConnectionId, JobId};
+use crate::encoding::{Decode as _, Encode as _};
 use crate::smp::address::{ServerAddress, ServerAddressWithAuth};
 use crate::smp::ids::RecipientId;
 use crate::timestamp::Timestamp;
@@ -60,6 +97,22 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         Self { store, rng, now, touched: BTreeSet::new(), events: Vec::new() }
     }
 
+    /// Creates a contact address with its link data. `Event::AddressCreated` follows.
+    ///
+    /// # Errors
+    /// [`AgentError::LinkData`] when the data do not fit or readers would refuse them.
+    pub fn create_address(&mut self, draft: AddressDraft, data: &UserLinkData) -> Outcome<ConnectionId, S> {
+        self.start_address(draft, data)
+    }
+
+    /// Replaces the link data of a contact address. `Event::LinkDataSet` follows.
+    ///
+    /// # Errors
+    /// [`AgentError::LinkData`]; [`AgentError::NotAllowedNow`] when it is no address.
+    pub fn set_link_data(&mut self, id: ConnectionId, data: &UserLinkData) -> Outcome<(), S> {
+        self.queue_link_data(id, data)
+    }
+
     /// Asks for a connection at a contact address (as initiator, agent.md §4.8). Our queue will be on
     /// `reply_server`. `Event::Confirmation` follows when the other side accepts.
     ///
@@ -71,7 +124,7 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         reply_server: &ServerAddressWithAuth,
         info: &[u8],
     ) -> Outcome<ConnectionId, S> {
-        todo!()
+        self.start_request(to, reply_server, info)
     }
 
     /// Accepts a request (as joiner, agent.md §4.6). Our queue will be on `reply_server`. `Event::Info` and
@@ -85,7 +138,7 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         reply_server: &ServerAddressWithAuth,
         info: &[u8],
     ) -> Outcome<ConnectionId, S> {
-        todo!()
+        self.start_accept(invitation, reply_server, info)
     }
 
     /// Lets the peer in, after `Event::Confirmation`. `Event::Connected` follows.
@@ -93,7 +146,9 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// [`AgentError::NotAllowedNow`] without a confirmation, [`AgentError::TooLarge`].
     pub fn allow(&mut self, id: ConnectionId, info: &[u8]) -> Outcome<(), S> {
-        todo!()
+        let mut connection = self.load(id)?;
+        self.allow_peer(id, &mut connection, info)?;
+        self.save(id, &connection)
     }
 
     /// Queues a message; gives its number. It is encrypted for good here, sent after the commit, in order, and
@@ -103,7 +158,20 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// [`AgentError::NotAllowedNow`] before the connection is there, [`AgentError::OutOfSync`],
     /// [`AgentError::TooLarge`].
     pub fn send(&mut self, id: ConnectionId, body: Body<'_>, notify: bool) -> Outcome<i64, S> {
-        todo!()
+        let mut connection = self.load_for_writing(id)?;
+        let number = self.queue_application_message(id, &mut connection, body, notify)?;
+        self.save(id, &connection)?;
+        Ok(number)
+    }
+
+    /// Wants `Event::Receipts` for what is sent from now on. Costs two remembered hashes for each message.
+    ///
+    /// # Errors
+    /// [`AgentError::Store`], [`AgentError::Record`], [`AgentError::NoConnection`].
+    pub fn expect_receipts(&mut self, id: ConnectionId) -> Outcome<(), S> {
+        let mut connection = self.load(id)?;
+        connection.expects_receipts = true;
+        self.save(id, &connection)
     }
 
     /// Tells the peer that the application has its message: number and hash of `Event::Message`.
@@ -111,7 +179,9 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// As [`Agent::send`]. A connection that cannot send yet sends no receipt, now or later.
     pub fn send_receipt(&mut self, id: ConnectionId, number: i64, hash: &[u8; 32]) -> Outcome<(), S> {
-        todo!()
+        let mut connection = self.load_for_writing(id)?;
+        self.queue_receipt(id, &mut connection, number, hash)?;
+        self.save(id, &connection)
     }
 
     /// Starts to re-synchronise the ratchets (agent.md §6.4): after `Event::RatchetSync` says that it is needed,
@@ -120,7 +190,9 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// [`AgentError::NotAllowedNow`] before the connection is there.
     pub fn resync(&mut self, id: ConnectionId) -> Outcome<(), S> {
-        todo!()
+        let mut connection = self.load(id)?;
+        self.start_resync(id, &mut connection)?;
+        self.save(id, &connection)
     }
 
     /// Deletes the connection and its queue, at once or when what waits has been sent. `Event::Deleted` follows.
@@ -129,7 +201,12 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// [`AgentError::Store`].
     pub fn delete(&mut self, id: ConnectionId, after_pending_sends: bool) -> Outcome<(), S> {
-        todo!()
+        let Some(mut connection) = self.load_if_there(id)? else { return Ok(()) };
+        connection.discards_jobs |= !after_pending_sends;
+        self.step(id, &mut connection, Step::Deleted, Vec::new())?;
+        self.save(id, &connection)?;
+        self.touched.insert(id);
+        Ok(())
     }
 
     /// Takes a message of a queue. Acknowledge it (`OwnQueue::acknowledge`) after the commit, whatever it was;
@@ -143,7 +220,7 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         queue: &RecipientId,
         message: ServerMessage<'_>,
     ) -> Outcome<Option<OwnQueue>, S> {
-        todo!()
+        self.take_message(server, queue, message)
     }
 
     /// The queue is gone from its server (`DELD`, or `AUTH` for `SUB`). `Event::Failed` follows.
@@ -151,7 +228,13 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// [`AgentError::Store`], [`AgentError::Record`].
     pub fn queue_gone(&mut self, server: &ServerAddress, queue: &RecipientId) -> Outcome<(), S> {
-        todo!()
+        let Some(id) = self.store.connection_of_queue(server, queue).map_err(AgentError::Store)? else {
+            return Ok(());
+        };
+        self.store.remove_queue(server, queue).map_err(AgentError::Store)?;
+        let mut connection = self.load(id)?;
+        self.step(id, &mut connection, Step::Broken(Failure::QueueGone), Vec::new())?;
+        self.save(id, &connection)
     }
 
     /// The connection's own queue, for subscribing; nothing while it is not created.
@@ -159,7 +242,7 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// [`AgentError::Store`], [`AgentError::Record`].
     pub fn own_queue(&mut self, id: ConnectionId) -> Outcome<Option<OwnQueue>, S> {
-        todo!()
+        Ok(self.load_if_there(id)?.and_then(|connection| connection.receive.own_queue()))
     }
 
     /// What this connection wants of the network. The same request, with the same keys and the same ratchet
@@ -168,7 +251,7 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// [`AgentError::Store`], [`AgentError::Record`].
     pub fn job(&mut self, id: ConnectionId) -> Outcome<Work, S> {
-        todo!()
+        self.next_work(id)
     }
 
     /// Reports what became of a request. An outcome of a job that is gone is ignored.
@@ -176,7 +259,7 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// [`AgentError::Store`], [`AgentError::Record`].
     pub fn job_done(&mut self, id: ConnectionId, job: JobId, outcome: RequestOutcome) -> Outcome<Next, S> {
-        todo!()
+        self.finish_job(id, job, outcome)
     }
 
     /// The network is back: the connection's first request need not wait for its time any more.
@@ -184,7 +267,7 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// [`AgentError::Store`], [`AgentError::Record`].
     pub fn wake(&mut self, id: ConnectionId) -> Outcome<(), S> {
-        todo!()
+        self.hurry(id)
     }
 
     /// What happened since the last call, in order.
@@ -196,5 +279,52 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// commit.
     pub fn take_touched(&mut self) -> BTreeSet<ConnectionId> {
         std::mem::take(&mut self.touched)
+    }
+
+    fn load(&mut self, id: ConnectionId) -> Outcome<Connection, S> {
+        self.load_if_there(id)?.ok_or(AgentError::NoConnection(id))
+    }
+
+    fn load_if_there(&mut self, id: ConnectionId) -> Outcome<Option<Connection>, S> {
+        let Some(record) = self.store.connection(id).map_err(AgentError::Store)? else { return Ok(None) };
+        Connection::from_bytes(&record).map(Some).map_err(AgentError::Record)
+    }
+
+    fn load_for_writing(&mut self, id: ConnectionId) -> Outcome<Connection, S> {
+        let connection = self.load(id)?;
+        if !connection.can_write() {
+            return Err(AgentError::NotAllowedNow(id));
+        }
+        if !connection.sync.may_send() {
+            return Err(AgentError::OutOfSync(connection.sync));
+        }
+        Ok(connection)
+    }
+
+    fn insert(&mut self, connection: &Connection) -> Outcome<ConnectionId, S> {
+        self.store.insert_connection(&connection.to_bytes()).map_err(AgentError::Store)
+    }
+
+    fn save(&mut self, id: ConnectionId, connection: &Connection) -> Outcome<(), S> {
+        self.store.update_connection(id, &connection.to_bytes()).map_err(AgentError::Store)
+    }
+
+    fn push(&mut self, id: ConnectionId, task: Task) -> Outcome<(), S> {
+        let job = Job::new(task, self.now);
+        self.store.push_job(id, &job.to_bytes(), job.shared_body()).map_err(AgentError::Store)?;
+        self.touched.insert(id);
+        Ok(())
+    }
+
+    fn knows(&mut self, id: ConnectionId, hash: &[u8; 32]) -> Outcome<bool, S> {
+        self.store.knows_hash(id, hash).map_err(AgentError::Store)
+    }
+
+    fn tell(&mut self, id: ConnectionId, event: Event) {
+        self.events.push((id, event));
+    }
+
+    fn ignore(&mut self, id: ConnectionId, refusal: Refusal) {
+        self.tell(id, Event::Ignored(refusal));
     }
 }

@@ -31,12 +31,7 @@ impl<S: AgentStore> Agent<'_, S> {
         self.queue_service_message(id, connection, Purpose::Receipt, MessageBody::Receipts(vec![receipt]))
     }
 
-    pub(super) fn remember_sent(
-        &mut self,
-        id: ConnectionId,
-        number: i64,
-        hash: &[u8; 32],
-    ) -> Outcome<(), S> {
+    pub(super) fn remember_sent(&mut self, id: ConnectionId, number: i64, hash: &[u8; 32]) -> Outcome<(), S> {
         for name in [of_message(b"sent", number, hash), of_message(b"number", number, &[])] {
             self.store.remember_hash(id, &name, self.now).map_err(AgentError::Store)?;
         }

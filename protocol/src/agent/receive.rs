@@ -20,7 +20,7 @@ use crate::smp::client_envelope::{ClientEnvelope, ClientMessage};
 use crate::smp::ids::RecipientId;
 use crate::smp::key::AuthPublicKey;
 use crate::smp::message::ReceivedMessage;
-use crate::smp::queue_uri::{CLIENT_VERSIONS, QueueMode};
+use crate::smp::queue_uri::CLIENT_VERSIONS;
 use crate::timestamp::Timestamp;
 
 use super::connection::{Phase, Step};
@@ -186,7 +186,9 @@ impl<S: AgentStore> Agent<'_, S> {
         let Ok(plain) = ratchet.decrypt(ratchet_message, self.rng) else { return Ok(Err(Refusal::Ratchet)) };
         let is_from_joiner = parameters.is_some();
         let (info, reply) = match AgentMessage::from_bytes(&plain) {
-            Ok(AgentMessage::InfoReply { queues, info }) if is_from_joiner => (info, queues.into_iter().next()),
+            Ok(AgentMessage::InfoReply { queues, info }) if is_from_joiner => {
+                (info, queues.into_iter().next())
+            }
             Ok(AgentMessage::Info(info)) if !is_from_joiner => (info, None),
             Ok(_) => return Ok(Err(Refusal::Prohibited)),
             Err(_) => return Ok(Err(Refusal::Malformed)),

@@ -38,6 +38,8 @@ pub(super) struct Connection {
     pub(super) address: Option<AddressDraft>,
     /// The peer's queue was full, and has not been emptied since.
     pub(super) is_quota_exceeded: bool,
+    /// The application wants to know which messages the peer's application has.
+    pub(super) expects_receipts: bool,
     /// Deletion does not wait for what is still to be sent.
     pub(super) discards_jobs: bool,
 }
@@ -63,7 +65,7 @@ pub(super) enum Opening {
     /// Nothing.
     Nothing,
     /// The request to send: the address's queue, with a one-time key, and our words.
-    Request { to: SendQueue, agent_version: u16, info: Vec<u8> },
+    Request { to: Box<SendQueue>, agent_version: u16, info: Vec<u8> },
     /// Our words for the confirmation, which waits for the own queue, and the ratchet version to write in it.
     Join { ratchet_version: u16, info: Vec<u8> },
     /// The key that the peer wants the own queue secured with.
@@ -87,6 +89,7 @@ impl Connection {
             opening: Opening::Nothing,
             address: None,
             is_quota_exceeded: false,
+            expects_receipts: false,
             discards_jobs: false,
         }
     }
@@ -139,6 +142,7 @@ impl Encode for Connection {
         self.opening.encode(out);
         put_maybe(out, self.address.as_ref(), |out, address| address.encode(out));
         put_bool(out, self.is_quota_exceeded);
+        put_bool(out, self.expects_receipts);
         put_bool(out, self.discards_jobs);
     }
 }
@@ -162,6 +166,7 @@ impl Decode for Connection {
             opening: Decode::decode(reader)?,
             address: reader.maybe(AddressDraft::decode)?,
             is_quota_exceeded: reader.bool()?,
+            expects_receipts: reader.bool()?,
             discards_jobs: reader.bool()?,
         })
     }
@@ -208,7 +213,7 @@ impl Decode for Opening {
         Ok(match reader.u8()? {
             b'0' => Self::Nothing,
             b'R' => Self::Request {
-                to: Decode::decode(reader)?,
+                to: Box::new(Decode::decode(reader)?),
                 agent_version: reader.u16()?,
                 info: reader.large()?.to_vec(),
             },

@@ -73,7 +73,9 @@ impl Encode for Retry {
         for number in [self.fast.delay, self.fast.elapsed, self.slow.delay, self.slow.elapsed] {
             out.extend_from_slice(&number.to_be_bytes());
         }
-        crate::encoding::put_maybe(out, self.not_before, |out, at| out.extend_from_slice(&at.0.to_be_bytes()));
+        crate::encoding::put_maybe(out, self.not_before, |out, at| {
+            out.extend_from_slice(&at.0.to_be_bytes())
+        });
     }
 }
 
