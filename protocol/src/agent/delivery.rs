@@ -1,10 +1,9 @@
 //! From a job to a request: the same at every attempt, but for the nonce of the queue's box (agent.md §6.1).
 
+use crate::crypto::sign::Ed25519PrivateKey;
 use crate::encoding::{Decode as _, Encode as _};
-use crate::smp::client_envelope::{ClientEnvelope, ClientMessage};
 use crate::smp::command::{Command, ContactLink, LinkData, NewQueue, QueueRequest};
-use crate::smp::key::{AuthPrivateKey, AuthPublicKey};
-use crate::smp::request::Request;
+use crate::smp::key::AuthPublicKey;
 
 use super::connection::Phase;
 use super::connection_request::AGENT_VERSIONS;
@@ -14,8 +13,9 @@ use super::event::{Event, SendFailure};
 use super::handshake::request_envelope;
 use super::job::{Job, OutgoingBody, OutgoingMessage, Purpose, Task};
 use super::queue::SendQueue;
+use super::queue_layer::{ClientMessage, PrivateHeader, seal};
 use super::record::{Connection, Opening};
-use super::request::Work;
+use super::request::{Request, Work};
 use super::store::{AgentStore, ConnectionId, JobId};
 use super::{Agent, Outcome};
 
@@ -74,7 +74,7 @@ impl<S: AgentStore> Agent<'_, S> {
             Task::DeleteQueue => receive.own_queue().map(|queue| queue.request(Command::Del)),
             Task::SecurePeerQueue => connection.send.as_ref().map(|queue| {
                 let sender_key = AuthPublicKey::Ed25519(queue.key.public_key());
-                to_queue(queue, Some(queue.auth_key()), Command::Skey { sender_key })
+                to_queue(queue, Some(&queue.key), Command::Skey { sender_key })
             }),
             Task::Invite => self.build_invitation(connection),
             Task::Confirm { parameters, key, plain } => {
@@ -111,36 +111,17 @@ impl<S: AgentStore> Agent<'_, S> {
         let sender_id = connection.receive.created.as_ref()?.sender_id;
         let keys = connection.keys.as_ref()?;
         let envelope = request_envelope(&connection.receive, sender_id, keys, *agent_version, info)?;
-        let message = ClientMessage::Regular { body: envelope.to_bytes().into() };
-        let body = ClientEnvelope::seal(
-            to.client_version,
-            Some(to.dh_public),
-            &to.secret.box_key(),
-            &message,
-            self.rng,
-        );
-        let command = Command::Send { notify: true, body: body.ok()?.to_bytes().into() };
-        Some(to_queue(to, None, command))
+        Some(to_queue(to, None, self.send_command(to, true, PrivateHeader::Empty, &envelope, true)?))
     }
 
     /// A confirmation for a queue that we could not secure goes unauthorised, with the key to secure it by.
     fn send_confirmation(&mut self, queue: &SendQueue, envelope: &Envelope) -> Option<Request> {
-        let body = envelope.to_bytes().into();
-        let (message, key) = if queue.is_securable() {
-            (ClientMessage::Regular { body }, Some(queue.auth_key()))
+        let (header, key) = if queue.is_securable() {
+            (PrivateHeader::Empty, Some(&queue.key))
         } else {
-            let sender_key = AuthPublicKey::Ed25519(queue.key.public_key());
-            (ClientMessage::Confirmation { sender_key, body }, None)
+            (PrivateHeader::SenderKey(AuthPublicKey::Ed25519(queue.key.public_key())), None)
         };
-        let sealed = ClientEnvelope::seal(
-            queue.client_version,
-            Some(queue.dh_public),
-            &queue.secret.box_key(),
-            &message,
-            self.rng,
-        );
-        let command = Command::Send { notify: true, body: sealed.ok()?.to_bytes().into() };
-        Some(to_queue(queue, key, command))
+        Some(to_queue(queue, key, self.send_command(queue, true, header, envelope, true)?))
     }
 
     fn send_regular(
@@ -151,11 +132,23 @@ impl<S: AgentStore> Agent<'_, S> {
     ) -> Option<Request> {
         let queue = connection.target()?;
         let envelope = Envelope { agent_version: AGENT_VERSIONS.max(), content };
-        let message = ClientMessage::Regular { body: envelope.to_bytes().into() };
-        let sealed =
-            ClientEnvelope::seal(queue.client_version, None, &queue.secret.box_key(), &message, self.rng);
-        let command = Command::Send { notify, body: sealed.ok()?.to_bytes().into() };
-        Some(to_queue(queue, Some(queue.auth_key()), command))
+        let command = self.send_command(queue, false, PrivateHeader::Empty, &envelope, notify)?;
+        Some(to_queue(queue, Some(&queue.key), command))
+    }
+
+    /// `SEND` of an envelope; the first one of a queue brings our key for its box.
+    fn send_command(
+        &mut self,
+        queue: &SendQueue,
+        is_first: bool,
+        header: PrivateHeader,
+        envelope: &Envelope,
+        notify: bool,
+    ) -> Option<Command<'static>> {
+        let message = ClientMessage { header, envelope: envelope.to_bytes() };
+        let own_key = is_first.then_some(&queue.dh_public);
+        let body = seal(queue.client_version, own_key, &queue.secret.box_key(), &message, self.rng);
+        Some(Command::Send { notify, body: body.ok()?.into() })
     }
 
     fn plain(&mut self, message: &OutgoingMessage) -> Outcome<Option<Vec<u8>>, S> {
@@ -230,8 +223,8 @@ fn new_queue(connection: &Connection, user_data: Option<&[u8]>) -> Request {
     Request {
         server: receive.server.server.clone(),
         correlation_id,
-        entity_id: Vec::new(),
-        key: Some(AuthPrivateKey::Ed25519(receive.key.clone())),
+        entity: Vec::new(),
+        key: Some(receive.key.clone()),
         command: Command::New(Box::new(NewQueue {
             recipient_key: AuthPublicKey::Ed25519(receive.key.public_key()),
             dh_key: receive.server_dh_key.public_key(),
@@ -247,12 +240,12 @@ fn link_data(fixed: &[u8], user: &[u8]) -> LinkData<'static> {
     LinkData { fixed: fixed.to_vec().into(), user: user.to_vec().into() }
 }
 
-fn to_queue(queue: &SendQueue, key: Option<AuthPrivateKey>, command: Command<'static>) -> Request {
+fn to_queue(queue: &SendQueue, key: Option<&Ed25519PrivateKey>, command: Command<'static>) -> Request {
     Request {
         server: queue.location.server.clone(),
         correlation_id: None,
-        entity_id: queue.location.sender_id.0.to_vec(),
-        key,
+        entity: queue.location.sender_id.0.to_vec(),
+        key: key.cloned(),
         command,
     }
 }

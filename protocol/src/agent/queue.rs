@@ -9,7 +9,6 @@ use crate::crypto::sign::Ed25519PrivateKey;
 use crate::encoding::{Decode, DecodeError, Encode, Reader, put_maybe};
 use crate::smp::address::ServerAddressWithAuth;
 use crate::smp::ids::{MessageId, RecipientId, SenderId};
-use crate::smp::key::AuthPrivateKey;
 use crate::smp::queue_uri::{QueueAddress, QueueInfo, QueueLocation, QueueMode, QueueUri};
 use crate::smp::response::QueueIds;
 
@@ -145,7 +144,7 @@ impl ReceiveQueue {
         Some(OwnQueue {
             server: self.server.server.clone(),
             recipient_id: created.recipient_id,
-            key: AuthPrivateKey::Ed25519(self.key.clone()),
+            key: self.key.clone(),
         })
     }
 }
@@ -181,10 +180,6 @@ impl SendQueue {
     /// Whether we secure it ourselves, so that all we send is authorised from the start.
     pub(super) fn is_securable(&self) -> bool {
         self.mode == Some(QueueMode::Messaging)
-    }
-
-    pub(super) fn auth_key(&self) -> AuthPrivateKey {
-        AuthPrivateKey::Ed25519(self.key.clone())
     }
 }
 

@@ -16,7 +16,6 @@ use crate::crypto::ratchet::parameters::RatchetParameters;
 use crate::crypto::ratchet::{Ratchet, RatchetError};
 use crate::encoding::Decode as _;
 use crate::smp::address::ServerAddress;
-use crate::smp::client_envelope::{ClientEnvelope, ClientMessage};
 use crate::smp::ids::RecipientId;
 use crate::smp::key::AuthPublicKey;
 use crate::smp::message::ReceivedMessage;
@@ -31,6 +30,7 @@ use super::event::{Event, Refusal};
 use super::integrity;
 use super::message::{AgentMessage, MessageBody};
 use super::queue::{PeerSecret, QueueSecret, SendQueue};
+use super::queue_layer::{ClientMessage, OpenBodyError, PrivateHeader, SentBody};
 use super::record::{Connection, Opening, Position};
 use super::request::{OwnQueue, ServerMessage};
 use super::store::{AgentStore, ConnectionId};
@@ -91,24 +91,24 @@ impl<S: AgentStore> Agent<'_, S> {
         server_time: Timestamp,
         body: &[u8],
     ) -> Outcome<(), S> {
-        let Ok(sealed) = ClientEnvelope::parse(body) else {
+        let Ok(sealed) = SentBody::parse(body) else {
             self.ignore(id, Refusal::Malformed);
             return Ok(());
         };
         let agreed = connection.receive.peer.as_ref().map_or(0, |peer| peer.client_version);
-        if !CLIENT_VERSIONS.contains(sealed.version) && sealed.version > agreed {
+        if !CLIENT_VERSIONS.contains(sealed.client_version) && sealed.client_version > agreed {
             self.ignore(id, Refusal::Version);
             return Ok(());
         }
         match (&connection.receive.peer, sealed.sender_key) {
             (None, Some(key)) => self.open_first_message(id, connection, &sealed, &key),
-            (Some(peer), None) => {
-                let Ok(message) = sealed.open(&peer.secret.box_key()) else {
-                    self.ignore(id, Refusal::Box);
-                    return Ok(());
-                };
-                self.open_envelope(id, connection, server_time, &message)
-            }
+            (Some(peer), None) => match sealed.open(&peer.secret.box_key()) {
+                Ok(message) => self.open_envelope(id, connection, server_time, &message),
+                Err(error) => {
+                    self.ignore(id, refusal_of_body(error));
+                    Ok(())
+                }
+            },
             // A confirmation again, whose sender did not learn that it had arrived.
             (Some(_), Some(_)) => Ok(()),
             (None, None) => {
@@ -122,25 +122,28 @@ impl<S: AgentStore> Agent<'_, S> {
         &mut self,
         id: ConnectionId,
         connection: &mut Connection,
-        sealed: &ClientEnvelope<'_>,
+        sealed: &SentBody<'_>,
         key: &X25519PublicKey,
     ) -> Outcome<(), S> {
         let secret = QueueSecret::new(&connection.receive.dh_key, key);
-        let Ok(message) = sealed.open(&secret.box_key()) else {
-            self.ignore(id, Refusal::Box);
-            return Ok(());
+        let message = match sealed.open(&secret.box_key()) {
+            Ok(message) => message,
+            Err(error) => {
+                self.ignore(id, refusal_of_body(error));
+                return Ok(());
+            }
         };
-        let Ok(Envelope { agent_version, content }) = Envelope::from_bytes(message.body()) else {
+        let Ok(Envelope { agent_version, content }) = Envelope::from_bytes(&message.envelope) else {
             self.ignore(id, Refusal::Malformed);
             return Ok(());
         };
-        let sender_key = match message {
-            ClientMessage::Confirmation { sender_key, .. } => Some(sender_key),
-            ClientMessage::Regular { .. } => None,
+        let sender_key = match message.header {
+            PrivateHeader::SenderKey(key) => Some(key),
+            PrivateHeader::Empty => None,
         };
         let result = match content {
             EnvelopeContent::Confirmation { parameters, ratchet_message } => {
-                let client_version = sealed.version.min(CLIENT_VERSIONS.max());
+                let client_version = sealed.client_version.min(CLIENT_VERSIONS.max());
                 let peer = PeerSecret { secret, client_version };
                 let first = FirstMessage { peer, sender_key, agent_version };
                 self.confirmation_received(id, connection, first, parameters, &ratchet_message)?
@@ -218,13 +221,13 @@ impl<S: AgentStore> Agent<'_, S> {
         id: ConnectionId,
         connection: &mut Connection,
         server_time: Timestamp,
-        message: &ClientMessage<'_>,
+        message: &ClientMessage,
     ) -> Outcome<(), S> {
-        let ClientMessage::Regular { body } = message else {
+        if message.header != PrivateHeader::Empty {
             self.ignore(id, Refusal::Prohibited);
             return Ok(());
-        };
-        let Ok(Envelope { agent_version, content }) = Envelope::from_bytes(body) else {
+        }
+        let Ok(Envelope { agent_version, content }) = Envelope::from_bytes(&message.envelope) else {
             self.ignore(id, Refusal::Malformed);
             return Ok(());
         };
@@ -320,5 +323,12 @@ fn refusal_of(error: RatchetError) -> Refusal {
         RatchetError::Malformed(_) => Refusal::Malformed,
         RatchetError::Duplicate => Refusal::Duplicate,
         _ => Refusal::Ratchet,
+    }
+}
+
+fn refusal_of_body(error: OpenBodyError) -> Refusal {
+    match error {
+        OpenBodyError::Malformed(_) => Refusal::Malformed,
+        _ => Refusal::Box,
     }
 }

@@ -1,14 +1,28 @@
 //! Between the agent and the network: what to ask of a server, and what became of it.
 
+use crate::crypto::sign::Ed25519PrivateKey;
 use crate::smp::address::ServerAddress;
 use crate::smp::command::Command;
-use crate::smp::ids::{MessageId, RecipientId};
-use crate::smp::key::AuthPrivateKey;
-use crate::smp::request::Request;
+use crate::smp::ids::{CorrelationId, MessageId, RecipientId};
 use crate::smp::response::BrokerMessage;
 use crate::timestamp::Timestamp;
 
 use super::store::JobId;
+
+/// A command for a server, ready to be authorised and sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Where to send it.
+    pub server: ServerAddress,
+    /// The correlation id to use, where it matters: the queue of an address is named after it.
+    pub correlation_id: Option<CorrelationId>,
+    /// The queue or link; empty for `NEW`.
+    pub entity: Vec<u8>,
+    /// What authorises it; nothing for commands that go unauthorised.
+    pub key: Option<Ed25519PrivateKey>,
+    /// What is asked.
+    pub command: Command<'static>,
+}
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +72,7 @@ pub struct OwnQueue {
     /// The queue.
     pub recipient_id: RecipientId,
     /// What authorises its commands.
-    pub key: AuthPrivateKey,
+    pub key: Ed25519PrivateKey,
 }
 
 impl OwnQueue {
@@ -78,7 +92,7 @@ impl OwnQueue {
         Request {
             server: self.server.clone(),
             correlation_id: None,
-            entity_id: self.recipient_id.0.to_vec(),
+            entity: self.recipient_id.0.to_vec(),
             key: Some(self.key.clone()),
             command,
         }
