@@ -127,7 +127,7 @@ impl<A: Application> Engine<A> {
                 Err(CallError::Disconnected | CallError::Connect(_)) => {}
                 Err(error) => {
                     debug!(%error, "an acknowledgement failed");
-                    outbox.resubscriptions.push(queue);
+                    outbox.resubscriptions.push(*queue);
                 }
             },
             Input::SubscriptionEnded { server, queue, reason } => match reason {
@@ -323,13 +323,14 @@ impl<A: Application> Engine<A> {
     /// Carries out what is durable now.
     fn send(&mut self, outbox: Outbox) {
         for (queue, message_id) in outbox.acknowledgements {
-            let ticket = self.ticket(Errand::Acknowledge(queue.clone()));
-            self.network.submit(queue.acknowledge(message_id), ticket);
+            let request = queue.acknowledge(message_id);
+            let ticket = self.ticket(Errand::Acknowledge(Box::new(queue)));
+            self.network.submit(request, ticket);
         }
         for (connection, job, request) in outbox.requests {
             let server = request.server.clone();
             let ticket = self.ticket(Errand::Job { connection, job, server });
-            self.network.submit(*request, ticket);
+            self.network.submit(request, ticket);
         }
         for (server, queues) in outbox.subscriptions {
             self.network.subscribe(&server, queues);

@@ -25,7 +25,7 @@ const NAP_MAX: Duration = Duration::from_secs(60);
 pub(super) enum Input<C> {
     Message { server: ServerAddress, queue: RecipientId, message_id: MessageId, body: Vec<u8> },
     Answered { connection: ConnectionId, job: JobId, server: ServerAddress, result: Answer },
-    Acknowledged { queue: OwnQueue, result: Answer },
+    Acknowledged { queue: Box<OwnQueue>, result: Answer },
     SubscriptionEnded { server: ServerAddress, queue: RecipientId, reason: SubscriptionEnd },
     Change(NetworkChange),
     Link(LinkResult),

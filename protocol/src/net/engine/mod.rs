@@ -59,7 +59,7 @@ struct Engine<A: Application> {
 /// What a command on its way is for.
 enum Errand {
     Job { connection: ConnectionId, job: JobId, server: ServerAddress },
-    Acknowledge(OwnQueue),
+    Acknowledge(Box<OwnQueue>),
 }
 
 /// What of the start is still to be done, page by page between the batches.

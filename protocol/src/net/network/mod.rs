@@ -93,13 +93,13 @@ impl Network {
     /// [`CallError`], also when the server answers with an error.
     pub async fn call(&self, request: Request) -> Result<BrokerMessage<'static>, CallError> {
         let (sender, answer) = oneshot::channel();
-        self.send(request, Reply::Caller(sender));
+        self.send(Box::new(request), Reply::Caller(sender));
         answer.await.unwrap_or(Err(CallError::Disconnected))
     }
 
     /// Sends a command; the answer comes as [`NetworkEvent::Answer`] with this ticket.
-    pub fn submit(&self, request: Request, ticket: Ticket) {
-        self.send(request, Reply::Ticket(ticket));
+    pub fn submit(&self, request: impl Into<Box<Request>>, ticket: Ticket) {
+        self.send(request.into(), Reply::Ticket(ticket));
     }
 
     /// Subscribes to queues, now and after each reconnect, until the server says otherwise. Queues that are
@@ -116,7 +116,7 @@ impl Network {
     /// Subscribes once more to a queue, but not at once: something about it went wrong just now.
     pub fn subscribe_later(&self, server: &ServerAddress, subscription: Subscription) {
         // without room for the server there is no session in which the queue could be subscribed
-        let _no_room = self.instruct(server, Instruction::SubscribeLater(subscription));
+        let _no_room = self.instruct(server, Instruction::SubscribeLater(Box::new(subscription)));
     }
 
     /// Asks a server whether it is there: the whole way, with its identity.
@@ -137,7 +137,7 @@ impl Network {
         }
     }
 
-    fn send(&self, request: Request, reply: Reply) {
+    fn send(&self, request: Box<Request>, reply: Reply) {
         let server = request.server.clone();
         if let Err(Instruction::Call(_, reply)) = self.instruct(&server, Instruction::Call(request, reply)) {
             reply.give(&self.0.inbox, Err(ConnectError::TooManyServers.into()));

@@ -40,9 +40,9 @@ const QUEUE_MAX: usize = 256;
 /// What a server task is asked to do.
 #[derive(Debug)]
 pub(super) enum Instruction {
-    Call(Request, Reply),
+    Call(Box<Request>, Reply),
     Subscribe(Vec<Subscription>),
-    SubscribeLater(Subscription),
+    SubscribeLater(Box<Subscription>),
 }
 
 /// Who waits for an answer.
@@ -72,7 +72,7 @@ pub(super) struct ServerTask {
     instructions: mpsc::UnboundedReceiver<Instruction>,
     registration: Registration,
     /// Commands that wait for a session.
-    calls: VecDeque<(Request, Reply)>,
+    calls: VecDeque<(Box<Request>, Reply)>,
     /// The last attempt, if it failed.
     failure: Option<(Instant, ConnectError)>,
     /// When to try again for the sake of subscriptions.
@@ -100,7 +100,7 @@ enum Tag {
 enum Then {
     Nothing,
     /// `NEW` with a subscription: the queue is ours with this key.
-    Subscribed(Ed25519PrivateKey),
+    Subscribed(Box<Ed25519PrivateKey>),
     /// `DEL`.
     Gone(RecipientId),
 }
@@ -164,7 +164,7 @@ impl ServerTask {
                 instruction = self.instructions.recv() => match instruction {
                     None => return false,
                     Some(Instruction::Subscribe(queues)) => self.state.subscriptions().want(queues),
-                    Some(Instruction::SubscribeLater(queue)) => self.state.subscriptions().want_later(queue),
+                    Some(Instruction::SubscribeLater(queue)) => self.state.subscriptions().want_later(*queue),
                     Some(Instruction::Call(request, reply)) => match self.fresh_failure() {
                         Some(error) => reply.give(&self.state.inbox, Err(error.into())),
                         None => self.calls.push_back((request, reply)),
@@ -193,7 +193,7 @@ impl ServerTask {
         while let Ok(instruction) = self.instructions.try_recv() {
             match instruction {
                 Instruction::Subscribe(queues) => self.state.subscriptions().want(queues),
-                Instruction::SubscribeLater(queue) => self.state.subscriptions().want_later(queue),
+                Instruction::SubscribeLater(queue) => self.state.subscriptions().want_later(*queue),
                 Instruction::Call(request, reply) => self.calls.push_back((request, reply)),
             }
         }
@@ -231,7 +231,7 @@ impl ServerTask {
 async fn feed(
     state: &State,
     instructions: &mut mpsc::UnboundedReceiver<Instruction>,
-    calls: &mut VecDeque<(Request, Reply)>,
+    calls: &mut VecDeque<(Box<Request>, Reply)>,
     to_session: mpsc::Sender<Outgoing<Tag>>,
 ) {
     while let Some((request, reply)) = calls.pop_front() {
@@ -247,7 +247,7 @@ async fn feed(
             instruction = instructions.recv() => match instruction {
                 None => return,
                 Some(Instruction::Subscribe(queues)) => state.subscriptions().want(queues),
-                Some(Instruction::SubscribeLater(queue)) => state.subscriptions().want_later(queue),
+                Some(Instruction::SubscribeLater(queue)) => state.subscriptions().want_later(*queue),
                 Some(Instruction::Call(request, reply)) => {
                     state.forward(&to_session, call(request, reply)).await;
                 }
@@ -256,7 +256,7 @@ async fn feed(
                 let next = state.subscriptions().next_due();
                 if let (Ok(room), Some((queue, key))) = (room, next) {
                     room.send(Outgoing {
-                        request: subscribe(&state.server, queue, key),
+                        request: Box::new(subscribe(&state.server, queue, key)),
                         tag: Tag::Subscribe(queue),
                     });
                 }
@@ -268,9 +268,9 @@ async fn feed(
     }
 }
 
-fn call(request: Request, reply: Reply) -> Outgoing<Tag> {
+fn call(request: Box<Request>, reply: Reply) -> Outgoing<Tag> {
     let then = match (&request.command, &request.key) {
-        (Command::New(queue), Some(key)) if queue.subscribe => Then::Subscribed(key.clone()),
+        (Command::New(queue), Some(key)) if queue.subscribe => Then::Subscribed(Box::new(key.clone())),
         (Command::Del, _) => {
             RecipientId::try_from(request.entity.as_slice()).map_or(Then::Nothing, Then::Gone)
         }
@@ -336,7 +336,7 @@ impl Owner for State {
             Tag::Call { reply, then } => {
                 match (&result, then) {
                     (Ok(BrokerMessage::Ids(ids)), Then::Subscribed(key)) => {
-                        self.subscriptions().has(ids.recipient_id, key);
+                        self.subscriptions().has(ids.recipient_id, *key);
                     }
                     (Ok(_) | Err(CallError::Refused(ErrorType::Auth)), Then::Gone(queue)) => {
                         self.subscriptions().forget(&queue);

@@ -39,7 +39,7 @@ const OUTSTANDING_MAX: usize = 1350;
 /// A command on its way, and the owner's note of what it is for.
 #[derive(Debug)]
 pub(super) struct Outgoing<T> {
-    pub(super) request: Request,
+    pub(super) request: Box<Request>,
     pub(super) tag: T,
 }
 
