@@ -31,7 +31,7 @@ fn x25519(seed: u8) -> AuthPrivateKey {
 }
 
 fn ed448(seed: u8) -> Ed448Key {
-    Ed448Key::from(*ScalarBytes::from_slice(&[seed; 57]))
+    Ed448Key::from(ScalarBytes::from([seed; 57]))
 }
 
 fn authorize<'t>(key: &AuthPrivateKey, command: &'t [u8]) -> Transmission<'t> {

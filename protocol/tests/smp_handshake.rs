@@ -246,8 +246,8 @@ fn a_signed_key_of_another_kind_is_no_session_key() {
 /// Former default of servers; smp.md §21.6.
 #[test]
 fn a_session_key_signed_with_ed448_is_accepted() {
-    let secret: Vec<u8> = (0..57).collect();
-    let signer = Ed448Key::from(*ScalarBytes::from_slice(&secret));
+    let secret: [u8; 57] = std::array::from_fn(|at| at as u8);
+    let signer = Ed448Key::from(ScalarBytes::from(secret));
     let key = X25519PrivateKey::from_bytes(std::array::from_fn(|at| at as u8 + 1)).public_key();
     let wrapper = [&[0x30, 0x2c][..], &key.to_der()].concat();
     let signature = signer.sign_raw(&wrapper).to_bytes();

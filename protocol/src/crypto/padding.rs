@@ -10,15 +10,26 @@ pub const PADDED_MESSAGE_BYTES_MAX: usize = 65_533;
 /// # Errors
 /// [`CryptoError::TooLarge`] when it does not fit with its two-byte length.
 pub fn pad(message: &[u8], size: usize) -> Result<Vec<u8>, CryptoError> {
+    let mut padded = Vec::new();
+    pad_into(message, size, &mut padded)?;
+    Ok(padded)
+}
+
+/// Appends `message` padded to exactly `size` bytes.
+///
+/// # Errors
+/// As [`pad`]; then nothing was appended.
+pub fn pad_into(message: &[u8], size: usize, out: &mut Vec<u8>) -> Result<(), CryptoError> {
     if message.len() > PADDED_MESSAGE_BYTES_MAX || message.len() + 2 > size {
         return Err(CryptoError::TooLarge);
     }
     let length = u16::try_from(message.len()).map_err(|_| CryptoError::TooLarge)?;
-    let mut padded = Vec::with_capacity(size);
-    padded.extend_from_slice(&length.to_be_bytes());
-    padded.extend_from_slice(message);
-    padded.resize(size, b'#');
-    Ok(padded)
+    let end = out.len().saturating_add(size);
+    out.reserve(size);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(message);
+    out.resize(end, b'#');
+    Ok(())
 }
 
 /// The message inside a padded one. The filler is not checked, as the protocol says.

@@ -52,7 +52,11 @@ impl BoxKey {
     /// # Errors
     /// [`CryptoError::TooLarge`] when it does not fit.
     pub fn seal_padded(&self, nonce: &[u8; 24], message: &[u8], size: usize) -> Result<Vec<u8>, CryptoError> {
-        Ok(self.seal(nonce, &padding::pad(message, size)?))
+        let mut sealed = Vec::with_capacity(BOX_OVERHEAD_BYTES.saturating_add(size));
+        sealed.extend_from_slice(&[0; BOX_OVERHEAD_BYTES]);
+        padding::pad_into(message, size, &mut sealed)?;
+        self.seal_in_place(nonce, &mut sealed);
+        Ok(sealed)
     }
 
     /// Opens a box.

@@ -11,8 +11,8 @@
 use crate::crypto::CryptoError;
 use crate::crypto::secretbox::BoxKey;
 use crate::encoding::{Decode, DecodeError, Encode, Reader, put_bool};
-use crate::smp::error::{after_space, word};
 use crate::smp::ids::MessageId;
+use crate::smp::words::{after_space, word};
 use crate::timestamp::Timestamp;
 
 /// The size of the encrypted body of every `MSG`.

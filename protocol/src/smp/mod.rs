@@ -11,6 +11,7 @@
 pub mod address;
 pub mod authorize;
 pub mod batch;
+pub mod blocking;
 pub mod command;
 pub mod error;
 pub mod host;
@@ -18,13 +19,16 @@ pub mod ids;
 pub mod key;
 pub mod link_key;
 pub mod message;
+pub mod new_queue;
 pub mod password;
+pub mod proxy_error;
 pub(crate) mod query_string;
 pub mod queue_details;
 pub mod queue_uri;
 pub mod response;
 pub mod short_link;
 pub mod transmission;
+pub(crate) mod words;
 
 use crate::version::VersionRange;
 

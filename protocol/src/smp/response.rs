@@ -7,10 +7,12 @@ use std::borrow::Cow;
 use crate::crypto::dh::X25519PublicKey;
 use crate::encoding::{Decode, DecodeError, Encode, Reader, put_maybe, put_short};
 use crate::smp::command::{LinkData, owned};
-use crate::smp::error::{CommandError, ErrorType, after_space, word};
+use crate::smp::error::{CommandError, ErrorType};
 use crate::smp::ids::{LinkId, MessageId, NotifierId, RecipientId, SenderId, ServiceId};
 use crate::smp::queue_details::QueueDetails;
 use crate::smp::queue_uri::QueueMode;
+use crate::smp::transmission::Transmission;
+use crate::smp::words::{after_space, word};
 use crate::smp::{NOTIFIER_IN_NEW_VERSION, SERVICES_VERSION};
 use crate::transport::certified_key::CertifiedKey;
 use crate::version::VersionRange;
@@ -215,6 +217,21 @@ impl<'a> BrokerMessage<'a> {
             }
             Self::Pong => tag("PONG"),
         }
+    }
+
+    /// Appends a whole transmission with this message: servers authorise nothing.
+    ///
+    /// # Panics
+    /// When an id is longer than 255 bytes.
+    pub fn encode_transmission(
+        &self,
+        version: u16,
+        correlation_id: &[u8],
+        entity_id: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        Transmission::unauthorized(correlation_id, entity_id, &[]).encode_into(version, out);
+        self.encode_into(version, out);
     }
 
     /// The tag on the wire, as of version 16.

@@ -8,11 +8,12 @@
 //! Each direction has its chain of keys, and every block takes one step of it, also a block that does not decrypt.
 
 use thiserror::Error;
-use zeroize::{Zeroize as _, ZeroizeOnDrop};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::dh::{X25519PrivateKey, X25519PublicKey};
 use crate::crypto::secretbox::{BOX_OVERHEAD_BYTES, BoxKey};
 use crate::crypto::{kdf, padding};
+use crate::encoding::Reader;
 
 /// The size of every block.
 pub const BLOCK_BYTES: usize = 16_384;
@@ -100,15 +101,16 @@ impl BlockSealer {
         if content.len() > self.content_bytes_max() {
             return Err(BlockError::TooLarge);
         }
-        let length = u16::try_from(content.len()).map_err(|_| BlockError::TooLarge)?;
         let start = out.len();
         out.reserve(BLOCK_BYTES);
-        if self.0.is_some() {
-            out.extend_from_slice(&[0; BOX_OVERHEAD_BYTES]);
-        }
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(content);
-        out.resize(start.saturating_add(BLOCK_BYTES), b'#');
+        let padded_bytes = match self.0 {
+            None => BLOCK_BYTES,
+            Some(_) => {
+                out.extend_from_slice(&[0; BOX_OVERHEAD_BYTES]);
+                BLOCK_BYTES - BOX_OVERHEAD_BYTES
+            }
+        };
+        padding::pad_into(content, padded_bytes, out).map_err(|_| BlockError::TooLarge)?;
         if let (Some(chain), Some(block)) = (&mut self.0, out.get_mut(start..)) {
             let (key, nonce) = chain.step();
             key.seal_in_place(&nonce, block);
@@ -151,10 +153,11 @@ struct ChainKey([u8; 32]);
 impl ChainKey {
     /// The next block's key and nonce.
     fn step(&mut self) -> (BoxKey, [u8; 24]) {
-        let mut out = kdf::hkdf::<88>(b"", &self.0, "SimpleXSbChain");
-        let (next, key, nonce) = split_step(&out);
-        self.0 = next;
-        out.zeroize();
+        let out = Zeroizing::new(kdf::hkdf::<88>(b"", &self.0, "SimpleXSbChain"));
+        let mut reader = Reader::new(out.as_ref());
+        let enough = "a step gives two keys and a nonce";
+        self.0 = reader.array().expect(enough);
+        let (key, nonce) = (reader.array().expect(enough), reader.array().expect(enough));
         (BoxKey::from(key), nonce)
     }
 }
@@ -165,23 +168,12 @@ impl std::fmt::Debug for ChainKey {
     }
 }
 
-fn split_step(out: &[u8; 88]) -> ([u8; 32], [u8; 32], [u8; 24]) {
-    let (mut next, mut key, mut nonce) = ([0; 32], [0; 32], [0; 24]);
-    for (to, from) in next.iter_mut().chain(&mut key).chain(&mut nonce).zip(out) {
-        *to = *from;
-    }
-    (next, key, nonce)
-}
-
 /// The first chain keys of both directions: server to client, client to server.
 fn chain_keys(session_id: &[u8], own: &X25519PrivateKey, peer: &X25519PublicKey) -> (ChainKey, ChainKey) {
-    let mut secret = own.diffie_hellman(peer);
-    let mut out = kdf::hkdf::<64>(session_id, &secret, "SimpleXSbChainInit");
-    let (mut from_server, mut from_client) = ([0; 32], [0; 32]);
-    for (to, from) in from_server.iter_mut().chain(&mut from_client).zip(&out) {
-        *to = *from;
-    }
-    secret.zeroize();
-    out.zeroize();
-    (ChainKey(from_server), ChainKey(from_client))
+    let secret = Zeroizing::new(own.diffie_hellman(peer));
+    let out = Zeroizing::new(kdf::hkdf::<64>(session_id, secret.as_ref(), "SimpleXSbChainInit"));
+    let mut reader = Reader::new(out.as_ref());
+    let mut key = || ChainKey(reader.array().expect("there are two keys"));
+    let from_server = key();
+    (from_server, key())
 }

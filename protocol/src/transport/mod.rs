@@ -6,5 +6,6 @@
 
 pub mod block;
 pub mod certified_key;
+pub mod error;
 pub mod handshake;
 pub mod hello;

@@ -3,7 +3,6 @@
 use protocol::smp::batch::{BlockWriter, TransmissionTooLarge};
 use protocol::smp::error::ErrorType;
 use protocol::smp::response::BrokerMessage;
-use protocol::smp::transmission::Transmission;
 use tokio::sync::mpsc;
 
 /// The writer is gone: so is the connection.
@@ -64,10 +63,7 @@ impl Output {
         message: &BrokerMessage<'_>,
     ) -> Result<Option<Vec<u8>>, TransmissionTooLarge> {
         let version = self.version;
-        let bytes = message.encode(version);
-        self.block.push(|out| {
-            Transmission::unauthorized(correlation_id, entity_id, &bytes).encode_into(version, out)
-        })
+        self.block.push(|out| message.encode_transmission(version, correlation_id, entity_id, out))
     }
 
     async fn send(&self, content: Vec<u8>) -> Result<(), Gone> {
