@@ -73,6 +73,17 @@ words!(
     } else Unknown
 );
 
+impl GroupType {
+    /// The role of a joiner whom neither roster nor link knows; a constant of relays until a profile can say it.
+    #[must_use]
+    pub const fn joiner_role(self) -> MemberRole {
+        match self {
+            Self::Group => MemberRole::Member,
+            Self::Channel | Self::Unknown => MemberRole::Observer,
+        }
+    }
+}
+
 words!(
     /// A preference's switch.
     Switch {
