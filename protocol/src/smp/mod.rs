@@ -7,6 +7,27 @@
 //! ```
 //!
 //! Clients and servers share every type here: each format is read and written, for versions 15 to 18.
+//!
+//! ```
+//! use protocol::smp::batch::{Batch, BlockWriter};
+//! use protocol::smp::command::Command;
+//! use protocol::smp::transmission::Transmission;
+//!
+//! let version = 18;
+//! let ping = Command::Ping.encode(version);
+//! let mut writer = BlockWriter::new(16_366);
+//! writer.push(|out| Transmission::unauthorized(b"corr", b"", &ping).encode_into(version, out))?;
+//! let content = writer.take().ok_or("one transmission was written")?;
+//! assert_eq!(content, b"\x01\0\x0b\0\x04corr\0PING");
+//!
+//! for bytes in Batch::parse(&content)? {
+//!     let transmission = Transmission::parse(bytes, version).map_err(|_| "malformed")?;
+//!     let command = Command::parse(transmission.command, version)?;
+//!     command.check_credentials(!transmission.authenticator.is_none(), !transmission.entity_id.is_empty())?;
+//!     assert_eq!(command, Command::Ping);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod address;
 pub mod authorize;

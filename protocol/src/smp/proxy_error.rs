@@ -166,5 +166,5 @@ impl NetworkError {
 
 /// Appends a text, cut to the 255 bytes that a short string can hold.
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_short(out, text.get(..text.floor_char_boundary(255)).unwrap_or(text).as_bytes());
+    put_short(out, text.get(..text.floor_char_boundary(255)).unwrap_or_default().as_bytes());
 }
