@@ -127,3 +127,53 @@ impl NotificationMetadata {
         Ok(Self { message_id, received_at: Timestamp::from_seconds(reader.i64()?) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smp::SENT_BODY_BYTES_MAX;
+
+    const ID: MessageId = MessageId([7; 24]);
+
+    fn key() -> BoxKey {
+        BoxKey::new(&[1; 32])
+    }
+
+    fn open(plain: &[u8]) -> Result<ReceivedMessage, DecodeError> {
+        let sealed = key().seal_padded(ID.as_bytes(), plain, MESSAGE_PADDED_BYTES).unwrap();
+        ReceivedMessage::open(&key(), &ID, &sealed)
+    }
+
+    /// smp.md §23, trap 11.
+    #[test]
+    fn messages_of_all_lengths_have_one_size() {
+        for length in [0, 1, SENT_BODY_BYTES_MAX] {
+            let sealed = seal_message(&key(), &ID, Timestamp::default(), true, &vec![5; length]).unwrap();
+            assert_eq!(sealed.len(), MESSAGE_BODY_BYTES);
+        }
+        assert_eq!(seal_quota(&key(), &ID, Timestamp::default()).unwrap().len(), MESSAGE_BODY_BYTES);
+    }
+
+    #[test]
+    fn flags_of_later_servers_are_ignored() {
+        let plain = [&1_641_032_645_i64.to_be_bytes()[..], b"Tx9 a b"].concat();
+        let received_at = Timestamp::from_seconds(1_641_032_645);
+        let expected = ReceivedMessage::Message { received_at, notify: true, body: b"a b".to_vec() };
+        assert_eq!(open(&plain), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let time = 0_i64.to_be_bytes();
+        for plain in [
+            vec![],
+            time.to_vec(),
+            [&time[..], b"T"].concat(),
+            [&time[..], b"X body"].concat(),
+            [QUOTA, &time[..7]].concat(),
+            [QUOTA, &time[..], b"x"].concat(),
+        ] {
+            assert!(open(&plain).is_err(), "{plain:02x?}");
+        }
+    }
+}
