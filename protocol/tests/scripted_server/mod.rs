@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 #![allow(dead_code, unreachable_pub, reason = "shared by several test programs")]
 
+pub mod queues;
+
 use protocol::net::rng::system_rng;
 use protocol::net::tls::{self, Secured, ServerTls};
 use protocol::smp::SMP_VERSIONS;
@@ -13,7 +15,7 @@ use protocol::smp::error::ErrorType;
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::response::BrokerMessage;
 use protocol::smp::transmission::Transmission;
-use protocol::transport::block::BLOCK_BYTES;
+use protocol::transport::block::{BLOCK_BYTES, BlockSealer};
 use protocol::transport::certified_key::{CertificateChain, fingerprint};
 use protocol::transport::handshake::{ServerConfig, ServerHandshake, ServerNext, Session};
 use protocol::version::VersionRange;
@@ -126,17 +128,7 @@ impl Peer {
         if self.stream.read_exact(&mut block).await.is_err() {
             return Vec::new();
         }
-        let content = self.session.cipher.receive.open(&mut block).unwrap();
-        let received = |bytes: &[u8]| {
-            let transmission = Transmission::parse(bytes, self.session.version).unwrap();
-            Received {
-                correlation_id: transmission.correlation_id.to_vec(),
-                entity_id: transmission.entity_id.to_vec(),
-                command: Command::parse(transmission.command, self.session.version).unwrap().into_owned(),
-                transmission: bytes.to_vec(),
-            }
-        };
-        Batch::parse(content).unwrap().map(received).collect()
+        received(self.session.cipher.receive.open(&mut block).unwrap(), self.session.version)
     }
 
     /// The only command of the next block.
@@ -155,16 +147,7 @@ impl Peer {
 
     /// Sends messages in as few blocks as possible: correlation id, entity id, message.
     pub async fn send(&mut self, messages: &[(&[u8], &[u8], BrokerMessage<'_>)]) {
-        let version = self.session.version;
-        let mut writer = BlockWriter::new(self.session.cipher.send.content_bytes_max());
-        let mut contents = Vec::new();
-        for (correlation_id, entity_id, message) in messages {
-            let bytes = message.encode(version);
-            let transmission = Transmission::unauthorized(correlation_id, entity_id, &bytes);
-            contents.extend(writer.push(|out| transmission.encode_into(version, out)).unwrap());
-        }
-        contents.extend(writer.take());
-        for content in contents {
+        for content in contents(messages, &self.session.cipher.send, self.session.version) {
             self.send_raw(&content).await;
         }
     }
@@ -193,4 +176,35 @@ impl Peer {
     pub async fn tell(&mut self, entity_id: &[u8], message: BrokerMessage<'_>) {
         self.send(&[(&[], entity_id, message)]).await;
     }
+}
+
+/// The commands of a block.
+fn received(content: &[u8], version: u16) -> Vec<Received> {
+    let received = |bytes: &[u8]| {
+        let transmission = Transmission::parse(bytes, version).unwrap();
+        Received {
+            correlation_id: transmission.correlation_id.to_vec(),
+            entity_id: transmission.entity_id.to_vec(),
+            command: Command::parse(transmission.command, version).unwrap().into_owned(),
+            transmission: bytes.to_vec(),
+        }
+    };
+    Batch::parse(content).unwrap().map(received).collect()
+}
+
+/// The contents of blocks with these messages.
+fn contents(
+    messages: &[(&[u8], &[u8], BrokerMessage<'_>)],
+    sealer: &BlockSealer,
+    version: u16,
+) -> Vec<Vec<u8>> {
+    let mut writer = BlockWriter::new(sealer.content_bytes_max());
+    let mut contents = Vec::new();
+    for (correlation_id, entity_id, message) in messages {
+        let bytes = message.encode(version);
+        let transmission = Transmission::unauthorized(correlation_id, entity_id, &bytes);
+        contents.extend(writer.push(|out| transmission.encode_into(version, out)).unwrap());
+    }
+    contents.extend(writer.take());
+    contents
 }
