@@ -206,7 +206,7 @@ mod tests {
                 table.push_str(&format!("{status:?} + {event:?}: {outcome}\n"));
             }
         }
-        let expected = include_str!("../../tests/vectors/group/membership.txt");
+        let expected = include_str!("../../tests/vectors/states/membership.txt");
         for (line, wanted) in table.lines().zip(expected.lines()) {
             assert_eq!(line, wanted);
         }

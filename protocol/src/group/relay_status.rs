@@ -490,7 +490,7 @@ mod tests {
 
     #[test]
     fn every_pair_of_status_and_event() {
-        let expected = include_str!("../../tests/vectors/group/relay_status.txt");
+        let expected = include_str!("../../tests/vectors/states/relay_status.txt");
         let table = table(Timestamp(1));
         for (line, wanted) in table.lines().zip(expected.lines()) {
             assert_eq!(line, wanted);
