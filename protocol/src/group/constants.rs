@@ -35,6 +35,12 @@ pub const OPAQUE_ID_BYTES_MAX: usize = 255;
 
 /// The longest body of an agent message that carries a container.
 pub const MESSAGE_BYTES_MAX: usize = 15_602;
+/// What a relay adds to a statement to forward it: batch header and length, tags, id, cut name in the longest
+/// characters, time.
+pub const FORWARD_OVERHEAD_BYTES: usize =
+    2 + 2 + 1 + 1 + (1 + MEMBER_ID_BYTES) + (1 + 4 * FORWARDED_NAME_CHARS_MAX + '…'.len_utf8()) + 8;
+/// The longest statement that we make, so that a relay can forward it.
+pub const STATEMENT_BYTES_MAX: usize = MESSAGE_BYTES_MAX - FORWARD_OVERHEAD_BYTES;
 /// The longest information of a connection request or confirmation.
 pub const CONNECTION_INFO_BYTES_MAX: usize = 14_694;
 /// The most elements of a batch: their count is one byte.

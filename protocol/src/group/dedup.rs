@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::identity::MemberId;
 use super::signed::Statement;
 use super::signing::Verdict;
+use crate::encoding::{Decode, DecodeError, Encode, Reader, put_large, put_maybe, put_short};
 
 /// One copy of a message, as one relay passed it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,16 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// All findings.
+    pub const ALL: [Self; 6] = [
+        Self::HeldWasStripped,
+        Self::NewWasStripped,
+        Self::HeldWasChanged,
+        Self::NewWasChanged,
+        Self::OneWasChanged,
+        Self::AuthorSaidBoth,
+    ];
+
     /// For the reader, with the relays' names. Names are for the caller to sanitise.
     #[must_use]
     pub fn explain(self, held_by: &str, new_by: &str) -> String {
@@ -91,6 +102,77 @@ impl Finding {
             Self::OneWasChanged => "copies_differ",
             Self::AuthorSaidBoth => "author_differs",
         }
+    }
+}
+
+/// A finding with everything that proves it, to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// What the relays did differently.
+    pub finding: Finding,
+    /// The relay and the copy that came first.
+    pub held: EvidenceCopy,
+    /// The relay and the copy that came later.
+    pub new: EvidenceCopy,
+}
+
+/// One copy, kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceCopy {
+    /// The relay that it came through.
+    pub relay: MemberId,
+    /// The author that the relay named.
+    pub author: Option<MemberId>,
+    /// The statement as it came, with its signature.
+    pub verbatim: Vec<u8>,
+}
+
+impl Evidence {
+    /// What to keep of a finding.
+    #[must_use]
+    pub fn new(finding: Finding, held: &Copy<'_>, new: &Copy<'_>) -> Self {
+        Self { finding, held: held.into(), new: new.into() }
+    }
+}
+
+impl From<&Copy<'_>> for EvidenceCopy {
+    fn from(copy: &Copy<'_>) -> Self {
+        Self { relay: copy.relay.clone(), author: copy.author.cloned(), verbatim: copy.verbatim.to_vec() }
+    }
+}
+
+impl Encode for Evidence {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_short(out, self.finding.word().as_bytes());
+        self.held.encode(out);
+        self.new.encode(out);
+    }
+}
+
+impl Decode for Evidence {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let word = reader.text()?;
+        let finding = Finding::ALL.into_iter().find(|finding| finding.word() == word);
+        let finding = finding.ok_or(DecodeError::Invalid("finding"))?;
+        Ok(Self { finding, held: EvidenceCopy::decode(reader)?, new: EvidenceCopy::decode(reader)? })
+    }
+}
+
+impl Encode for EvidenceCopy {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.relay.encode(out);
+        put_maybe(out, self.author.as_ref(), |out, author| author.encode(out));
+        put_large(out, &self.verbatim);
+    }
+}
+
+impl Decode for EvidenceCopy {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            relay: MemberId::decode(reader)?,
+            author: reader.maybe(MemberId::decode)?,
+            verbatim: reader.large()?.to_vec(),
+        })
     }
 }
 
@@ -256,6 +338,23 @@ mod tests {
             compare(&copy(&two, None, Verdict::Unsigned, HI), &held),
             Comparison::Replace(Finding::HeldWasChanged)
         );
+    }
+
+    #[test]
+    fn evidence_is_kept_as_it_came() {
+        let (one, two, ann) = (id("one"), id("two"), id("ann"));
+        let hi = signed(HI);
+        let held = Copy { relay: &one, author: Some(&ann), verdict: Verdict::Verified, verbatim: &hi };
+        let new = Copy { relay: &two, author: None, verdict: Verdict::Unsigned, verbatim: HO };
+        for finding in Finding::ALL {
+            let evidence = Evidence::new(finding, &held, &new);
+            assert_eq!(evidence.held.verbatim, hi);
+            let bytes = evidence.to_bytes();
+            assert_eq!(Evidence::from_bytes(&bytes), Ok(evidence));
+            for cut in 0..bytes.len() {
+                assert!(Evidence::from_bytes(&bytes[..cut]).is_err());
+            }
+        }
     }
 
     #[test]

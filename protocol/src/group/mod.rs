@@ -31,6 +31,7 @@ pub mod permissions;
 pub mod profile;
 pub mod relay_end;
 pub mod relay_status;
+pub mod relay_test;
 pub mod removal;
 pub mod roster;
 pub mod roster_transfer;

@@ -14,12 +14,13 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use super::chunk::Chunk;
-use super::constants::{MESSAGE_BYTES_MAX, ROSTER_BLOB_BYTES_MAX, ROSTER_ENTRIES_MAX};
+use super::constants::{MESSAGE_BYTES_MAX, ROSTER_BLOB_BYTES_MAX, ROSTER_CHAT_VERSION, ROSTER_ENTRIES_MAX};
 use super::event::group::{Roster as RosterHeader, RosterFile};
 use super::identity::{MemberId, MemberKey, MemberRole};
 use super::msg_id::SharedMessageId;
 use crate::crypto::hash::sha512;
 use crate::encoding::{Decode as _, DecodeError, Encode as _, Reader, put_short};
+use crate::version::VersionRange;
 
 /// What the roster says of one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +155,12 @@ impl Roster {
 
 const NO_PRIVILEGES: u16 = 0;
 
+/// Whether a relay or member with these chat versions takes part in rosters. Whoever does not say is older.
+#[must_use]
+pub fn speaks_roster(versions: Option<VersionRange>) -> bool {
+    versions.is_some_and(|range| range.max() >= ROSTER_CHAT_VERSION)
+}
+
 /// Splits a blob into chunk elements that fit an agent message each, in order.
 #[must_use]
 pub fn chunks(message_id: &SharedMessageId, blob: &[u8]) -> Vec<Vec<u8>> {
@@ -277,6 +284,13 @@ mod tests {
             assert_eq!(announced(&header(size, 64)), Err(RosterError::Size));
         }
         assert_eq!(announced(&header(2, 63)), Err(RosterError::DigestLength));
+    }
+
+    #[test]
+    fn older_relays_know_no_roster() {
+        let speaks = |text: &str| speaks_roster(Some(text.parse().unwrap()));
+        assert!(speaks("1-19") && speaks("19-25") && !speaks("1-18"));
+        assert!(!speaks_roster(None));
     }
 
     #[test]

@@ -11,9 +11,12 @@
 
 use thiserror::Error;
 
-use super::event::EventTag;
-use super::identity::MemberRole;
-use super::signed::SignatureState;
+use super::constants::STATEMENT_BYTES_MAX;
+use super::event::{EventTag, Message};
+use super::identity::{MemberId, MemberRole, PublicGroupId};
+use super::profile::GroupPreferences;
+use super::signed::{SignatureState, sign};
+use crate::crypto::sign::Ed25519PrivateKey;
 
 /// Whether an event is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +104,55 @@ impl super::event::Event {
         match self {
             Self::MessageDelete(delete) => !delete.only_history.unwrap_or(false),
             other => other.tag().is_forwardable(),
+        }
+    }
+}
+
+/// Whether a reader expects `event` to be signed in a group with these preferences. A statement that lacks an expected
+/// signature, and is not dropped, is shown as unsigned with the relay's name, and kept as evidence.
+#[must_use]
+pub fn expects_signature(event: EventTag, preferences: &GroupPreferences) -> bool {
+    match event.signing() {
+        Signing::Must => true,
+        Signing::May => preferences.signs_messages(),
+        Signing::Never => false,
+    }
+}
+
+/// Speaks in a group as one member.
+#[derive(Debug, Clone, Copy)]
+pub struct Author<'a> {
+    /// The member key.
+    pub key: &'a Ed25519PrivateKey,
+    /// The group.
+    pub group: &'a PublicGroupId,
+    /// The member.
+    pub member: &'a MemberId,
+}
+
+/// What is said does not fit into one message, even before a relay forwards it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the message takes {bytes} bytes and {STATEMENT_BYTES_MAX} fit: shorten it")]
+pub struct TooLong {
+    /// What it takes.
+    pub bytes: usize,
+}
+
+impl Author<'_> {
+    /// The statement to send: signed, unless the event is one that nobody signs.
+    ///
+    /// # Errors
+    /// [`TooLong`].
+    pub fn say(&self, message: &Message) -> Result<Vec<u8>, TooLong> {
+        let json = message.to_json();
+        let statement = match message.event.tag().signing() {
+            Signing::Must | Signing::May => sign(self.key, self.group, self.member, &json),
+            Signing::Never => json,
+        };
+        if statement.len() <= STATEMENT_BYTES_MAX {
+            Ok(statement)
+        } else {
+            Err(TooLong { bytes: statement.len() })
         }
     }
 }
@@ -250,6 +302,48 @@ mod tests {
             ["x.member", "x.msg.del", "x.msg.new", "x.msg.update"]
         );
         assert_eq!(named(EventTag::is_forwardable).len(), 17);
+    }
+
+    #[test]
+    fn our_statements_are_signed_where_they_may_be() {
+        use crate::group::event::Event;
+        use crate::group::event::content::{Acknowledge, Content, MessageNew};
+        use crate::group::forward::{ForwardSender, forward};
+        use crate::group::identity::MemberKey;
+        use crate::group::signed::Statement;
+        use crate::timestamp::Timestamp;
+
+        let key = Ed25519PrivateKey::from_seed(&[1; 32]);
+        let (group, member) = (PublicGroupId::new([2; 32]).unwrap(), MemberId::new([3; 12]).unwrap());
+        let author = Author { key: &key, group: &group, member: &member };
+        let post = |length| {
+            let content = Content::text("x".repeat(length));
+            Message::new(None, Event::MessageNew(Box::new(MessageNew::new(content))))
+        };
+        let said = author.say(&post(1)).unwrap();
+        let public = MemberKey(key.public_key());
+        let state = Statement::parse(&said).unwrap().check(&group, &member, Some(&public));
+        assert_eq!(state, SignatureState::Verified);
+        let plain = author.say(&Message::new(None, Event::Acknowledge(Acknowledge {}))).unwrap();
+        assert_eq!(plain.first(), Some(&b'{'));
+
+        let overhead = said.len() - 1;
+        let longest = author.say(&post(STATEMENT_BYTES_MAX - overhead)).unwrap();
+        let name = "ααααααααααααααααα😀".repeat(3);
+        let sender = ForwardSender::Member { id: member.clone(), name };
+        let forwarded = forward(&sender, Timestamp(0), &Statement::parse(&longest).unwrap());
+        let (bodies, too_large) = crate::group::batch::pack([&forwarded[..]]);
+        assert_eq!((bodies.len(), too_large.len()), (1, 0), "a relay can forward the longest statement");
+        assert!(author.say(&post(STATEMENT_BYTES_MAX - overhead + 1)).is_err());
+    }
+
+    #[test]
+    fn signatures_are_expected_where_the_group_says_so() {
+        let signing = GroupPreferences::of_new_group();
+        assert!(expects_signature(EventTag::MessageNew, &signing));
+        assert!(!expects_signature(EventTag::MessageNew, &GroupPreferences::default()));
+        assert!(!expects_signature(EventTag::MessageReact, &signing));
+        assert!(expects_signature(EventTag::Leave, &GroupPreferences::default()));
     }
 
     #[test]
