@@ -38,7 +38,7 @@ pub struct Ticket(u64);
 
 impl Ticket {
     /// A ticket that was not given out before.
-    pub fn next(&mut self) -> Self {
+    pub fn draw(&mut self) -> Self {
         self.0 = self.0.wrapping_add(1);
         *self
     }

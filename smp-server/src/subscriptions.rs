@@ -139,7 +139,7 @@ impl Subscriptions {
     pub fn take(&self, id: RecipientId, peer: &Peer) -> Option<Reading> {
         let mut shard = self.shard(&id);
         let subscription = shard.get_mut(&id).filter(|subscription| subscription.peer.id() == peer.id())?;
-        let ticket = subscription.ticket.next();
+        let ticket = subscription.ticket.draw();
         subscription.delivery.take(ticket).then(|| subscription.reading(id, ticket, Delivery::Ready))
     }
 
@@ -157,7 +157,7 @@ impl Subscriptions {
     pub fn acknowledge(&self, id: RecipientId, peer: &Peer, message_id: &[u8]) -> Option<Acknowledged> {
         let mut shard = self.shard(&id);
         let subscription = shard.get_mut(&id).filter(|subscription| subscription.peer.id() == peer.id())?;
-        let ticket = subscription.ticket.next();
+        let ticket = subscription.ticket.draw();
         let message_id = subscription.delivery.acknowledge(message_id, ticket)?;
         let reading = subscription.reading(id, ticket, Delivery::Outstanding(message_id));
         Some(Acknowledged { message_id, reading })

@@ -10,8 +10,6 @@ use crate::config::SettingsLayer;
 /// Print the server's address.
 #[derive(Debug, Args)]
 pub(super) struct AddressArgs {
-    #[command(flatten)]
-    place: Place,
     /// Put the password for creating queues into it, for those who may create.
     #[arg(long)]
     with_password: bool,
@@ -22,8 +20,8 @@ pub(super) struct AddressArgs {
     settings: SettingsLayer,
 }
 
-pub(super) fn run(args: AddressArgs) -> anyhow::Result<()> {
-    let AddressArgs { place, with_password, fingerprint, settings } = args;
+pub(super) fn run(place: &Place, args: AddressArgs) -> anyhow::Result<()> {
+    let AddressArgs { with_password, fingerprint, settings } = args;
     let directory = place.directory();
     let settings = place.settings(settings)?;
     let key_hash = identity(&settings, &directory)?.key_hash();

@@ -17,8 +17,6 @@ use crate::identity::{CA_KEY_FILE, Identity, create_directory, write_new};
 /// Settings given as flags or SMP_SERVER_* variables are written into the file. Nothing that exists is overwritten.
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    #[command(flatten)]
-    place: Place,
     /// Draw a password that clients need for creating queues, and put it into the address.
     #[arg(long)]
     create_password: bool,
@@ -26,8 +24,8 @@ pub(super) struct InitArgs {
     settings: SettingsLayer,
 }
 
-pub(super) fn run(args: InitArgs) -> anyhow::Result<()> {
-    let InitArgs { place, create_password, settings: mut layer } = args;
+pub(super) fn run(place: &Place, args: InitArgs) -> anyhow::Result<()> {
+    let InitArgs { create_password, settings: mut layer } = args;
     let directory = place.directory();
     if create_password {
         layer = layer.with_create_password_file(CREATE_PASSWORD_FILE.into());

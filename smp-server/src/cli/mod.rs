@@ -19,6 +19,8 @@ use crate::identity::Identity;
 #[derive(Debug, Parser)]
 #[command(name = "smp-server", version, arg_required_else_help = true)]
 pub struct Cli {
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     command: Command,
 }
@@ -70,10 +72,11 @@ impl Place {
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn run() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Init(args) => init::run(args),
-        Command::Start(args) => start::run(args),
-        Command::Address(args) => address::run(args),
+    let Cli { place, command } = Cli::parse();
+    let result = match command {
+        Command::Init(args) => init::run(&place, args),
+        Command::Start(args) => start::run(&place, args),
+        Command::Address(args) => address::run(&place, args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

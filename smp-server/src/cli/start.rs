@@ -23,17 +23,15 @@ use crate::store::{MemoryStore, QueueStore, SqliteStore, Store};
 #[derive(Debug, Args)]
 pub(super) struct StartArgs {
     #[command(flatten)]
-    place: Place,
-    #[command(flatten)]
     settings: SettingsLayer,
 }
 
-pub(super) fn run(args: StartArgs) -> anyhow::Result<()> {
-    let StartArgs { place, settings } = args;
+pub(super) fn run(place: &Place, args: StartArgs) -> anyhow::Result<()> {
+    let StartArgs { settings } = args;
     log_to_stderr(place.json);
     let settings = place.settings(settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(start(&place, settings))
+    runtime.block_on(start(place, settings))
 }
 
 async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {

@@ -35,7 +35,8 @@ pub struct StoreThreads {
 /// Runs within a group, or is refused when there is no store to write to; says how it is answered once the group's
 /// fate is known.
 type Step = Box<dyn FnOnce(Option<&mut dyn QueueStore>) -> Answer + Send>;
-type Answer = Box<dyn FnOnce(std::result::Result<(), &StoreError>) + Send>;
+/// Given why the commit failed, if it did.
+type Answer = Box<dyn FnOnce(Option<&StoreError>) + Send>;
 type Read = Box<dyn FnOnce(&mut dyn QueueReader) + Send>;
 
 impl std::fmt::Debug for Store {
@@ -77,11 +78,11 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         let step: Step = Box::new(move |store| {
             let result = store.ok_or(StoreError::Halted).and_then(step);
-            Box::new(move |committed| {
+            Box::new(move |failure| {
                 // A connection that is gone needs no answer.
-                let _ = answer.send(match committed {
-                    Ok(()) => result,
-                    Err(error) => Err(StoreError::Commit(error.to_string())),
+                let _ = answer.send(match failure {
+                    None => result,
+                    Some(error) => Err(StoreError::Commit(error.to_string())),
                 });
             })
         });
@@ -162,15 +163,15 @@ impl Writer {
         for step in group.drain(..) {
             answers.push(if opened.is_ok() { step(Some(&mut *self.store)) } else { step(None) });
         }
-        let committed = opened.and_then(|()| self.store.commit());
-        if let Err(error) = &committed
+        let failure = opened.and_then(|()| self.store.commit()).err();
+        if let Some(error) = &failure
             && !self.halted
         {
             self.halted = leaves_disk_unknown(error);
             tracing::error!(%error, halted = self.halted, "a commit failed: its commands are refused");
         }
         for answer in answers {
-            answer(committed.as_ref().map(|()| ()));
+            answer(failure.as_ref());
         }
     }
 }

@@ -1,0 +1,68 @@
+//! A server inside the test, on a free port of the loopback.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use smp_server::config::{Engine, SettingsLayer};
+use smp_server::identity::Identity;
+use smp_server::server::{self, Server};
+use smp_server::store::{MemoryStore, QueueStore, SqliteStore, Store};
+use tokio::task::JoinHandle;
+
+/// What tests have unless they say otherwise: short waits, as the suites of other implementations.
+const BASE: &str = r#"
+[listen]
+bind = "127.0.0.1"
+ports = 0
+[limits]
+queue_quota = 4
+[times]
+event_interval = "20ms"
+"#;
+
+/// A running server.
+pub struct Host {
+    pub address: SocketAddr,
+    pub key_hash: [u8; 32],
+    server: Arc<Server>,
+    running: JoinHandle<()>,
+}
+
+impl Host {
+    /// A server in memory with more settings.
+    pub async fn start(settings: &str) -> Self {
+        let identity = Identity::generate("127.0.0.1").unwrap().identity;
+        Self::start_with(&format!("{settings}\n[storage]\nengine = \"memory\""), &identity, None).await
+    }
+
+    /// A server whose queues are in a directory, and outlive it.
+    pub async fn start_in(directory: &Path, settings: &str, identity: &Identity) -> Self {
+        Self::start_with(settings, identity, Some(directory)).await
+    }
+
+    async fn start_with(settings: &str, identity: &Identity, directory: Option<&Path>) -> Self {
+        let layer = |text: &str| toml::from_str::<SettingsLayer>(text).unwrap();
+        let settings = layer(settings).over(layer(BASE)).settle().unwrap();
+        let engine: Box<dyn QueueStore> = match (settings.storage.engine, directory) {
+            (Engine::Sqlite, Some(directory)) => {
+                Box::new(SqliteStore::open(&directory.join("queues.db")).unwrap())
+            }
+            _ => Box::new(MemoryStore::new()),
+        };
+        let (store, threads) = Store::start(engine, &settings.storage).unwrap();
+        let listeners = server::listen(&settings).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let server = Arc::new(Server::new(settings, identity, store, None).unwrap());
+        let running = tokio::spawn(server::run(server.clone(), listeners, threads));
+        Self { address, key_hash: identity.key_hash(), server, running }
+    }
+
+    /// Stops it gracefully.
+    pub async fn stop(self) {
+        let Self { server, running, .. } = self;
+        server.stop();
+        drop(server);
+        running.await.unwrap();
+    }
+}

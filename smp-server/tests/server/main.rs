@@ -1,0 +1,13 @@
+//! The server as its clients see it: a raw client over TLS, one command at a time (smp.md §20).
+
+mod batching;
+mod client;
+mod expiry;
+mod handshake;
+mod host;
+mod links;
+mod messages;
+mod process;
+mod queues;
+mod subscriptions;
+mod syntax;
