@@ -56,6 +56,12 @@ impl Output {
         self.contents.capacity() > 0
     }
 
+    /// Waits until the writer takes a block at once, or is gone.
+    pub(super) async fn room(&self) {
+        // The place is given back at once: whoever sends next takes it.
+        drop(self.contents.reserve().await);
+    }
+
     fn push(
         &mut self,
         correlation_id: &[u8],

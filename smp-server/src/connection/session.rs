@@ -51,6 +51,7 @@ pub(super) async fn run(client: Client, stream: TlsStream<TcpStream>, session: B
             verifier: Verifier { session_id: &session_id, own_key: &own_key, service: None },
             executions: VecDeque::new(),
             output,
+            wants_room: false,
         };
         // An end is an end: which side wanted it does not matter.
         let _ = conversation.run(contents).await;
@@ -83,6 +84,8 @@ struct Conversation<'s> {
     /// Blocks whose commands are being executed, the oldest first.
     executions: VecDeque<Execution>,
     output: Output,
+    /// Whether messages are ready that the writer has no room for.
+    wants_room: bool,
 }
 
 impl Conversation<'_> {
@@ -114,6 +117,7 @@ impl Conversation<'_> {
                     self.respond(responses).await?;
                 }
                 () = self.client.peer.woken() => {}
+                () = self.output.room(), if self.wants_room => {}
                 () = stop.requested() => return Ok(()),
             }
             if self.client.peer.is_closing() {
@@ -180,7 +184,11 @@ impl Conversation<'_> {
 
     /// Delivers messages that are ready, while there is room for them: one per block.
     async fn deliver_ready(&mut self) -> Result<(), Gone> {
-        while self.output.has_room() {
+        loop {
+            self.wants_room = !self.output.has_room();
+            if self.wants_room {
+                return Ok(());
+            }
             let ready = self.client.peer.take_ready(HEADS_PER_READ);
             if ready.is_empty() {
                 return Ok(());
@@ -190,7 +198,6 @@ impl Conversation<'_> {
                 self.output.flush().await?;
             }
         }
-        Ok(())
     }
 
     /// Reads the heads of queues and marks them as delivered.

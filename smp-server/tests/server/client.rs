@@ -31,13 +31,13 @@ use crate::host::Host;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The correlation id of most commands: the protocol allows any length.
-pub const CORRELATION: &[u8] = b"abcd";
+pub(crate) const CORRELATION: &[u8] = b"abcd";
 
 /// One connection.
-pub struct Client {
+pub(crate) struct Client {
     stream: TlsStream<TcpStream>,
     cipher: BlockCipher,
-    pub version: u16,
+    pub(crate) version: u16,
     session_id: Vec<u8>,
     server_key: X25519PublicKey,
     waiting: VecDeque<Received>,
@@ -46,24 +46,24 @@ pub struct Client {
 
 /// One response or event.
 #[derive(Debug, PartialEq)]
-pub struct Received {
-    pub correlation_id: Vec<u8>,
-    pub entity_id: Vec<u8>,
-    pub message: BrokerMessage<'static>,
+pub(crate) struct Received {
+    pub(crate) correlation_id: Vec<u8>,
+    pub(crate) entity_id: Vec<u8>,
+    pub(crate) message: BrokerMessage<'static>,
     /// In which block it came, counted from the first.
-    pub block: usize,
+    pub(crate) block: usize,
 }
 
 /// TLS and the server's hello, before the client says anything.
-pub struct Greeted {
-    pub stream: TlsStream<TcpStream>,
-    pub hello: ServerHello,
-    pub session_id: Vec<u8>,
-    pub server_key: X25519PublicKey,
+pub(crate) struct Greeted {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) hello: ServerHello,
+    pub(crate) session_id: Vec<u8>,
+    pub(crate) server_key: X25519PublicKey,
 }
 
 /// Connects up to the server's hello.
-pub async fn greet(host: &Host) -> Greeted {
+pub(crate) async fn greet(host: &Host) -> Greeted {
     let socket = TcpStream::connect(host.address).await.unwrap();
     let secured = tls::connect(socket, host.key_hash).await.unwrap();
     let (mut stream, session_id) = (secured.stream, secured.tls_unique.as_bytes().to_vec());
@@ -77,14 +77,14 @@ pub async fn greet(host: &Host) -> Greeted {
 
 impl Greeted {
     /// Answers the hello with one block of this content.
-    pub async fn answer(&mut self, content: &[u8]) {
+    pub(crate) async fn answer(&mut self, content: &[u8]) {
         let block = BlockSealer::plain().seal(content).unwrap();
         self.stream.write_all(&block).await.unwrap();
         self.stream.flush().await.unwrap();
     }
 
     /// Whether the server closes the connection without another word.
-    pub async fn is_closed(&mut self) -> bool {
+    pub(crate) async fn is_closed(&mut self) -> bool {
         let mut byte = [0];
         matches!(timeout(PATIENCE, self.stream.read(&mut byte)).await.unwrap(), Ok(0) | Err(_))
     }
@@ -92,11 +92,11 @@ impl Greeted {
 
 impl Client {
     /// A client of version 18 that sends no session key, so that blocks are not encrypted.
-    pub async fn connect(host: &Host) -> Self {
+    pub(crate) async fn connect(host: &Host) -> Self {
         Self::connect_as(host, 18, false).await
     }
 
-    pub async fn connect_as(host: &Host, version: u16, encrypted: bool) -> Self {
+    pub(crate) async fn connect_as(host: &Host, version: u16, encrypted: bool) -> Self {
         let mut greeted = greet(host).await;
         let own_key = X25519PrivateKey::generate(&mut system_rng());
         let hello = ClientHello {
@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// The bytes of a transmission that `key` authorises, or nobody.
-    pub fn transmission(
+    pub(crate) fn transmission(
         &self,
         key: Option<&AuthPrivateKey>,
         correlation_id: &[u8],
@@ -135,7 +135,7 @@ impl Client {
     }
 
     /// Sends transmissions in one block.
-    pub async fn send(&mut self, transmissions: &[Vec<u8>]) {
+    pub(crate) async fn send(&mut self, transmissions: &[Vec<u8>]) {
         let mut writer = BlockWriter::new(self.cipher.send.content_bytes_max());
         for transmission in transmissions {
             let full = writer.push(|out| out.extend_from_slice(transmission)).unwrap();
@@ -145,19 +145,19 @@ impl Client {
     }
 
     /// Sends a block of this content.
-    pub async fn send_content(&mut self, content: &[u8]) {
+    pub(crate) async fn send_content(&mut self, content: &[u8]) {
         let block = self.cipher.send.seal(content).unwrap();
         self.send_block(&block).await;
     }
 
     /// Sends these bytes as they are.
-    pub async fn send_block(&mut self, block: &[u8]) {
+    pub(crate) async fn send_block(&mut self, block: &[u8]) {
         self.stream.write_all(block).await.unwrap();
         self.stream.flush().await.unwrap();
     }
 
     /// The next response or event.
-    pub async fn receive(&mut self) -> Received {
+    pub(crate) async fn receive(&mut self) -> Received {
         while self.waiting.is_empty() {
             assert!(self.read_block().await, "the server closed the connection");
         }
@@ -186,13 +186,13 @@ impl Client {
     }
 
     /// Whether the server closes the connection without another word.
-    pub async fn is_closed(&mut self) -> bool {
+    pub(crate) async fn is_closed(&mut self) -> bool {
         assert!(self.waiting.is_empty());
         !self.read_block().await
     }
 
     /// Sends command bytes and takes the response, which must bear the same ids.
-    pub async fn ask_raw(
+    pub(crate) async fn ask_raw(
         &mut self,
         key: Option<&AuthPrivateKey>,
         entity_id: &[u8],
@@ -202,7 +202,7 @@ impl Client {
     }
 
     /// As [`Self::ask_raw`], with this correlation id.
-    pub async fn ask_with(
+    pub(crate) async fn ask_with(
         &mut self,
         correlation_id: &[u8],
         key: Option<&AuthPrivateKey>,
@@ -211,16 +211,18 @@ impl Client {
     ) -> BrokerMessage<'static> {
         let transmission = self.transmission(key, correlation_id, entity_id, command);
         self.send(&[transmission]).await;
-        let received = self.receive().await;
-        assert_eq!(
-            (received.correlation_id.as_slice(), received.entity_id.as_slice()),
-            (correlation_id, entity_id)
-        );
-        received.message
+        // A message that the command caused may come before the response.
+        let is_response = |one: &Received| one.correlation_id == correlation_id && one.entity_id == entity_id;
+        loop {
+            if let Some(position) = self.waiting.iter().position(is_response) {
+                return self.waiting.remove(position).unwrap().message;
+            }
+            assert!(self.read_block().await, "the server closed the connection");
+        }
     }
 
     /// Sends a command and takes the response.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         key: Option<&AuthPrivateKey>,
         entity_id: impl AsRef<[u8]>,
@@ -231,7 +233,7 @@ impl Client {
     }
 
     /// The error of a command that must fail.
-    pub async fn error(
+    pub(crate) async fn error(
         &mut self,
         key: Option<&AuthPrivateKey>,
         entity_id: impl AsRef<[u8]>,
@@ -244,7 +246,7 @@ impl Client {
     }
 
     /// Sends a command that must succeed with `OK`.
-    pub async fn ok(
+    pub(crate) async fn ok(
         &mut self,
         key: Option<&AuthPrivateKey>,
         entity_id: impl AsRef<[u8]>,
@@ -254,7 +256,7 @@ impl Client {
     }
 
     /// The next event, which must be about this entity.
-    pub async fn event(&mut self, entity_id: impl AsRef<[u8]>) -> BrokerMessage<'static> {
+    pub(crate) async fn event(&mut self, entity_id: impl AsRef<[u8]>) -> BrokerMessage<'static> {
         let received = self.receive().await;
         assert_eq!(received.correlation_id, b"", "{received:?}");
         assert_eq!(received.entity_id, entity_id.as_ref());
@@ -262,18 +264,19 @@ impl Client {
     }
 
     /// Nothing was sent to this client that it has not taken.
-    pub async fn nothing_else(&mut self) {
+    pub(crate) async fn nothing_else(&mut self) {
         assert_eq!(self.ask(None, b"", &Command::Ping).await, BrokerMessage::Pong);
+        assert_eq!(self.waiting, []);
     }
 
     /// A new queue of this client.
-    pub async fn create(&mut self, request: Option<QueueRequest<'static>>, subscribe: bool) -> Queue {
+    pub(crate) async fn create(&mut self, request: Option<QueueRequest<'static>>, subscribe: bool) -> Queue {
         let key = AuthPrivateKey::generate_ed25519(&mut system_rng());
         self.create_with(key, CORRELATION, request, subscribe).await.unwrap()
     }
 
     /// A new queue with this key.
-    pub async fn create_with(
+    pub(crate) async fn create_with(
         &mut self,
         key: AuthPrivateKey,
         correlation_id: &[u8],
@@ -298,80 +301,80 @@ impl Client {
     }
 
     /// Subscribes; gives nothing but the response.
-    pub async fn subscribe(&mut self, queue: &Queue) {
+    pub(crate) async fn subscribe(&mut self, queue: &Queue) {
         let sok = if self.version < 16 { BrokerMessage::Ok } else { BrokerMessage::Sok(None) };
         assert_eq!(self.ask(Some(&queue.key), queue.ids.recipient_id, &Command::Sub).await, sok);
     }
 
     /// Sends a message without authorisation.
-    pub async fn send_message(&mut self, queue: &Queue, body: &[u8]) -> BrokerMessage<'static> {
+    pub(crate) async fn send_message(&mut self, queue: &Queue, body: &[u8]) -> BrokerMessage<'static> {
         self.ask(None, queue.ids.sender_id, &message(body)).await
     }
 
     /// The next message of a queue, as an event: its id and content.
-    pub async fn message(&mut self, queue: &Queue) -> (MessageId, ReceivedMessage) {
+    pub(crate) async fn message(&mut self, queue: &Queue) -> (MessageId, ReceivedMessage) {
         let event = self.event(queue.ids.recipient_id).await;
         queue.open(&event)
     }
 
     /// The next message of a queue, as an event: its body, acknowledged, with nothing after it.
-    pub async fn take(&mut self, queue: &Queue) -> Vec<u8> {
+    pub(crate) async fn take(&mut self, queue: &Queue) -> Vec<u8> {
         let (id, content) = self.message(queue).await;
         self.ok(Some(&queue.key), queue.ids.recipient_id, &ack(&id)).await;
         body(content)
     }
 
     /// Acknowledges, and gives the response.
-    pub async fn acknowledge(&mut self, queue: &Queue, id: &MessageId) -> BrokerMessage<'static> {
+    pub(crate) async fn acknowledge(&mut self, queue: &Queue, id: &MessageId) -> BrokerMessage<'static> {
         self.ask(Some(&queue.key), queue.ids.recipient_id, &ack(id)).await
     }
 }
 
 /// A queue as its recipient knows it.
-pub struct Queue {
-    pub key: AuthPrivateKey,
-    pub ids: QueueIds,
-    pub secret: BoxKey,
+pub(crate) struct Queue {
+    pub(crate) key: AuthPrivateKey,
+    pub(crate) ids: QueueIds,
+    pub(crate) secret: BoxKey,
 }
 
 impl Queue {
     /// Opens a `MSG`.
-    pub fn open(&self, message: &BrokerMessage<'_>) -> (MessageId, ReceivedMessage) {
+    pub(crate) fn open(&self, message: &BrokerMessage<'_>) -> (MessageId, ReceivedMessage) {
         let BrokerMessage::Msg { message_id, body } = message else {
             panic!("{message:?} instead of a message")
         };
         (*message_id, ReceivedMessage::open(&self.secret, message_id, body).unwrap())
     }
 
-    pub fn recipient_id(&self) -> RecipientId {
+    pub(crate) fn recipient_id(&self) -> RecipientId {
         self.ids.recipient_id
     }
 }
 
 /// A messaging queue without link data.
-pub const MESSAGING: Option<QueueRequest<'static>> = Some(QueueRequest::Messaging(None));
+pub(crate) const MESSAGING: Option<QueueRequest<'static>> = Some(QueueRequest::Messaging(None));
 /// A contact queue without link data.
-pub const CONTACT: Option<QueueRequest<'static>> = Some(QueueRequest::Contact(None));
+pub(crate) const CONTACT: Option<QueueRequest<'static>> = Some(QueueRequest::Contact(None));
 
-pub fn message(body: &[u8]) -> Command<'static> {
+pub(crate) fn message(body: &[u8]) -> Command<'static> {
     Command::Send { notify: true, body: body.to_vec().into() }
 }
 
-pub fn ack(id: &MessageId) -> Command<'static> {
+pub(crate) fn ack(id: &MessageId) -> Command<'static> {
     Command::Ack { message_id: id.as_bytes().to_vec().into() }
 }
 
-pub fn body(content: ReceivedMessage) -> Vec<u8> {
+pub(crate) fn body(content: ReceivedMessage) -> Vec<u8> {
     match content {
         ReceivedMessage::Message { body, .. } => body,
         quota @ ReceivedMessage::Quota { .. } => panic!("{quota:?} instead of a message"),
     }
 }
 
-pub fn ed25519() -> AuthPrivateKey {
+pub(crate) fn ed25519() -> AuthPrivateKey {
     AuthPrivateKey::generate_ed25519(&mut system_rng())
 }
 
-pub fn link_data(fixed: &'static [u8], user: &'static [u8]) -> LinkData<'static> {
+pub(crate) fn link_data(fixed: &'static [u8], user: &'static [u8]) -> LinkData<'static> {
     LinkData { fixed: fixed.into(), user: user.into() }
 }

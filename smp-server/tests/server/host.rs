@@ -22,22 +22,22 @@ event_interval = "20ms"
 "#;
 
 /// A running server.
-pub struct Host {
-    pub address: SocketAddr,
-    pub key_hash: [u8; 32],
+pub(crate) struct Host {
+    pub(crate) address: SocketAddr,
+    pub(crate) key_hash: [u8; 32],
     server: Arc<Server>,
     running: JoinHandle<()>,
 }
 
 impl Host {
     /// A server in memory with more settings.
-    pub async fn start(settings: &str) -> Self {
+    pub(crate) async fn start(settings: &str) -> Self {
         let identity = Identity::generate("127.0.0.1").unwrap().identity;
         Self::start_with(&format!("{settings}\n[storage]\nengine = \"memory\""), &identity, None).await
     }
 
     /// A server whose queues are in a directory, and outlive it.
-    pub async fn start_in(directory: &Path, settings: &str, identity: &Identity) -> Self {
+    pub(crate) async fn start_in(directory: &Path, settings: &str, identity: &Identity) -> Self {
         Self::start_with(settings, identity, Some(directory)).await
     }
 
@@ -59,7 +59,7 @@ impl Host {
     }
 
     /// Stops it gracefully.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let Self { server, running, .. } = self;
         server.stop();
         drop(server);

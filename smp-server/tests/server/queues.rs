@@ -2,7 +2,7 @@
 
 use protocol::smp::SENT_BODY_BYTES_MAX;
 use protocol::smp::command::Command;
-use protocol::smp::error::{CommandError, ErrorType};
+use protocol::smp::error::ErrorType;
 use protocol::smp::ids::MessageId;
 use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::queue_uri::QueueMode;
