@@ -25,3 +25,4 @@ pub mod link_watch;
 pub mod logging;
 pub mod output;
 pub mod store;
+pub mod validation;

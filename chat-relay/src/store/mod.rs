@@ -82,7 +82,6 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     fn group_for_invitation(
         &mut self,
         key: &GroupKey,
-        status: &str,
         now: Timestamp,
         groups_max: u32,
     ) -> Result<Option<ServedGroup>, StoreError>;
@@ -96,9 +95,6 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     fn groups_to_watch(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError>;
     /// The earliest moment at which a group's entry is to be looked for, after `now`.
     fn next_watch(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
-    /// Groups in any of these statuses.
-    fn groups_in(&mut self, statuses: &[&str]) -> Result<Vec<ServedGroup>, StoreError>;
-
     /// Keeps an owner's request until the group link has been read.
     fn add_invitation(
         &mut self,
@@ -174,6 +170,8 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     fn tasks(&mut self, group: GroupId, limit: usize) -> Result<Vec<DeliveryTask>, StoreError>;
     /// Replaces tasks by the job that carries them.
     fn start_job(&mut self, tasks: &[TaskId], job: &DeliveryJob) -> Result<DeliveryJobId, StoreError>;
+    /// Forgets tasks that no body can carry.
+    fn drop_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError>;
     /// The oldest job of a group.
     fn job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError>;
     /// The next members of a job after its cursor: connected, reachable, and in its scope.
@@ -183,8 +181,6 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     fn move_cursor(&mut self, job: DeliveryJobId, cursor: MemberNumber) -> Result<(), StoreError>;
     /// Forgets a job that is done.
     fn finish_job(&mut self, job: DeliveryJobId) -> Result<(), StoreError>;
-    /// Forgets all tasks and jobs of a group.
-    fn drop_deliveries(&mut self, group: GroupId) -> Result<(), StoreError>;
     /// Groups with tasks or jobs.
     fn groups_with_deliveries(&mut self) -> Result<Vec<GroupId>, StoreError>;
     /// Remembers that a member was told about another.

@@ -77,6 +77,32 @@ pub struct GroupKey {
     pub relay: MemberId,
 }
 
+stored_words! {
+    /// Where a served group stands (channels.md §12). A rejected one is forgotten with the answer.
+    GroupStatus {
+        /// An owner asks; the group link is being read and the relay link made.
+        Invited = "invited",
+        /// The owner has our relay link.
+        Accepted = "accepted",
+        /// The owner's roster is here, and the owner knows.
+        AcknowledgedRoster = "acknowledged_roster",
+        /// The group link lists us.
+        Active = "active",
+        /// The group link does not list us any more.
+        Inactive = "inactive",
+        /// Members are being told that this is the end.
+        Closing = "closing",
+    }
+}
+
+impl GroupStatus {
+    /// Whether joiners are let in and messages are handed out.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        matches!(self, Self::Accepted | Self::AcknowledgedRoster | Self::Active | Self::Inactive)
+    }
+}
+
 /// A group that the relay was asked to serve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServedGroup {
@@ -84,8 +110,8 @@ pub struct ServedGroup {
     pub id: GroupId,
     /// Who asked for what.
     pub key: GroupKey,
-    /// Where it stands, as a word of the group's life cycle.
-    pub status: String,
+    /// Where it stands.
+    pub status: GroupStatus,
     /// When it came to stand there.
     pub since: Timestamp,
     /// What its link says, once read and found valid.

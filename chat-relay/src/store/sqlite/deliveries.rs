@@ -50,9 +50,7 @@ impl SqliteStore {
         tasks: &[TaskId],
         job: &DeliveryJob,
     ) -> Result<DeliveryJobId, StoreError> {
-        for task in tasks {
-            self.change_one("DELETE FROM delivery_tasks WHERE task_id = ?1", params![task.0])?;
-        }
+        self.delete_tasks(tasks)?;
         self.change_one(
             "INSERT INTO delivery_jobs (group_id, author, support_of, ending, removes, cursor, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -67,6 +65,13 @@ impl SqliteStore {
             ],
         )?;
         Ok(DeliveryJobId(self.database.last_insert_rowid()))
+    }
+
+    pub(super) fn delete_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
+        for task in tasks {
+            self.change_one("DELETE FROM delivery_tasks WHERE task_id = ?1", params![task.0])?;
+        }
+        Ok(())
     }
 
     pub(super) fn read_job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError> {

@@ -9,8 +9,8 @@ use rusqlite::{Row, params};
 use super::{SqliteStore, json, stored, to_json, word};
 use crate::store::StoreError;
 use crate::store::records::{
-    GroupId, GroupIdentity, GroupKey, InvitationId, MemberNumber, Purpose, RelayAddress, ServedGroup,
-    WaitingInvitation,
+    GroupId, GroupIdentity, GroupKey, GroupStatus, InvitationId, MemberNumber, Purpose, RelayAddress,
+    ServedGroup, WaitingInvitation,
 };
 
 const GROUP: &str = "SELECT group_id, group_link, owner_member_id, relay_member_id, status, since_ms,
@@ -86,16 +86,17 @@ impl SqliteStore {
         self.all(&format!("{GROUP} {condition}"), params, read_group)
     }
 
-    pub(super) fn insert_group(
-        &mut self,
-        key: &GroupKey,
-        status: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub(super) fn insert_group(&mut self, key: &GroupKey, now: Timestamp) -> Result<(), StoreError> {
         self.change_one(
             "INSERT INTO served_groups (group_link, owner_member_id, relay_member_id, status, since_ms)
              VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![key.group_link.as_str(), key.owner.as_bytes(), key.relay.as_bytes(), status, now.0],
+            params![
+                key.group_link.as_str(),
+                key.owner.as_bytes(),
+                key.relay.as_bytes(),
+                GroupStatus::Invited.word(),
+                now.0
+            ],
         )
     }
 
@@ -108,7 +109,7 @@ impl SqliteStore {
              WHERE group_id = ?1",
             params![
                 group.id.0,
-                group.status,
+                group.status.word(),
                 group.since.0,
                 identity.map(|identity| identity.public_group_id.as_bytes()),
                 identity.map(|identity| identity.root_key.0),
@@ -153,7 +154,7 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<ServedGroup> {
             owner: stored(MemberId::new(row.get::<_, Vec<u8>>(2)?))?,
             relay: stored(MemberId::new(row.get::<_, Vec<u8>>(3)?))?,
         },
-        status: row.get(4)?,
+        status: word(GroupStatus::from_word(&row.get::<_, String>(4)?))?,
         since: Timestamp(row.get(5)?),
         identity,
         draft: row.get(10)?,

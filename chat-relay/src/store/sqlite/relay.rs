@@ -72,7 +72,6 @@ impl RelayStore for SqliteStore {
     fn group_for_invitation(
         &mut self,
         key: &GroupKey,
-        status: &str,
         now: Timestamp,
         groups_max: u32,
     ) -> Result<Option<ServedGroup>, StoreError> {
@@ -89,7 +88,7 @@ impl RelayStore for SqliteStore {
         if served >= groups_max {
             return Ok(None);
         }
-        self.insert_group(key, status, now)?;
+        self.insert_group(key, now)?;
         Ok(find(self)?.pop())
     }
 
@@ -111,11 +110,6 @@ impl RelayStore for SqliteStore {
 
     fn next_watch(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         self.moment("SELECT min(watch_at_ms) FROM served_groups WHERE watch_at_ms > ?1", params![now.0])
-    }
-
-    fn groups_in(&mut self, statuses: &[&str]) -> Result<Vec<ServedGroup>, StoreError> {
-        let statuses = to_json(&statuses)?;
-        self.groups("WHERE status IN (SELECT value FROM json_each(?1)) ORDER BY group_id", params![statuses])
     }
 
     fn add_invitation(
@@ -261,6 +255,10 @@ impl RelayStore for SqliteStore {
         self.write_job(tasks, job)
     }
 
+    fn drop_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
+        self.delete_tasks(tasks)
+    }
+
     fn job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError> {
         self.read_job(group)
     }
@@ -280,12 +278,6 @@ impl RelayStore for SqliteStore {
 
     fn finish_job(&mut self, job: DeliveryJobId) -> Result<(), StoreError> {
         self.change_one("DELETE FROM delivery_jobs WHERE job_id = ?1", params![job.0])
-    }
-
-    fn drop_deliveries(&mut self, group: GroupId) -> Result<(), StoreError> {
-        self.run("DELETE FROM delivery_tasks WHERE group_id = ?1", params![group.0])?;
-        self.run("DELETE FROM delivery_jobs WHERE group_id = ?1", params![group.0])?;
-        Ok(())
     }
 
     fn groups_with_deliveries(&mut self) -> Result<Vec<GroupId>, StoreError> {

@@ -1,0 +1,69 @@
+//! The end of a group at this relay (channels.md §19): members are told, then everything of it is deleted.
+//!
+//! ```text
+//! x.grp.mem.del names us ─┐                                            ┌▶ our own x.grp.leave, signed ─┐
+//! x.grp.del ──────────────┼▶ the owner's notice, verbatim, as a job ─┐ │                               │
+//! not listed, nobody told us ────────────────────────────────────────┼─┘                               │
+//!                                 connections deleted after what waits was sent ◀── job done ◀─────────┘
+//!                                 relay link deleted, rows deleted
+//! ```
+
+use protocol::agent::address_draft::AddressDraft;
+use protocol::group::event::members::Leave;
+use protocol::group::event::{Event, Message};
+use protocol::group::signed::sign;
+use protocol::net::engine::Fatal;
+
+use crate::receive::begin_closing;
+use crate::steps::Step;
+use crate::store::RelayStore;
+use crate::store::records::{
+    DeliveryJob, DeliveryJobId, Ending, GroupId, MemberNumber, Purpose, ServedGroup,
+};
+use crate::turn::{Turn, stored};
+
+/// Tells the members that we leave, in our own name, and ends the group after that. Whatever else waited to be handed
+/// out goes first.
+///
+/// # Errors
+/// When the store fails.
+pub fn leave<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: ServedGroup) -> Result<(), Fatal> {
+    let id = group.id;
+    let own = turn.store.member_by_id(id, &group.key.relay)?;
+    let (Some(identity), Some(draft), Some(own)) = (&group.identity, &group.draft, own) else {
+        begin_closing(turn, group)?;
+        return close(turn, id);
+    };
+    let draft: AddressDraft = stored(draft)?;
+    let json = Message::new(Some(turn.message_id()), Event::Leave(Leave {})).to_json();
+    let body = sign(draft.root_key(), &identity.public_group_id, &group.key.relay, &json);
+    let job = DeliveryJob {
+        id: DeliveryJobId(0),
+        group: id,
+        author: own.number,
+        support_of: None,
+        ending: Ending::GroupGoes,
+        cursor: MemberNumber(0),
+        body,
+    };
+    turn.store.start_job(&[], &job)?;
+    begin_closing(turn, group)?;
+    let now = turn.now();
+    turn.wake_at(now);
+    tracing::info!(group = id.0, "the relay leaves a group that does not list it");
+    Ok(())
+}
+
+/// Deletes everything of a group. Connections go when what waits on them was sent.
+///
+/// # Errors
+/// When the store fails.
+pub fn close<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> Result<(), Fatal> {
+    for (connection, purpose) in turn.store.connections_of_group(group)? {
+        turn.close(connection, !matches!(purpose, Purpose::RelayLink(_)))?;
+    }
+    turn.store.delete_group(group)?;
+    turn.reached(Step::GroupClosed);
+    tracing::info!(group = group.0, "a group is closed");
+    Ok(())
+}

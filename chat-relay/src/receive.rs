@@ -1,0 +1,327 @@
+//! A message of an owner or member (channels.md §16, stage one): verify, judge, store once, apply, make a task.
+//!
+//! ```text
+//! element ─▶ signature (§8) ─▶ permission (§10) ─▶ stored? ─ known ─▶ dropped; other bytes under one id are noted
+//!                │ bad            │ not allowed       └─ new ─▶ applied to the group ─▶ task
+//!                └────────────────┴─▶ dropped
+//! ```
+//!
+//! The engine acknowledges the queue's message after all of this is durable.
+
+mod apply;
+
+use protocol::crypto::hash::sha256;
+use protocol::group::batch::Element;
+use protocol::group::container;
+use protocol::group::event::{Event, Message};
+use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::moderation::{Change, ChangeRefused, Item, permit_change};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::group::permissions::{Actor, judge};
+use protocol::group::roster_transfer::VerifiedHeader;
+use protocol::group::signed::Statement;
+use protocol::group::signing::{Reception, Verdict, verdict};
+use protocol::net::engine::Fatal;
+use protocol::timestamp::Timestamp;
+
+use crate::roster;
+use crate::steps::Step;
+use crate::store::RelayStore;
+use crate::store::records::{
+    GroupId, GroupStatus, Member, MemberNumber, MemberStatus, MessageKind, NewMessage, ServedGroup,
+    StoredMessage,
+};
+use crate::turn::Turn;
+
+/// Where a message came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The group of the connection.
+    pub group: GroupId,
+    /// The member of the connection.
+    pub member: MemberNumber,
+    /// Whether only what is signed counts, because anybody may have made the connection.
+    pub signed_only: bool,
+    /// When the message reached our server.
+    pub server_time: Timestamp,
+}
+
+/// Takes all elements of a message.
+///
+/// # Errors
+/// When the store fails; never because of what the message holds.
+pub fn message<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    source: Source,
+    body: &[u8],
+) -> Result<(), Fatal> {
+    let unfolded = match container::unfold(body) {
+        Ok(unfolded) => unfolded,
+        Err(error) => {
+            tracing::debug!(group = source.group.0, %error, "a message that cannot be read is dropped");
+            return Ok(());
+        }
+    };
+    let elements = match container::elements(&unfolded) {
+        Ok(elements) => elements,
+        Err(error) => {
+            tracing::debug!(group = source.group.0, %error, "a message that cannot be read is dropped");
+            return Ok(());
+        }
+    };
+    for element in elements {
+        // Read again for each element: the one before may have changed either.
+        let (Some(group), Some(author)) = (turn.store.group(source.group)?, turn.store.member(source.member)?)
+        else {
+            return Ok(());
+        };
+        if !takes(&group, &author) {
+            return Ok(());
+        }
+        match element {
+            Ok(Element::Statement(said)) => statement(turn, group, author, source, &said)?,
+            Ok(Element::Chunk(chunk)) if author.role == MemberRole::Owner => {
+                roster::chunk_came(turn, group, &author, &chunk, source.server_time)?;
+            }
+            // Only relays forward, and no relay is connected to another.
+            Ok(Element::Chunk(_) | Element::Forward(_)) | Err(_) => {
+                tracing::debug!(group = group.id.0, "an element that has no place here is dropped");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether anything of this author counts now.
+fn takes(group: &ServedGroup, author: &Member) -> bool {
+    group.status.serves() && matches!(author.status, MemberStatus::Accepted | MemberStatus::Connected)
+}
+
+fn statement<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: ServedGroup,
+    author: Member,
+    source: Source,
+    said: &Statement<'_>,
+) -> Result<(), Fatal> {
+    let message = match said.message() {
+        Ok(message) => message,
+        Err(error) => {
+            tracing::debug!(group = group.id.0, %error, "a message that cannot be read is dropped");
+            return Ok(());
+        }
+    };
+    let Some(identity) = &group.identity else { return Ok(()) };
+    let event = message.event.tag();
+    let key = author.key.map(MemberKey);
+    let verdict = verdict(Reception {
+        event,
+        signature: said.check(&identity.public_group_id, &author.id, key.as_ref()),
+        as_channel: false,
+        author_role: author.role,
+        receiver_role: MemberRole::Relay,
+    });
+    if let Verdict::Drop(reason) = verdict {
+        tracing::warn!(group = group.id.0, event = event.name(), %reason, "a message is dropped");
+        return Ok(());
+    }
+    if source.signed_only && verdict != Verdict::Verified {
+        tracing::warn!(group = group.id.0, event = event.name(), "an unproven owner's unsigned message is dropped");
+        return Ok(());
+    }
+    let mut author = author;
+    if let Some(versions) = message.versions.filter(|versions| versions.max() != author.chat_version) {
+        author.chat_version = versions.max();
+        turn.store.update_member(&author)?;
+    }
+    match &message.event {
+        Event::Roster(_) => roster_header(turn, group, &author, said, message, source.server_time),
+        Event::RosterRequest(request) => roster::requested(turn, group.id, author, request.version),
+        _ if event.is_forwardable() => post(turn, group, author, source, said, &message, verdict),
+        _ => Ok(()),
+    }
+}
+
+fn roster_header<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: ServedGroup,
+    owner: &Member,
+    said: &Statement<'_>,
+    message: Message,
+    server_time: Timestamp,
+) -> Result<(), Fatal> {
+    let (Event::Roster(header), Some(message_id)) = (message.event, message.message_id) else { return Ok(()) };
+    if owner.role != MemberRole::Owner {
+        tracing::warn!(group = group.id.0, "a roster that is not an owner's is dropped");
+        return Ok(());
+    }
+    let verified = VerifiedHeader { message_id, header, verbatim: said.verbatim().to_vec() };
+    roster::header_came(turn, group, owner, verified, server_time)
+}
+
+/// An event that is passed on.
+fn post<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: ServedGroup,
+    author: Member,
+    source: Source,
+    said: &Statement<'_>,
+    message: &Message,
+    verdict: Verdict,
+) -> Result<(), Fatal> {
+    let event = &message.event;
+    if let Err(reason) = allowed(turn, &group, &author, event, verdict, source.server_time)? {
+        tracing::info!(group = group.id.0, event = event.tag().name(), %reason, "a message is not allowed");
+        return Ok(());
+    }
+    let new = NewMessage {
+        // A message without an id is known by its bytes.
+        message_id: match &message.message_id {
+            Some(id) => id.clone(),
+            None => SharedMessageId::new(sha256(said.verbatim()))?,
+        },
+        author: author.number,
+        broker_time: source.server_time,
+        kind: kind(event),
+        target: target(event).cloned(),
+        support_of: support_of(event),
+        as_channel: is_as_group(event) && !said.is_signed(),
+        verified: verdict == Verdict::Verified,
+        element: said.verbatim().to_vec(),
+    };
+    let now = turn.now();
+    let Some(stored) = turn.store.store_message(group.id, &new, now)? else {
+        return repeated(turn, &group, &new);
+    };
+    let group_id = group.id;
+    let ending = apply::apply(turn, group, author, event)?;
+    if event.is_forwarded() {
+        turn.store.add_task(group_id, stored, ending)?;
+        turn.wake_at(now);
+    }
+    turn.reached(Step::MessageStored);
+    Ok(())
+}
+
+/// The second copy of a message. Other bytes under the same id are nobody's mistake.
+fn repeated<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    new: &NewMessage,
+) -> Result<(), Fatal> {
+    let known = turn.store.message_by_id(group.id, &new.message_id)?;
+    if known.is_some_and(|known| known.message.element != new.element || known.message.author != new.author) {
+        tracing::warn!(group = group.id.0, "a message repeats the id of another one: it is dropped");
+    }
+    Ok(())
+}
+
+/// Asks the table of §10, and of the post that a change is about.
+fn allowed<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    author: &Member,
+    event: &Event,
+    verdict: Verdict,
+    server_time: Timestamp,
+) -> Result<Result<(), String>, Fatal> {
+    let preferences = group.identity.as_ref().map(|identity| identity.profile.preferences()).unwrap_or_default();
+    let about = match subject(event) {
+        Some(id) => turn.store.member_by_id(group.id, id)?.map(|member| (member.id, member.role)),
+        None => None,
+    };
+    let role_of = |id: &MemberId| about.as_ref().filter(|(about, _)| about == id).map(|(_, role)| *role);
+    let actor = Actor { role: author.role, blocked: author.blocked };
+    if let Err(reason) = judge(event, &author.id, actor, &preferences, role_of) {
+        return Ok(Err(reason.to_string()));
+    }
+    let change = match event {
+        Event::MessageUpdate(_) => Change::Edit,
+        Event::MessageDelete(delete) if delete.member_id.as_ref().is_none_or(|of| *of == author.id) => {
+            Change::DeleteOwn
+        }
+        Event::MessageDelete(_) => Change::Moderate,
+        _ => return Ok(Ok(())),
+    };
+    let post = match target(event) {
+        Some(id) => turn.store.message_by_id(group.id, id)?,
+        None => None,
+    };
+    let item = match &post {
+        Some(post) => Some(item(turn, post)?),
+        None => None,
+    };
+    let made = permit_change(item.as_ref(), change, Some(&author.id), verdict, server_time);
+    Ok(made.map_err(|refused: ChangeRefused| refused.to_string()))
+}
+
+fn item<S: RelayStore>(turn: &mut Turn<'_, '_, S>, post: &StoredMessage) -> Result<Item, Fatal> {
+    let author = turn.store.member(post.message.author)?.map(|author| author.id);
+    let verdict = if post.message.verified { Verdict::Verified } else { Verdict::Unsigned };
+    Ok(Item { author, verdict, sent_at: post.message.broker_time, deleted: false })
+}
+
+/// The member that an event is about.
+fn subject(event: &Event) -> Option<&MemberId> {
+    match event {
+        Event::MessageDelete(delete) => delete.member_id.as_ref(),
+        Event::MemberRestrict(restrict) => Some(&restrict.member_id),
+        Event::MemberDelete(delete) => Some(&delete.member_id),
+        Event::MemberRole(change) => Some(&change.member_id),
+        _ => None,
+    }
+}
+
+/// The message that an event is about.
+fn target(event: &Event) -> Option<&SharedMessageId> {
+    match event {
+        Event::MessageUpdate(update) => Some(&update.msg_id),
+        Event::MessageDelete(delete) => Some(&delete.msg_id),
+        Event::MessageReact(react) => Some(&react.msg_id),
+        Event::FileDescription(description) => Some(&description.msg_id),
+        Event::FileCancel(cancel) => Some(&cancel.msg_id),
+        _ => None,
+    }
+}
+
+fn kind(event: &Event) -> MessageKind {
+    match event {
+        Event::MessageNew(_) => MessageKind::Post,
+        Event::MessageUpdate(_) => MessageKind::Edit,
+        _ => MessageKind::Other,
+    }
+}
+
+fn support_of(event: &Event) -> Option<MemberId> {
+    use protocol::group::event::content::Scope;
+    let scope = match event {
+        Event::MessageNew(new) => new.scope.as_ref(),
+        Event::MessageUpdate(update) => update.scope.as_ref(),
+        Event::MessageDelete(delete) => delete.scope.as_ref(),
+        Event::MessageReact(react) => react.scope.as_ref(),
+        _ => None,
+    };
+    scope.map(|Scope::Member { member_id }| member_id.clone())
+}
+
+fn is_as_group(event: &Event) -> bool {
+    let as_group = match event {
+        Event::MessageNew(new) => new.as_group,
+        Event::MessageUpdate(update) => update.as_group,
+        _ => None,
+    };
+    as_group.unwrap_or(false)
+}
+
+/// Whether a group is at its end for an owner's word.
+pub(crate) fn begin_closing<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    mut group: ServedGroup,
+) -> Result<(), Fatal> {
+    group.status = GroupStatus::Closing;
+    group.since = turn.now();
+    group.watch_at = None;
+    turn.store.update_group(&group)?;
+    turn.reached(Step::GroupClosing);
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! What an event changes in the relay's own picture of the group (channels.md §9.3, §9.4).
+
+use protocol::group::event::Event;
+use protocol::group::event::members::{MemberDelete, MemberRoleChange, Restriction};
+use protocol::group::identity::{MemberRole};
+use protocol::net::engine::Fatal;
+
+use super::begin_closing;
+use crate::config::JoinerRole;
+use crate::store::RelayStore;
+use crate::store::records::{Ending, GroupId, Member, MemberStatus, NewMember, ServedGroup};
+use crate::turn::Turn;
+
+/// Applies an event that was judged; says what is to happen once it was handed out.
+pub(super) fn apply<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    mut group: ServedGroup,
+    mut author: Member,
+    event: &Event,
+) -> Result<Ending, Fatal> {
+    match event {
+        Event::MessageDelete(delete) => turn.store.hide_message(group.id, &delete.msg_id)?,
+        Event::Info(info) => {
+            if info.profile.check().is_ok() {
+                author.profile = Some(info.profile.clone());
+                turn.store.update_member(&author)?;
+            }
+        }
+        Event::Leave(_) => leaves(turn, author)?,
+        Event::MemberRole(change) => changes_role(turn, &group, change)?,
+        Event::MemberRestrict(restrict) => {
+            if let Some(mut member) = turn.store.member_by_id(group.id, &restrict.member_id)? {
+                member.blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
+                turn.store.update_member(&member)?;
+            }
+        }
+        Event::MemberDelete(delete) => return removes(turn, group, delete),
+        Event::GroupDelete(_) => {
+            tracing::info!(group = group.id.0, "the owner ends the group");
+            begin_closing(turn, group)?;
+            return Ok(Ending::GroupGoes);
+        }
+        Event::GroupInfo(info) => {
+            if let Some(identity) = &mut group.identity {
+                match info.group_profile.check_update_of(&identity.public_group_id) {
+                    Ok(()) => identity.profile = info.group_profile.clone(),
+                    Err(problem) => {
+                        tracing::warn!(group = group.id.0, %problem, "a group profile is not taken");
+                    }
+                }
+            }
+            turn.store.update_group(&group)?;
+        }
+        Event::GroupPreferences(change) => {
+            if let Some(identity) = &mut group.identity {
+                identity.profile.group_preferences = Some(change.group_preferences.clone());
+            }
+            turn.store.update_group(&group)?;
+        }
+        _ => {}
+    }
+    Ok(Ending::Nothing)
+}
+
+fn leaves<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut author: Member) -> Result<(), Fatal> {
+    author.status = MemberStatus::Left;
+    author.since = turn.now();
+    let connection = author.connection.take();
+    turn.store.update_member(&author)?;
+    connection.map_or(Ok(()), |connection| turn.close(connection, true))
+}
+
+fn changes_role<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    change: &MemberRoleChange,
+) -> Result<(), Fatal> {
+    if is_stale(turn, group.id, change.roster_version)? {
+        return Ok(());
+    }
+    let key = change.member_key.map(|key| key.0);
+    match turn.store.member_by_id(group.id, &change.member_id)? {
+        Some(mut member) => {
+            member.role = change.role;
+            member.key = member.key.or(key);
+            turn.store.update_member(&member)?;
+        }
+        // Not met yet; the roster or the change brings the key.
+        None if change.role.is_roster_role() && key.is_some() => {
+            let new = NewMember {
+                id: change.member_id.clone(),
+                role: change.role,
+                status: MemberStatus::Known,
+                profile: None,
+                key,
+            };
+            let now = turn.now();
+            turn.store.insert_member(group.id, &new, now)?;
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+/// Whether a change belongs to a roster older than the live one: it is passed on, but the roster says it better.
+fn is_stale<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: GroupId,
+    version: Option<i64>,
+) -> Result<bool, Fatal> {
+    let live = turn.store.roster(group)?.map(|roster| roster.version);
+    Ok(version.zip(live).is_some_and(|(version, live)| version < live))
+}
+
+fn removes<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: ServedGroup,
+    delete: &MemberDelete,
+) -> Result<Ending, Fatal> {
+    if delete.member_id == group.key.relay {
+        tracing::info!(group = group.id.0, "the owner removes this relay");
+        begin_closing(turn, group)?;
+        return Ok(Ending::GroupGoes);
+    }
+    let Some(mut member) = turn.store.member_by_id(group.id, &delete.member_id)? else {
+        return Ok(Ending::Nothing);
+    };
+    member.status = MemberStatus::Removed;
+    member.since = turn.now();
+    member.role = demoted(member.role, turn.identity.joiner_role);
+    turn.store.update_member(&member)?;
+    if delete.messages {
+        turn.store.hide_messages_of(member.number)?;
+    }
+    Ok(Ending::MemberGoes(member.number))
+}
+
+/// Who was removed leads nothing any more.
+fn demoted(role: MemberRole, joiner_role: JoinerRole) -> MemberRole {
+    match (role, joiner_role) {
+        (MemberRole::Moderator | MemberRole::Admin, JoinerRole::Member) => MemberRole::Member,
+        (MemberRole::Moderator | MemberRole::Admin | MemberRole::Member, JoinerRole::Observer) => {
+            MemberRole::Observer
+        }
+        (role, _) => role,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_removed_leads_nothing() {
+        assert_eq!(demoted(MemberRole::Admin, JoinerRole::Observer), MemberRole::Observer);
+        assert_eq!(demoted(MemberRole::Admin, JoinerRole::Member), MemberRole::Member);
+        assert_eq!(demoted(MemberRole::Observer, JoinerRole::Member), MemberRole::Observer);
+    }
+}

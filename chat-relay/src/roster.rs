@@ -1,0 +1,221 @@
+//! The roster on its way through (channels.md §14): taken from an owner, acknowledged, served to members.
+//!
+//! Version, header and blob move together when the blob is complete; until then the previous roster is served.
+
+use protocol::group::chunk::Chunk;
+use protocol::group::event::Event;
+use protocol::group::event::owner_relay::RosterAck;
+use protocol::group::forward::{ForwardSender, forward};
+use protocol::group::identity::MemberRole;
+use protocol::group::roster::chunks;
+use protocol::group::roster_transfer::{
+    CompleteRoster, RosterTransfer, TransferStep, VerifiedHeader, serves_request,
+};
+use protocol::group::signed::Statement;
+use protocol::net::engine::Fatal;
+use protocol::timestamp::Timestamp;
+
+use crate::config::JoinerRole;
+use crate::steps::Step;
+use crate::store::RelayStore;
+use crate::store::records::{
+    GroupId, GroupStatus, LiveRoster, Member, MemberStatus, NewMember, ServedGroup,
+};
+use crate::turn::{Turn, stored};
+
+/// A verified header of an owner.
+///
+/// # Errors
+/// When the store fails; so for every function here.
+pub fn header_came<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: ServedGroup,
+    owner: &Member,
+    header: VerifiedHeader,
+    server_time: Timestamp,
+) -> Result<(), Fatal> {
+    let held = turn.store.roster(group.id)?.map(|roster| roster.version);
+    // An owner that did not get our acknowledgement sends the same again: tell it once more.
+    if held == Some(header.header.version) {
+        acknowledge(turn, owner, header.header.version, None)?;
+    }
+    let (transfer, step) = transfer(turn, group.id)?.header(header, held);
+    took(turn, group, owner, &transfer, step, server_time)
+}
+
+/// A chunk that an owner sent.
+///
+/// # Errors
+/// When the store fails.
+pub fn chunk_came<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: ServedGroup,
+    owner: &Member,
+    chunk: &Chunk<'_>,
+    server_time: Timestamp,
+) -> Result<(), Fatal> {
+    let (transfer, step) = transfer(turn, group.id)?.chunk(chunk);
+    took(turn, group, owner, &transfer, step, server_time)
+}
+
+fn transfer<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> Result<RosterTransfer, Fatal> {
+    match turn.store.roster_transfer(group)? {
+        Some(record) => stored(&record),
+        None => Ok(RosterTransfer::Idle),
+    }
+}
+
+fn took<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: ServedGroup,
+    owner: &Member,
+    transfer: &RosterTransfer,
+    step: TransferStep,
+    server_time: Timestamp,
+) -> Result<(), Fatal> {
+    use protocol::encoding::Encode as _;
+    let record = matches!(transfer, RosterTransfer::Receiving(_)).then(|| transfer.to_bytes());
+    match step {
+        TransferStep::Ignored => Ok(()),
+        TransferStep::Progress | TransferStep::Cancelled => {
+            turn.store.set_roster_transfer(group.id, record.as_deref())?;
+            turn.reached(Step::RosterProgress);
+            Ok(())
+        }
+        TransferStep::Failed { version, error } => {
+            turn.store.set_roster_transfer(group.id, record.as_deref())?;
+            tracing::warn!(group = group.id.0, %error, "a roster was not taken");
+            acknowledge(turn, owner, version, Some(error.to_string()))
+        }
+        TransferStep::Complete(roster) => live(turn, group, owner, roster, server_time),
+    }
+}
+
+fn live<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    mut group: ServedGroup,
+    owner: &Member,
+    complete: CompleteRoster,
+    server_time: Timestamp,
+) -> Result<(), Fatal> {
+    apply(turn, &group, &complete)?;
+    let version = complete.version;
+    let roster = LiveRoster {
+        version,
+        author: owner.number,
+        broker_time: server_time,
+        message_id: complete.message_id,
+        header: complete.header,
+        blob: complete.blob,
+    };
+    turn.store.set_roster(group.id, &roster)?;
+    if group.status == GroupStatus::Accepted {
+        let now = turn.now();
+        let look = now.plus_ms(turn.limits.watch_confirm_after.ms().min(turn.limits.watch_interval.ms()));
+        group.status = GroupStatus::AcknowledgedRoster;
+        group.since = now;
+        group.watch_at = Some(look);
+        turn.store.update_group(&group)?;
+        turn.wake_at(look);
+    }
+    acknowledge(turn, owner, version, None)?;
+    turn.reached(Step::RosterLive);
+    tracing::info!(group = group.id.0, entries = complete.roster.len(), "the roster is live");
+    Ok(())
+}
+
+/// Gives everybody on the roster its role, and takes it from those who are not on it any more. Keys stay as they were
+/// first seen.
+fn apply<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    complete: &CompleteRoster,
+) -> Result<(), Fatal> {
+    let default_role = match turn.identity.joiner_role {
+        JoinerRole::Observer => MemberRole::Observer,
+        JoinerRole::Member => MemberRole::Member,
+    };
+    let roster_roles = [MemberRole::Member, MemberRole::Moderator, MemberRole::Admin];
+    for mut member in turn.store.members_with_roles(group.id, &roster_roles)? {
+        if complete.roster.entry(&member.id).is_none() && member.role != default_role {
+            member.role = default_role;
+            turn.store.update_member(&member)?;
+        }
+    }
+    let now = turn.now();
+    for (id, entry) in complete.roster.entries() {
+        match turn.store.member_by_id(group.id, id)? {
+            Some(member) if matches!(member.role, MemberRole::Owner | MemberRole::Relay) => {}
+            Some(mut member) => {
+                if member.key.is_some_and(|pinned| pinned != entry.key.0) {
+                    tracing::warn!(group = group.id.0, "the roster names another key for a member: the first stays");
+                }
+                member.key = member.key.or(Some(entry.key.0));
+                member.role = entry.role;
+                turn.store.update_member(&member)?;
+            }
+            None => {
+                let new = NewMember {
+                    id: id.clone(),
+                    role: entry.role,
+                    status: MemberStatus::Known,
+                    profile: None,
+                    key: Some(entry.key.0),
+                };
+                turn.store.insert_member(group.id, &new, now)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn acknowledge<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    owner: &Member,
+    version: i64,
+    error: Option<String>,
+) -> Result<(), Fatal> {
+    let Some(connection) = owner.connection else { return Ok(()) };
+    let element = turn.compose(Event::RosterAck(RosterAck { version, error }));
+    turn.send(connection, protocol::agent::Body::Inline(&element))?;
+    Ok(())
+}
+
+/// The live roster for a member: its header as a forward, then its chunks. Remembers on the record that it was served.
+///
+/// # Errors
+/// When the store fails.
+pub fn elements_for<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: GroupId,
+    member: &mut Member,
+) -> Result<Vec<Vec<u8>>, Fatal> {
+    let Some(roster) = turn.store.roster(group)? else { return Ok(Vec::new()) };
+    let Some(owner) = turn.store.member(roster.author)? else { return Ok(Vec::new()) };
+    let name = owner.profile.map(|profile| profile.display_name).unwrap_or_else(|| owner.id.stand_in_name());
+    let sender = ForwardSender::Member { id: owner.id, name };
+    let mut elements = vec![forward(&sender, roster.broker_time, &Statement::parse(&roster.header)?)];
+    elements.extend(chunks(&roster.message_id, &roster.blob));
+    member.roster_served = roster.version;
+    Ok(elements)
+}
+
+/// A member missed a version.
+///
+/// # Errors
+/// When the store fails.
+pub fn requested<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: GroupId,
+    mut member: Member,
+    held: i64,
+) -> Result<(), Fatal> {
+    let Some(live) = turn.store.roster(group)?.map(|roster| roster.version) else { return Ok(()) };
+    let served = (member.roster_served >= 0).then_some(member.roster_served);
+    let Some(connection) = member.connection.filter(|_| serves_request(live, held, served)) else {
+        return Ok(());
+    };
+    let elements = elements_for(turn, group, &mut member)?;
+    turn.store.update_member(&member)?;
+    turn.send_elements(connection, &elements)
+}

@@ -1,0 +1,73 @@
+//! The persisted steps of the relay, each with two points where a test build can crash: as it is taken, inside the
+//! transaction, and when it is durable but nothing of it was sent or acknowledged yet.
+
+macro_rules! steps {
+    ($($(#[doc = $doc:literal])* $step:ident = $taken:literal, $durable:literal,)*) => {
+        /// A step that a crash may interrupt.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Step {
+            $($(#[doc = $doc])* $step,)*
+        }
+
+        /// The names of all points, for a harness that tries each.
+        pub const CRASH_POINTS: &[&str] = &[$($taken, $durable,)*];
+
+        impl Step {
+            /// Marks that the step was taken; its transaction is open.
+            pub fn taken(self) {
+                match self { $(Self::$step => { protocol::crash_point!($taken); })* }
+            }
+
+            /// Marks that the step is durable.
+            pub fn durable(self) {
+                match self { $(Self::$step => { protocol::crash_point!($durable); })* }
+            }
+        }
+    };
+}
+
+steps! {
+    /// The relay's address was asked for.
+    AddressDrafted = "relay.address.drafted", "relay.address.drafted.durable",
+    /// An owner's invitation waits for the group link to be read.
+    InvitationStored = "relay.invitation.stored", "relay.invitation.stored.durable",
+    /// The group is valid: it is stored with its owners, and its relay link was asked for.
+    GroupAccepted = "relay.group.accepted", "relay.group.accepted.durable",
+    /// The owner was answered with the relay link.
+    OwnerAnswered = "relay.owner.answered", "relay.owner.answered.durable",
+    /// An invitation was refused.
+    InvitationRefused = "relay.invitation.refused", "relay.invitation.refused.durable",
+    /// A part of a roster was taken.
+    RosterProgress = "relay.roster.progress", "relay.roster.progress.durable",
+    /// A roster is complete, live and acknowledged.
+    RosterLive = "relay.roster.live", "relay.roster.live.durable",
+    /// The group link lists us.
+    GroupActive = "relay.group.active", "relay.group.active.durable",
+    /// A joiner was let in.
+    JoinerAdmitted = "relay.joiner.admitted", "relay.joiner.admitted.durable",
+    /// A joiner is connected, and was given introductions, roster and history.
+    JoinerIntroduced = "relay.joiner.introduced", "relay.joiner.introduced.durable",
+    /// A message was stored with its task.
+    MessageStored = "relay.message.stored", "relay.message.stored.durable",
+    /// Tasks became a job.
+    JobStarted = "relay.job.started", "relay.job.started.durable",
+    /// A page was handed out and the cursor moved.
+    PageServed = "relay.page.served", "relay.page.served.durable",
+    /// A group that lists us no more became inactive.
+    GroupInactive = "relay.group.inactive", "relay.group.inactive.durable",
+    /// The end of a group was announced to its members.
+    GroupClosing = "relay.group.closing", "relay.group.closing.durable",
+    /// A group and its connections are gone.
+    GroupClosed = "relay.group.closed", "relay.group.closed.durable",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct() {
+        let names: std::collections::BTreeSet<_> = CRASH_POINTS.iter().collect();
+        assert_eq!(names.len(), CRASH_POINTS.len());
+    }
+}

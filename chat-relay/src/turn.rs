@@ -1,0 +1,262 @@
+//! What a handler works with: the store inside its transaction, the agent, and the network's wishes.
+
+use protocol::agent::address_draft::AddressDraft;
+use protocol::agent::error::AgentError;
+use protocol::agent::invitation::Invitation;
+use protocol::agent::link_data::UserLinkData;
+use protocol::agent::store::{BodyId, ConnectionId};
+use protocol::agent::{Agent, Body};
+use protocol::encoding::{Decode as _, DecodeError, Encode as _, Reader};
+use protocol::group::batch;
+use protocol::group::event::{Event, Message};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::net::engine::{Context, Fatal, LinkTag};
+use protocol::smp::address::ServerAddressWithAuth;
+use protocol::smp::short_link::ShortLink;
+use protocol::timestamp::Timestamp;
+
+use crate::config::Limits;
+use crate::identity::RelayIdentity;
+use crate::steps::Step;
+use crate::store::records::{GroupId, InvitationId, Purpose};
+use crate::store::{RelayStore, StoreError};
+
+/// One handler's view of the relay: everything it does here is one transaction with the other handlers of its batch.
+pub struct Turn<'a, 'c, S: RelayStore> {
+    /// The relay's rows.
+    pub store: &'a mut S,
+    /// Who we are.
+    pub identity: &'a RelayIdentity,
+    /// Limits, intervals and timeouts.
+    pub limits: &'a Limits,
+    pub(crate) context: &'a mut Context<'c>,
+    pub(crate) steps: &'a mut Vec<Step>,
+}
+
+/// Why a group link is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkRead {
+    /// For an invitation.
+    Invitation(InvitationId),
+    /// To see whether it lists us.
+    Watch(GroupId),
+}
+
+impl LinkRead {
+    /// As a tag that comes back with the answer.
+    #[must_use]
+    pub fn to_tag(self) -> Vec<u8> {
+        let (letter, id) = match self {
+            Self::Invitation(InvitationId(id)) => (b'i', id),
+            Self::Watch(GroupId(id)) => (b'w', id),
+        };
+        [&[letter][..], &id.to_be_bytes()].concat()
+    }
+
+    /// Reads a tag.
+    ///
+    /// # Errors
+    /// When it is none of ours.
+    pub fn from_tag(tag: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(tag);
+        let (letter, id) = (reader.u8()?, reader.i64()?);
+        reader.end()?;
+        match letter {
+            b'i' => Ok(Self::Invitation(InvitationId(id))),
+            b'w' => Ok(Self::Watch(GroupId(id))),
+            _ => Err(DecodeError::Invalid("link tag")),
+        }
+    }
+}
+
+impl<S: RelayStore> Turn<'_, '_, S> {
+    /// The moment of the batch.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.context.now()
+    }
+
+    /// Asks to be woken.
+    pub fn wake_at(&mut self, moment: Timestamp) {
+        self.context.wake_at(moment);
+    }
+
+    /// A random number of milliseconds up to `ms_max`.
+    pub fn jitter_ms(&mut self, ms_max: i64) -> i64 {
+        let range = ms_max.unsigned_abs().saturating_add(1);
+        let drawn = rand_core::Rng::next_u64(self.context.rng()).checked_rem(range).unwrap_or(0);
+        i64::try_from(drawn).unwrap_or(0)
+    }
+
+    /// Marks a step: see [`crate::steps`].
+    pub fn reached(&mut self, step: Step) {
+        step.taken();
+        self.steps.push(step);
+    }
+
+    /// Asks for a link to be read; the answer comes with the same tag.
+    pub fn read_link(&mut self, read: LinkRead, link: &ShortLink) {
+        self.context.read_link(LinkTag(read.to_tag()), link.clone());
+    }
+
+    /// A fresh message id.
+    pub fn message_id(&mut self) -> SharedMessageId {
+        SharedMessageId::generate(self.context.rng())
+    }
+
+    /// Draws a key.
+    pub fn signing_key(&mut self) -> protocol::crypto::sign::Ed25519PrivateKey {
+        protocol::crypto::sign::Ed25519PrivateKey::generate(self.context.rng())
+    }
+
+    /// An event of ours as a JSON message with a fresh id.
+    pub fn compose(&mut self, event: Event) -> Vec<u8> {
+        Message::new(Some(self.message_id()), event).to_json()
+    }
+
+    /// Answers a request at an address. Nothing comes of it when the peer's versions cannot be met.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn accept(
+        &mut self,
+        invitation: &Invitation,
+        info: Event,
+        purpose: Purpose,
+        until: Option<Timestamp>,
+    ) -> Result<Option<ConnectionId>, Fatal> {
+        let info = Message::new(None, info).to_json();
+        let server = self.identity.server.clone();
+        let accepted = self.agent(|agent| agent.accept(invitation, &server, &info));
+        let connection = match accepted {
+            Ok(connection) => connection,
+            Err(error @ (AgentError::Link | AgentError::TooLarge { .. })) => {
+                tracing::info!(%error, "a request cannot be answered");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.store.set_purpose(connection, purpose, until)?;
+        if let Some(until) = until {
+            self.wake_at(until);
+        }
+        Ok(Some(connection))
+    }
+
+    /// Asks for an address to be created.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn create_address(
+        &mut self,
+        draft: AddressDraft,
+        data: &UserLinkData,
+        purpose: Purpose,
+    ) -> Result<ConnectionId, Fatal> {
+        let connection = self.agent(|agent| agent.create_address(draft, data))?;
+        self.store.set_purpose(connection, purpose, None)?;
+        Ok(connection)
+    }
+
+    /// Sends a body; says whether the connection takes it now.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn send(&mut self, connection: ConnectionId, body: Body<'_>) -> Result<bool, Fatal> {
+        match self.agent(|agent| agent.send(connection, body, false)) {
+            Ok(_) => Ok(true),
+            Err(
+                error @ (AgentError::NoConnection(_)
+                | AgentError::NotAllowedNow(_)
+                | AgentError::OutOfSync(_)
+                | AgentError::TooLarge { .. }),
+            ) => {
+                tracing::debug!(%error, "a connection does not take a message now");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends elements in order, in as few bodies as they fit. An element that fits into none goes by itself.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn send_elements(&mut self, connection: ConnectionId, elements: &[Vec<u8>]) -> Result<(), Fatal> {
+        if let [element] = elements {
+            self.send(connection, Body::Inline(element))?;
+            return Ok(());
+        }
+        let (bodies, too_large) = batch::pack(elements.iter().map(Vec::as_slice));
+        if !too_large.is_empty() {
+            tracing::warn!(elements = too_large.len(), "elements are too large to be sent");
+        }
+        for body in bodies {
+            self.send(connection, Body::Inline(&body))?;
+        }
+        Ok(())
+    }
+
+    /// Stores a body that many connections get.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn shared_body(&mut self, body: &[u8]) -> Result<BodyId, StoreError> {
+        self.store.put_body(body)
+    }
+
+    /// Deletes a connection and its queue; what waits is sent first if asked for. Nothing that still comes counts.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn close(&mut self, connection: ConnectionId, after_pending_sends: bool) -> Result<(), Fatal> {
+        if self.store.connection(connection)?.is_none() {
+            return Ok(());
+        }
+        self.store.set_purpose(connection, Purpose::Closing, None)?;
+        self.agent(|agent| agent.delete(connection, after_pending_sends))?;
+        Ok(())
+    }
+
+    /// Where our queues are made.
+    #[must_use]
+    pub fn server(&self) -> &ServerAddressWithAuth {
+        &self.identity.server
+    }
+
+    /// Runs the agent in this transaction; its events and jobs go to the engine.
+    pub(crate) fn agent<R>(
+        &mut self,
+        run: impl FnOnce(&mut Agent<'_, S>) -> Result<R, AgentError<StoreError>>,
+    ) -> Result<R, AgentError<StoreError>> {
+        run(&mut self.context.agent(self.store))
+    }
+}
+
+/// Reads a stored value that we wrote ourselves.
+///
+/// # Errors
+/// When it was damaged.
+pub fn stored<T: protocol::encoding::Decode>(bytes: &[u8]) -> Result<T, Fatal> {
+    Ok(T::from_bytes(bytes)?)
+}
+
+/// The bytes under which a request is recognised when a server delivers it again.
+#[must_use]
+pub fn request_digest(invitation: &Invitation) -> [u8; 32] {
+    protocol::crypto::hash::sha256(&invitation.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_come_back() {
+        for read in [LinkRead::Invitation(InvitationId(7)), LinkRead::Watch(GroupId(i64::MAX))] {
+            assert_eq!(LinkRead::from_tag(&read.to_tag()), Ok(read));
+        }
+        assert!(LinkRead::from_tag(b"x").is_err());
+        assert!(LinkRead::from_tag(b"x12345678").is_err());
+    }
+}
