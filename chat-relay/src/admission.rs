@@ -116,7 +116,7 @@ fn examine<S: RelayStore>(
     statement: &Statement<'_>,
     join: &Join,
 ) -> Result<Result<Option<Member>, NotAdmitted>, Fatal> {
-    let Some(identity) = group.identity.as_ref().filter(|_| group.status.serves()) else {
+    let Some(identity) = group.identity.as_ref().filter(|_| group.life.status.serves()) else {
         return Ok(Err(NotAdmitted::NotServed));
     };
     if join.profile.check().is_err() {

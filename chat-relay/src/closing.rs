@@ -11,10 +11,11 @@
 use protocol::agent::address_draft::AddressDraft;
 use protocol::group::event::members::Leave;
 use protocol::group::event::{Event, Message};
+use protocol::group::served_group::ServedEvent;
 use protocol::group::signed::sign;
 use protocol::net::engine::Fatal;
 
-use crate::receive::begin_closing;
+use crate::lifecycle;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{
@@ -22,35 +23,42 @@ use crate::store::records::{
 };
 use crate::turn::{Turn, stored};
 
-/// Tells the members that we leave, in our own name, and ends the group after that. Whatever else waited to be handed
-/// out goes first.
+/// Tells members and owners in our own name that we leave. What waited to be handed out goes first.
 ///
 /// # Errors
-/// When the store fails.
-pub fn leave<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: ServedGroup) -> Result<(), Fatal> {
-    let id = group.id;
-    let own = turn.store.member_by_id(id, &group.key.relay)?;
+/// When the store fails; so for every function here.
+pub fn tell_of_own_leave<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: ServedGroup) -> Result<(), Fatal> {
+    let own = turn.store.member_by_id(group.id, &group.key.relay)?;
     let (Some(identity), Some(draft), Some(own)) = (&group.identity, &group.draft, own) else {
-        begin_closing(turn, group)?;
-        return close(turn, id);
+        return lifecycle::advance(turn, group.id, ServedEvent::NoticeDelivered);
     };
     let draft: AddressDraft = stored(draft)?;
     let json = Message::new(Some(turn.message_id()), Event::Leave(Leave {})).to_json();
-    let body = sign(draft.root_key(), &identity.public_group_id, &group.key.relay, &json);
     let job = DeliveryJob {
         id: DeliveryJobId(0),
-        group: id,
+        group: group.id,
         author: own.number,
         support_of: None,
         ending: Ending::GroupGoes,
         cursor: MemberNumber(0),
-        body,
+        body: sign(draft.root_key(), &identity.public_group_id, &group.key.relay, &json),
     };
     turn.store.start_job(&[], &job)?;
-    begin_closing(turn, group)?;
     let now = turn.now();
     turn.wake_at(now);
-    tracing::info!(group = id.0, "the relay leaves a group that does not list it");
+    Ok(())
+}
+
+/// Deletes the link at which members joined.
+///
+/// # Errors
+/// When the store fails.
+pub fn delete_relay_link<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> Result<(), Fatal> {
+    for (connection, purpose) in turn.store.connections_of_group(group)? {
+        if matches!(purpose, Purpose::RelayLink(_)) {
+            turn.close(connection, false)?;
+        }
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use protocol::group::served_group::RelayPace;
 use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
@@ -76,9 +77,9 @@ settings! {
     watch_interval "CHAT_RELAY_WATCH_INTERVAL": Duration = Duration::from_seconds(15 * 60),
     /// Up to this much is added to each interval at random, so that groups are not read in step
     watch_jitter "CHAT_RELAY_WATCH_JITTER": Duration = Duration::from_seconds(3 * 60),
-    /// After a read that does not list us, or fails for good: the read that confirms it comes this much later
+    /// After a read that does not list us, and while we wait to be listed, the next read comes this much later
     watch_confirm_after "CHAT_RELAY_WATCH_CONFIRM_AFTER": Duration = Duration::from_seconds(30),
-    /// How long a group that does not list us is kept before members are told and its connections deleted
+    /// How long the connections of a group that has ended are kept for what is still to be delivered
     inactive_ttl "CHAT_RELAY_INACTIVE_TTL": Duration = Duration::from_seconds(86_400),
     /// How long an accepted group may stay unlisted before it is dropped
     unlisted_ttl "CHAT_RELAY_UNLISTED_TTL": Duration = Duration::from_seconds(86_400),
@@ -86,12 +87,10 @@ settings! {
     invitation_retry_first "CHAT_RELAY_INVITATION_RETRY_FIRST": Duration = Duration::from_seconds(5),
     /// Longest pause between tries of an invitation
     invitation_retry_max "CHAT_RELAY_INVITATION_RETRY_MAX": Duration = Duration::from_seconds(600),
-    /// An invitation expires when it had this many tries and has reached `invitation_age_min`
-    invitation_tries_min "CHAT_RELAY_INVITATION_TRIES_MIN": u32 = 10,
-    /// See `invitation_tries_min`
+    /// An invitation that was tried often expires when the group link could not be read for this long
     invitation_age_min "CHAT_RELAY_INVITATION_AGE_MIN": Duration = Duration::from_seconds(86_400),
-    /// Invitations being worked on at one time; more wait
-    invitations_at_once "CHAT_RELAY_INVITATIONS_AT_ONCE": u32 = 16,
+    /// Group links being read at one time; more wait
+    reads_at_once "CHAT_RELAY_READS_AT_ONCE": u32 = 64,
     /// How long a refused peer has to fetch its answer before the connection is deleted
     refusal_ttl "CHAT_RELAY_REFUSAL_TTL": Duration = Duration::from_seconds(3600),
     /// How long a joiner has to finish connecting before its place is given up
@@ -110,6 +109,22 @@ settings! {
     member_backlog_max "CHAT_RELAY_MEMBER_BACKLOG_MAX": u32 = 1000,
     /// How often finished work and old messages are cleared away
     cleaning_interval "CHAT_RELAY_CLEANING_INTERVAL": Duration = Duration::from_seconds(30 * 60),
+}
+
+impl Limits {
+    /// How patient the life cycle of a served group is.
+    #[must_use]
+    pub fn pace(&self) -> RelayPace {
+        RelayPace {
+            retry_ms_min: self.invitation_retry_first.ms(),
+            retry_ms_max: self.invitation_retry_max.ms(),
+            request_age_ms_max: self.invitation_age_min.ms(),
+            link_check_ms: self.watch_interval.ms(),
+            link_recheck_ms: self.watch_confirm_after.ms(),
+            listing_wait_ms_max: self.unlisted_ttl.ms(),
+            inactive_ttl_ms: self.inactive_ttl.ms(),
+        }
+    }
 }
 
 /// The names and the server of a relay, and its tuning: what `relay.toml` holds.
@@ -280,7 +295,7 @@ fn check_limits(limits: &Limits) -> Result<(), CommandError> {
         ("members_max", limits.members_max),
         ("page_members", limits.page_members),
         ("member_backlog_max", limits.member_backlog_max),
-        ("invitations_at_once", limits.invitations_at_once),
+        ("reads_at_once", limits.reads_at_once),
     ];
     let intervals = [
         ("watch_interval", limits.watch_interval),

@@ -2,9 +2,7 @@
 //!
 //! ```text
 //! x.grp.relay.inv ─▶ stored ─▶ group link read ─▶ valid ─▶ relay link made ─▶ x.grp.relay.acpt
-//!                      ▲  └── out of reach: again later, 5 s … 600 s ──┐
-//!                      └────────────────────────────────────────────────┤
-//!                                      not valid, or too late ─▶ x.grp.relay.reject with the reason
+//!                                     └─ not valid, or out of reach for too long ─▶ x.grp.relay.reject, with the reason
 //! ```
 //!
 //! Nothing authenticates an invitation: whoever knows a group's link can send one in the owner's name. So a group is
@@ -13,24 +11,25 @@
 //! there.
 
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
+use protocol::agent::event::Failure;
 use protocol::agent::invitation::Invitation;
 use protocol::agent::store::ConnectionId;
 use protocol::encoding::Encode as _;
 use protocol::group::event::Event;
-use protocol::group::event::owner_relay::{RelayAccept, RelayInvitation, RelayReject, RelayTest};
+use protocol::group::event::owner_relay::{RelayAccept, RelayInvitation, RelayTest};
 use protocol::group::identity::{LinkText, MemberRole};
+use protocol::group::served_end::Refusal;
+use protocol::group::served_group::{ServedEvent, ServedStatus};
 use protocol::net::engine::Fatal;
 use protocol::smp::short_link::{LinkType, ShortLink};
-use protocol::timestamp::Timestamp;
 
-use crate::config::Limits;
+use crate::lifecycle;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{
-    GroupId, GroupKey, GroupStatus, InvitationId, LinkState, MemberStatus, NewMember, Purpose, ServedGroup,
-    WaitingInvitation,
+    GroupId, GroupKey, LinkState, MemberStatus, NewMember, Purpose, ServedGroup, WaitingInvitation,
 };
-use crate::turn::{LinkRead, Turn, stored};
+use crate::turn::{Turn, stored};
 use crate::validation::ValidGroup;
 
 /// Longest challenge that a test of the relay may hold, bytes.
@@ -60,45 +59,43 @@ fn invited<S: RelayStore>(
     invitation: &Invitation,
     offer: RelayInvitation,
 ) -> Result<(), Fatal> {
+    let key = match read_offer(&offer) {
+        Ok(key) => key,
+        Err(problem) => return refuse(turn, invitation, Refusal::InvalidGroup, Some(&problem)),
+    };
+    let (now, groups_max) = (turn.now(), turn.limits.groups_max);
+    let Some((group, is_new)) = turn.store.group_for_invitation(&key, now, groups_max)? else {
+        return refuse(turn, invitation, Refusal::Full, None);
+    };
+    turn.store.add_invitation(group.id, &invitation.to_bytes(), &offer.from_member_profile)?;
+    turn.reached(Step::InvitationStored);
+    tracing::info!(group = group.id.0, is_new, "an owner invites this relay");
+    if is_new {
+        return lifecycle::begin(turn, group);
+    }
+    lifecycle::advance(turn, group.id, ServedEvent::Invited { same_member: true })
+}
+
+/// Checks what an invitation says by itself.
+fn read_offer(offer: &RelayInvitation) -> Result<GroupKey, String> {
     if offer.from_member.member_role != MemberRole::Owner {
-        return refuse(turn, invitation, "not_owner", &"only an owner can invite a relay");
+        return Err("only an owner can invite a relay".to_owned());
     }
     if let Err(problem) = offer.from_member_profile.check() {
-        return refuse(turn, invitation, "bad_profile", &format!("the owner's profile: {problem}"));
+        return Err(format!("the owner's profile cannot be used: {problem}"));
+    }
+    if offer.from_member.member_id == offer.relay_member_id {
+        return Err("the relay and the owner have the same member id".to_owned());
     }
     let link = match offer.group_link.as_str().parse::<ShortLink>() {
         Ok(link @ ShortLink::Contact { .. }) if !link.is_shortened() => link,
-        _ => {
-            let cause = "the group link cannot be used: it must be a full link with the address of its server";
-            return refuse(turn, invitation, "bad_link", &cause);
-        }
+        _ => return Err("it must be a full link with the address of its server".to_owned()),
     };
-    let key = GroupKey {
-        group_link: LinkText::new(link.to_string())?,
-        owner: offer.from_member.member_id,
-        relay: offer.relay_member_id,
-    };
-    if key.owner == key.relay {
-        return refuse(turn, invitation, "bad_member_id", &"the relay and the owner cannot have one member id");
-    }
-    let (now, groups_max) = (turn.now(), turn.limits.groups_max);
-    let Some(group) = turn.store.group_for_invitation(&key, now, groups_max)? else {
-        return refuse(turn, invitation, "full", &"this relay serves as many groups as it can");
-    };
-    if group.status == GroupStatus::Closing {
-        return refuse(turn, invitation, "closing", &"this relay is leaving the group: invite it again later");
-    }
-    let id = turn.store.add_invitation(group.id, &invitation.to_bytes(), &offer.from_member_profile, now)?;
-    turn.reached(Step::InvitationStored);
-    tracing::info!(group = group.id.0, status = group.status.word(), "an owner invites this relay");
-    if group.status == GroupStatus::Invited {
-        turn.wake_at(now);
-        return Ok(());
-    }
-    match turn.store.invitation(id)? {
-        Some(waiting) => answer(turn, group, &waiting),
-        None => Ok(()),
-    }
+    Ok(GroupKey {
+        group_link: LinkText::new(link.to_string()).map_err(|error| error.to_string())?,
+        owner: offer.from_member.member_id.clone(),
+        relay: offer.relay_member_id.clone(),
+    })
 }
 
 /// Proves that we hold the key of our address.
@@ -120,113 +117,41 @@ fn tested<S: RelayStore>(
     Ok(())
 }
 
-/// Starts reading group links for invitations that are due; gives those that were started.
+/// Stores what a valid group link says: the group's identity and its owners.
 ///
 /// # Errors
 /// When the store fails.
-pub fn read_due<S: RelayStore>(
+pub fn remember<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    is_being_read: impl Fn(LinkRead) -> bool,
-    room: usize,
-) -> Result<Vec<LinkRead>, Fatal> {
-    let now = turn.now();
-    // Those being read stay due until their answer comes: look past them.
-    let at_once = usize::try_from(turn.limits.invitations_at_once).unwrap_or(usize::MAX);
-    let due = turn.store.invitations_due(now, at_once)?;
-    let mut started = Vec::new();
-    for waiting in due {
-        let read = LinkRead::Invitation(waiting.id);
-        if started.len() >= room || is_being_read(read) {
-            continue;
-        }
-        let Some(group) = turn.store.group(waiting.group)? else { continue };
-        let link: ShortLink = group.key.group_link.as_str().parse()?;
-        turn.read_link(read, &link);
-        started.push(read);
-    }
-    if let Some(next) = turn.store.next_invitation(now)? {
-        turn.wake_at(next);
-    }
-    Ok(started)
-}
-
-/// The group link could not be read for now: try again later, or give up.
-///
-/// # Errors
-/// When the store fails.
-pub fn unreachable<S: RelayStore>(
-    turn: &mut Turn<'_, '_, S>,
-    waiting: &WaitingInvitation,
-    cause: &dyn std::fmt::Display,
-) -> Result<(), Fatal> {
-    let now = turn.now();
-    match next_try(waiting.tries, waiting.first_at, now, turn.limits) {
-        Some((tries, due)) => {
-            turn.store.postpone_invitation(waiting.id, tries, due)?;
-            turn.wake_at(due);
-            Ok(())
-        }
-        None => {
-            let cause = format!("the group link could not be read in time: {cause}");
-            refuse_waiting(turn, waiting, "expired", &cause)
-        }
-    }
-}
-
-/// How many tries there were, and when the next one is; none when it is time to give up.
-fn next_try(tries: u32, first_at: Timestamp, now: Timestamp, limits: &Limits) -> Option<(u32, Timestamp)> {
-    let tries = tries.saturating_add(1);
-    let is_old = now >= first_at.plus_ms(limits.invitation_age_min.ms());
-    if tries >= limits.invitation_tries_min && is_old {
-        return None;
-    }
-    let doublings = tries.saturating_sub(1).min(30);
-    let pause = limits.invitation_retry_first.ms().saturating_mul(1_i64 << doublings);
-    Some((tries, now.plus_ms(pause.min(limits.invitation_retry_max.ms()))))
-}
-
-/// The group link was read and is valid.
-///
-/// # Errors
-/// When the store fails.
-pub fn validated<S: RelayStore>(
-    turn: &mut Turn<'_, '_, S>,
-    waiting: &WaitingInvitation,
     mut group: ServedGroup,
     valid: ValidGroup,
 ) -> Result<(), Fatal> {
-    if group.status != GroupStatus::Invited {
-        return answer(turn, group, waiting);
-    }
-    // Until the relay link is made the invitation need not be looked at again.
     let now = turn.now();
-    turn.store.postpone_invitation(
-        waiting.id,
-        waiting.tries,
-        now.plus_ms(turn.limits.invitation_retry_max.ms()),
-    )?;
+    for (id, key) in valid.owners {
+        if turn.store.member_by_id(group.id, &id)?.is_some() {
+            continue;
+        }
+        let owner = NewMember {
+            id,
+            role: MemberRole::Owner,
+            status: MemberStatus::Known,
+            profile: None,
+            key: Some(key),
+        };
+        turn.store.insert_member(group.id, &owner, now)?;
+    }
+    group.identity = Some(valid.identity);
+    Ok(turn.store.update_group(&group)?)
+}
+
+/// Prepares our relay link for a group and asks for it to be created, once. Its key is our member key.
+///
+/// # Errors
+/// When the store fails.
+pub fn make_link<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut group: ServedGroup) -> Result<(), Fatal> {
     if group.draft.is_some() {
         return Ok(());
     }
-    for (id, key) in &valid.owners {
-        let profile = (*id == group.key.owner).then(|| waiting.profile.clone());
-        let owner = NewMember {
-            id: id.clone(),
-            role: MemberRole::Owner,
-            status: MemberStatus::Known,
-            profile,
-            key: Some(*key),
-        };
-        if turn.store.member_by_id(group.id, id)?.is_none() {
-            turn.store.insert_member(group.id, &owner, now)?;
-        }
-    }
-    group.identity = Some(valid.identity);
-    make_link(turn, group)
-}
-
-/// Prepares our relay link for a group and asks for it to be created. Its key is our member key.
-fn make_link<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut group: ServedGroup) -> Result<(), Fatal> {
     let root_key = turn.signing_key();
     let (now, public_key) = (turn.now(), root_key.public_key());
     match turn.store.member_by_id(group.id, &group.key.relay)? {
@@ -262,29 +187,7 @@ fn make_link<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut group: ServedGroup) 
     Ok(())
 }
 
-/// Our relay link is there: the owner gets it.
-///
-/// # Errors
-/// When the store fails.
-pub fn link_created<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId) -> Result<(), Fatal> {
-    let Some(mut group) = turn.store.group(id)? else { return Ok(()) };
-    if group.status != GroupStatus::Invited {
-        return Ok(());
-    }
-    let now = turn.now();
-    group.status = GroupStatus::Accepted;
-    group.since = now;
-    let first_look = now.plus_ms(turn.limits.watch_confirm_after.ms().min(turn.limits.watch_interval.ms()));
-    group.watch_at = Some(first_look);
-    turn.wake_at(first_look);
-    turn.store.update_group(&group)?;
-    for waiting in turn.store.invitations_of(id)? {
-        answer(turn, group.clone(), &waiting)?;
-    }
-    Ok(())
-}
-
-/// Our relay link cannot be made. A lost answer means a new link; anything else is the end of the invitation.
+/// Our relay link cannot be made. A lost answer means a new link at once, anything else another try later.
 ///
 /// # Errors
 /// When the store fails.
@@ -292,21 +195,27 @@ pub fn link_failed<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     connection: ConnectionId,
     id: GroupId,
-    reason: protocol::agent::event::Failure,
+    reason: Failure,
 ) -> Result<(), Fatal> {
-    let Some(group) = turn.store.group(id)? else { return Ok(()) };
-    if group.status != GroupStatus::Invited {
+    let Some(mut group) = turn.store.group(id)? else { return Ok(()) };
+    if group.life.status != ServedStatus::CreatingLink {
         tracing::error!(group = id.0, %reason, "the relay link of a served group failed: joiners cannot reach it");
         return Ok(());
     }
+    tracing::warn!(group = id.0, %reason, "a relay link could not be made");
     turn.close(connection, false)?;
-    if reason == protocol::agent::event::Failure::AnswerLost {
-        return make_link(turn, group);
-    }
-    tracing::error!(group = id.0, %reason, "a relay link could not be made");
-    let cause = format!("the relay could not make its link: {reason}");
-    for waiting in turn.store.invitations_of(id)? {
-        refuse_waiting(turn, &waiting, "no_link", &cause)?;
+    group.draft = None;
+    turn.store.update_group(&group)?;
+    if reason == Failure::AnswerLost { make_link(turn, group) } else { Ok(()) }
+}
+
+/// Answers every open invitation of a group with our relay link.
+///
+/// # Errors
+/// When the store fails.
+pub fn answer_all<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: &ServedGroup) -> Result<(), Fatal> {
+    for waiting in turn.store.invitations_of(group.id)? {
+        answer(turn, group, &waiting)?;
     }
     Ok(())
 }
@@ -314,7 +223,7 @@ pub fn link_failed<S: RelayStore>(
 /// Answers an invitation for a group whose relay link is there.
 fn answer<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    group: ServedGroup,
+    group: &ServedGroup,
     waiting: &WaitingInvitation,
 ) -> Result<(), Fatal> {
     turn.store.delete_invitation(waiting.id)?;
@@ -325,7 +234,7 @@ fn answer<S: RelayStore>(
         relay_cap: None,
     };
     let invitation: Invitation = stored(&waiting.invitation)?;
-    let is_listed = matches!(group.status, GroupStatus::Active | GroupStatus::Inactive);
+    let is_listed = matches!(group.life.status, ServedStatus::Active { .. });
     let is_claim = is_listed && owner.connection.is_some() && owner.link != LinkState::Broken;
     let purpose = if is_claim {
         Purpose::Claimant(group.id, owner.number)
@@ -351,71 +260,35 @@ fn answer<S: RelayStore>(
     Ok(())
 }
 
-/// Refuses an invitation that waited; the group is forgotten when nothing else waits for it.
+/// Answers every open invitation of a group with a reason.
 ///
 /// # Errors
 /// When the store fails.
-pub fn refuse_waiting<S: RelayStore>(
+pub fn decline_all<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    waiting: &WaitingInvitation,
-    word: &str,
-    cause: &dyn std::fmt::Display,
+    group: GroupId,
+    refusal: Refusal,
+    problem: Option<&dyn std::fmt::Display>,
 ) -> Result<(), Fatal> {
-    let invitation: Invitation = stored(&waiting.invitation)?;
-    turn.store.delete_invitation(waiting.id)?;
-    let is_unserved = turn.store.group(waiting.group)?.is_some_and(|group| group.status == GroupStatus::Invited);
-    if is_unserved && turn.store.invitations_of(waiting.group)?.is_empty() {
-        for (connection, _) in turn.store.connections_of_group(waiting.group)? {
-            turn.close(connection, false)?;
-        }
-        turn.store.delete_group(waiting.group)?;
+    for waiting in turn.store.invitations_of(group)? {
+        turn.store.delete_invitation(waiting.id)?;
+        let invitation: Invitation = stored(&waiting.invitation)?;
+        refuse(turn, &invitation, refusal, problem)?;
     }
-    refuse(turn, &invitation, word, cause)
-}
-
-/// Refuses an invitation: a word for programs and the cause for people.
-fn refuse<S: RelayStore>(
-    turn: &mut Turn<'_, '_, S>,
-    invitation: &Invitation,
-    word: &str,
-    cause: &dyn std::fmt::Display,
-) -> Result<(), Fatal> {
-    let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
-    let reject = Event::RelayReject(RelayReject::new(word, cause));
-    turn.accept(invitation, reject, Purpose::Answer, Some(until))?;
-    turn.reached(Step::InvitationRefused);
-    tracing::info!(reason = word, "an invitation was refused");
     Ok(())
 }
 
-/// The invitation that a read of a group link was for, with its group.
-///
-/// # Errors
-/// When the store fails.
-pub fn waiting<S: RelayStore>(
+/// Refuses an invitation, with the reason for the owner to read.
+fn refuse<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    id: InvitationId,
-) -> Result<Option<(WaitingInvitation, ServedGroup)>, Fatal> {
-    let Some(waiting) = turn.store.invitation(id)? else { return Ok(None) };
-    Ok(turn.store.group(waiting.group)?.map(|group| (waiting, group)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tries_slow_down_and_end() {
-        let limits = Limits::default();
-        let (mut now, mut tries, mut pauses) = (Timestamp(0), 0, Vec::new());
-        while let Some((counted, due)) = next_try(tries, Timestamp(0), now, &limits) {
-            pauses.push((due.0 - now.0) / 1000);
-            (tries, now) = (counted, due);
-        }
-        assert_eq!(pauses[..9], [5, 10, 20, 40, 80, 160, 320, 600, 600]);
-        assert!(tries >= 9 && now >= Timestamp(86_400_000), "at least ten tries and a day");
-        let quick = Limits { invitation_age_min: "0s".parse().unwrap(), ..limits };
-        assert!(next_try(8, Timestamp(0), Timestamp(0), &quick).is_some());
-        assert!(next_try(9, Timestamp(0), Timestamp(0), &quick).is_none(), "the tenth was the last");
-    }
+    invitation: &Invitation,
+    refusal: Refusal,
+    problem: Option<&dyn std::fmt::Display>,
+) -> Result<(), Fatal> {
+    let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
+    let reject = Event::RelayReject(refusal.to_reject(problem));
+    turn.accept(invitation, reject, Purpose::Answer, Some(until))?;
+    turn.reached(Step::InvitationRefused);
+    tracing::info!(reason = refusal.word(), "an invitation is refused");
+    Ok(())
 }

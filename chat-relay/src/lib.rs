@@ -13,7 +13,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod cli;
+pub mod closing;
 pub mod commands;
 pub mod config;
 pub mod delivery;
@@ -21,8 +23,17 @@ pub mod directory;
 pub mod duration;
 pub mod error;
 pub mod exit_code;
+pub mod identity;
+pub mod invitation;
+pub mod lifecycle;
 pub mod link_watch;
 pub mod logging;
 pub mod output;
+pub mod receive;
+pub mod roster;
+pub mod steps;
 pub mod store;
+pub mod turn;
 pub mod validation;
+
+pub use steps::CRASH_POINTS;

@@ -28,7 +28,7 @@ use crate::roster;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{
-    GroupId, GroupStatus, Member, MemberNumber, MemberStatus, MessageKind, NewMessage, ServedGroup,
+    GroupId, Member, MemberNumber, MemberStatus, MessageKind, NewMessage, ServedGroup,
     StoredMessage,
 };
 use crate::turn::Turn;
@@ -94,7 +94,7 @@ pub fn message<S: RelayStore>(
 
 /// Whether anything of this author counts now.
 fn takes(group: &ServedGroup, author: &Member) -> bool {
-    group.status.serves() && matches!(author.status, MemberStatus::Accepted | MemberStatus::Connected)
+    group.life.status.serves() && matches!(author.status, MemberStatus::Accepted | MemberStatus::Connected)
 }
 
 fn statement<S: RelayStore>(
@@ -311,17 +311,4 @@ fn is_as_group(event: &Event) -> bool {
         _ => None,
     };
     as_group.unwrap_or(false)
-}
-
-/// Whether a group is at its end for an owner's word.
-pub(crate) fn begin_closing<S: RelayStore>(
-    turn: &mut Turn<'_, '_, S>,
-    mut group: ServedGroup,
-) -> Result<(), Fatal> {
-    group.status = GroupStatus::Closing;
-    group.since = turn.now();
-    group.watch_at = None;
-    turn.store.update_group(&group)?;
-    turn.reached(Step::GroupClosing);
-    Ok(())
 }

@@ -11,15 +11,17 @@ use protocol::group::roster::chunks;
 use protocol::group::roster_transfer::{
     CompleteRoster, RosterTransfer, TransferStep, VerifiedHeader, serves_request,
 };
+use protocol::group::served_group::ServedEvent;
 use protocol::group::signed::Statement;
 use protocol::net::engine::Fatal;
 use protocol::timestamp::Timestamp;
 
 use crate::config::JoinerRole;
+use crate::lifecycle;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{
-    GroupId, GroupStatus, LiveRoster, Member, MemberStatus, NewMember, ServedGroup,
+    GroupId, LiveRoster, Member, MemberStatus, NewMember, ServedGroup,
 };
 use crate::turn::{Turn, stored};
 
@@ -37,7 +39,7 @@ pub fn header_came<S: RelayStore>(
     let held = turn.store.roster(group.id)?.map(|roster| roster.version);
     // An owner that did not get our acknowledgement sends the same again: tell it once more.
     if held == Some(header.header.version) {
-        acknowledge(turn, owner, header.header.version, None)?;
+        acknowledge(turn, &group, header.header.version, None)?;
     }
     let (transfer, step) = transfer(turn, group.id)?.header(header, held);
     took(turn, group, owner, &transfer, step, server_time)
@@ -85,7 +87,7 @@ fn took<S: RelayStore>(
         TransferStep::Failed { version, error } => {
             turn.store.set_roster_transfer(group.id, record.as_deref())?;
             tracing::warn!(group = group.id.0, %error, "a roster was not taken");
-            acknowledge(turn, owner, version, Some(error.to_string()))
+            lifecycle::advance_because(turn, group.id, ServedEvent::RosterFailed { version }, Some(&error))
         }
         TransferStep::Complete(roster) => live(turn, group, owner, roster, server_time),
     }
@@ -93,7 +95,7 @@ fn took<S: RelayStore>(
 
 fn live<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    mut group: ServedGroup,
+    group: ServedGroup,
     owner: &Member,
     complete: CompleteRoster,
     server_time: Timestamp,
@@ -109,16 +111,7 @@ fn live<S: RelayStore>(
         blob: complete.blob,
     };
     turn.store.set_roster(group.id, &roster)?;
-    if group.status == GroupStatus::Accepted {
-        let now = turn.now();
-        let look = now.plus_ms(turn.limits.watch_confirm_after.ms().min(turn.limits.watch_interval.ms()));
-        group.status = GroupStatus::AcknowledgedRoster;
-        group.since = now;
-        group.watch_at = Some(look);
-        turn.store.update_group(&group)?;
-        turn.wake_at(look);
-    }
-    acknowledge(turn, owner, version, None)?;
+    lifecycle::advance(turn, group.id, ServedEvent::RosterApplied { version })?;
     turn.reached(Step::RosterLive);
     tracing::info!(group = group.id.0, entries = complete.roster.len(), "the roster is live");
     Ok(())
@@ -169,13 +162,18 @@ fn apply<S: RelayStore>(
     Ok(())
 }
 
-fn acknowledge<S: RelayStore>(
+/// Tells the owner that its roster is live here, or why it is not.
+///
+/// # Errors
+/// When the store fails.
+pub fn acknowledge<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    owner: &Member,
+    group: &ServedGroup,
     version: i64,
     error: Option<String>,
 ) -> Result<(), Fatal> {
-    let Some(connection) = owner.connection else { return Ok(()) };
+    let owner = turn.store.member_by_id(group.id, &group.key.owner)?;
+    let Some(connection) = owner.and_then(|owner| owner.connection) else { return Ok(()) };
     let element = turn.compose(Event::RosterAck(RosterAck { version, error }));
     turn.send(connection, protocol::agent::Body::Inline(&element))?;
     Ok(())

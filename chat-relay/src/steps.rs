@@ -53,9 +53,7 @@ steps! {
     JobStarted = "relay.job.started", "relay.job.started.durable",
     /// A page was handed out and the cursor moved.
     PageServed = "relay.page.served", "relay.page.served.durable",
-    /// A group that lists us no more became inactive.
-    GroupInactive = "relay.group.inactive", "relay.group.inactive.durable",
-    /// The end of a group was announced to its members.
+    /// A group has ended: its members are being told.
     GroupClosing = "relay.group.closing", "relay.group.closing.durable",
     /// A group and its connections are gone.
     GroupClosed = "relay.group.closed", "relay.group.closed.durable",

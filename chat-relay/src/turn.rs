@@ -1,12 +1,14 @@
 //! What a handler works with: the store inside its transaction, the agent, and the network's wishes.
 
+use std::collections::BTreeSet;
+
 use protocol::agent::address_draft::AddressDraft;
 use protocol::agent::error::AgentError;
 use protocol::agent::invitation::Invitation;
 use protocol::agent::link_data::UserLinkData;
 use protocol::agent::store::{BodyId, ConnectionId};
 use protocol::agent::{Agent, Body};
-use protocol::encoding::{Decode as _, DecodeError, Encode as _, Reader};
+use protocol::encoding::{Decode, DecodeError, Encode as _};
 use protocol::group::batch;
 use protocol::group::event::{Event, Message};
 use protocol::group::msg_id::SharedMessageId;
@@ -18,7 +20,7 @@ use protocol::timestamp::Timestamp;
 use crate::config::Limits;
 use crate::identity::RelayIdentity;
 use crate::steps::Step;
-use crate::store::records::{GroupId, InvitationId, Purpose};
+use crate::store::records::{GroupId, Purpose};
 use crate::store::{RelayStore, StoreError};
 
 /// One handler's view of the relay: everything it does here is one transaction with the other handlers of its batch.
@@ -31,42 +33,23 @@ pub struct Turn<'a, 'c, S: RelayStore> {
     pub limits: &'a Limits,
     pub(crate) context: &'a mut Context<'c>,
     pub(crate) steps: &'a mut Vec<Step>,
+    /// Groups whose links are being read.
+    pub(crate) reading: &'a mut BTreeSet<GroupId>,
 }
 
-/// Why a group link is being read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LinkRead {
-    /// For an invitation.
-    Invitation(InvitationId),
-    /// To see whether it lists us.
-    Watch(GroupId),
+/// A group as the tag of a link read for it.
+#[must_use]
+pub fn to_tag(group: GroupId) -> LinkTag {
+    LinkTag(group.0.to_be_bytes().to_vec())
 }
 
-impl LinkRead {
-    /// As a tag that comes back with the answer.
-    #[must_use]
-    pub fn to_tag(self) -> Vec<u8> {
-        let (letter, id) = match self {
-            Self::Invitation(InvitationId(id)) => (b'i', id),
-            Self::Watch(GroupId(id)) => (b'w', id),
-        };
-        [&[letter][..], &id.to_be_bytes()].concat()
-    }
-
-    /// Reads a tag.
-    ///
-    /// # Errors
-    /// When it is none of ours.
-    pub fn from_tag(tag: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(tag);
-        let (letter, id) = (reader.u8()?, reader.i64()?);
-        reader.end()?;
-        match letter {
-            b'i' => Ok(Self::Invitation(InvitationId(id))),
-            b'w' => Ok(Self::Watch(GroupId(id))),
-            _ => Err(DecodeError::Invalid("link tag")),
-        }
-    }
+/// The group that a tag stands for.
+///
+/// # Errors
+/// When it is none of ours.
+pub fn from_tag(tag: &LinkTag) -> Result<GroupId, DecodeError> {
+    let bytes = tag.0.as_slice().try_into().map_err(|_| DecodeError::Invalid("link tag"))?;
+    Ok(GroupId(i64::from_be_bytes(bytes)))
 }
 
 impl<S: RelayStore> Turn<'_, '_, S> {
@@ -94,9 +77,12 @@ impl<S: RelayStore> Turn<'_, '_, S> {
         self.steps.push(step);
     }
 
-    /// Asks for a link to be read; the answer comes with the same tag.
-    pub fn read_link(&mut self, read: LinkRead, link: &ShortLink) {
-        self.context.read_link(LinkTag(read.to_tag()), link.clone());
+    /// Reads the link of a group, unless it is being read or too many are: its deadline will ask again.
+    pub fn read_link(&mut self, group: GroupId, link: &ShortLink) {
+        let room = usize::try_from(self.limits.reads_at_once).unwrap_or(usize::MAX);
+        if self.reading.len() < room && self.reading.insert(group) {
+            self.context.read_link(to_tag(group), link.clone());
+        }
     }
 
     /// A fresh message id.
@@ -237,7 +223,7 @@ impl<S: RelayStore> Turn<'_, '_, S> {
 ///
 /// # Errors
 /// When it was damaged.
-pub fn stored<T: protocol::encoding::Decode>(bytes: &[u8]) -> Result<T, Fatal> {
+pub fn stored<T: Decode>(bytes: &[u8]) -> Result<T, Fatal> {
     Ok(T::from_bytes(bytes)?)
 }
 
@@ -253,10 +239,7 @@ mod tests {
 
     #[test]
     fn tags_come_back() {
-        for read in [LinkRead::Invitation(InvitationId(7)), LinkRead::Watch(GroupId(i64::MAX))] {
-            assert_eq!(LinkRead::from_tag(&read.to_tag()), Ok(read));
-        }
-        assert!(LinkRead::from_tag(b"x").is_err());
-        assert!(LinkRead::from_tag(b"x12345678").is_err());
+        assert_eq!(from_tag(&to_tag(GroupId(i64::MAX))), Ok(GroupId(i64::MAX)));
+        assert!(from_tag(&LinkTag(b"short".to_vec())).is_err());
     }
 }

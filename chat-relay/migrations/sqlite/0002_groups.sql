@@ -20,8 +20,9 @@ CREATE TABLE served_groups (
     group_link      TEXT NOT NULL,
     owner_member_id BLOB NOT NULL,
     relay_member_id BLOB NOT NULL,
-    status          TEXT NOT NULL,
-    since_ms        INTEGER NOT NULL,
+    -- Where it stands, and when its next step is due.
+    life            BLOB NOT NULL,
+    due_ms          INTEGER,
     -- From the group link, once it was read and found valid.
     public_group_id BLOB,
     root_key        BLOB,
@@ -29,26 +30,19 @@ CREATE TABLE served_groups (
     link_version    INTEGER,
     -- The relay link: known before it is created.
     draft           BLOB,
-    -- Our own entry in the group link.
-    watch_at_ms     INTEGER,
-    watch_misses    INTEGER NOT NULL DEFAULT 0,
     UNIQUE (group_link, owner_member_id, relay_member_id)
 ) STRICT;
 
-CREATE INDEX served_groups_by_watch ON served_groups (watch_at_ms) WHERE watch_at_ms IS NOT NULL;
+CREATE INDEX served_groups_by_due ON served_groups (due_ms) WHERE due_ms IS NOT NULL;
 
--- Owners' requests that wait for the group link to be read.
+-- Owners' requests that wait for their answer.
 CREATE TABLE invitations (
     invitation_id INTEGER PRIMARY KEY AUTOINCREMENT,
     group_id      INTEGER NOT NULL REFERENCES served_groups ON DELETE CASCADE,
     invitation    BLOB NOT NULL,
-    profile       TEXT NOT NULL,
-    tries         INTEGER NOT NULL DEFAULT 0,
-    first_ms      INTEGER NOT NULL,
-    due_ms        INTEGER NOT NULL
+    profile       TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX invitations_by_due ON invitations (due_ms);
 CREATE INDEX invitations_by_group ON invitations (group_id);
 
 CREATE TABLE members (

@@ -10,3 +10,4 @@
 
 pub mod job;
 pub mod task;
+pub mod worker;

@@ -4,12 +4,13 @@ use protocol::agent::Body;
 use protocol::agent::store::BodyId;
 use protocol::group::constants::BATCH_ELEMENTS_MAX;
 use protocol::group::identity::MemberRole;
+use protocol::group::served_group::ServedEvent;
 use protocol::net::engine::Fatal;
 
 use super::job::{Handout, introduced, is_sendable, step};
 use super::task::pack;
 use crate::admission::member_new;
-use crate::closing;
+use crate::lifecycle;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{DeliveryJob, Ending, GroupId, Member, Recipient};
@@ -149,6 +150,6 @@ fn end<S: RelayStore>(turn: &mut Turn<'_, '_, S>, job: &DeliveryJob) -> Result<(
             turn.store.update_member(&member)?;
             connection.map_or(Ok(()), |connection| turn.close(connection, true))
         }
-        Ending::GroupGoes => closing::close(turn, job.group),
+        Ending::GroupGoes => lifecycle::advance(turn, job.group, ServedEvent::NoticeDelivered),
     }
 }

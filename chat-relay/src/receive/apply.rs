@@ -3,10 +3,11 @@
 use protocol::group::event::Event;
 use protocol::group::event::members::{MemberDelete, MemberRoleChange, Restriction};
 use protocol::group::identity::{MemberRole};
+use protocol::group::served_group::ServedEvent;
 use protocol::net::engine::Fatal;
 
-use super::begin_closing;
 use crate::config::JoinerRole;
+use crate::lifecycle;
 use crate::store::RelayStore;
 use crate::store::records::{Ending, GroupId, Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::Turn;
@@ -36,8 +37,7 @@ pub(super) fn apply<S: RelayStore>(
         }
         Event::MemberDelete(delete) => return removes(turn, group, delete),
         Event::GroupDelete(_) => {
-            tracing::info!(group = group.id.0, "the owner ends the group");
-            begin_closing(turn, group)?;
+            lifecycle::advance(turn, group.id, ServedEvent::GroupDeleted)?;
             return Ok(Ending::GroupGoes);
         }
         Event::GroupInfo(info) => {
@@ -118,8 +118,7 @@ fn removes<S: RelayStore>(
     delete: &MemberDelete,
 ) -> Result<Ending, Fatal> {
     if delete.member_id == group.key.relay {
-        tracing::info!(group = group.id.0, "the owner removes this relay");
-        begin_closing(turn, group)?;
+        lifecycle::advance(turn, group.id, ServedEvent::Removed)?;
         return Ok(Ending::GroupGoes);
     }
     let Some(mut member) = turn.store.member_by_id(group.id, &delete.member_id)? else {

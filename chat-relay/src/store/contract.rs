@@ -7,16 +7,18 @@ use protocol::group::profile::Profile;
 use protocol::timestamp::Timestamp;
 
 use super::records::{
-    DeliveryJob, DeliveryJobId, Ending, GroupId, GroupKey, GroupStatus, LinkState, LiveRoster, Member,
+    DeliveryJob, DeliveryJobId, Ending, GroupId, GroupKey, LinkState, LiveRoster, Member,
     MemberNumber, MemberStatus, MessageKind, NewMember, NewMessage, Purpose, ServedGroup,
 };
 use super::{RelayStore, StoreError};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
+type Part<S> = fn(&mut S) -> Result<(), StoreError>;
+
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [fn(&mut S) -> Result<(), StoreError>; 8] = [
+    let parts: [Part<S>; 8] = [
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
         members_read_back_as_written,
@@ -44,7 +46,7 @@ fn key(owner: u8) -> GroupKey {
 }
 
 fn group(store: &mut impl RelayStore) -> Result<ServedGroup, StoreError> {
-    Ok(store.group_for_invitation(&key(1), NOW, 10)?.expect("there is room"))
+    Ok(store.group_for_invitation(&key(1), NOW, 10)?.expect("there is room").0)
 }
 
 fn member(
@@ -84,27 +86,30 @@ fn message(author: MemberNumber, text: &str, kind: MessageKind, target: Option<&
 
 fn an_invitation_finds_its_group_again<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
     let first = group(store)?;
-    assert_eq!(group(store)?, first, "the same invitation, the same group");
-    let other = store.group_for_invitation(&key(2), NOW, 2)?.expect("there is room");
-    assert_ne!(other.id, first.id, "another owner, another group");
+    assert_eq!(store.group_for_invitation(&key(1), NOW, 10)?, Some((first.clone(), false)), "the same again");
+    let (other, is_new) = store.group_for_invitation(&key(2), NOW, 2)?.expect("there is room");
+    assert!(other.id != first.id && is_new, "another owner, another group");
     assert_eq!(store.group_for_invitation(&key(3), NOW, 2)?, None, "no room");
 
     let profile = Profile::named("Olga");
-    let waiting = store.add_invitation(first.id, b"invitation", &profile, NOW)?;
-    assert_eq!(store.invitations_due(NOW, 10)?.len(), 1);
-    store.postpone_invitation(waiting, 1, NOW.plus_ms(5000))?;
-    assert_eq!(store.invitations_due(NOW, 10)?, []);
-    assert_eq!(store.next_invitation(NOW)?, Some(NOW.plus_ms(5000)));
-    let found = store.invitation(waiting)?.expect("it waits");
-    assert_eq!((found.tries, found.profile), (1, profile));
+    let ids = [
+        store.add_invitation(first.id, b"one", &profile)?,
+        store.add_invitation(first.id, b"two", &profile)?,
+    ];
+    let waiting = store.invitations_of(first.id)?;
+    assert_eq!(waiting.iter().map(|waiting| waiting.id).collect::<Vec<_>>(), ids, "in order");
+    assert_eq!(waiting.first().map(|waiting| &waiting.profile), Some(&profile));
+    store.delete_invitation(ids[0])?;
+    assert_eq!(store.invitations_of(first.id)?.len(), 1);
 
-    let changed =
-        ServedGroup { status: GroupStatus::Active, watch_at: Some(NOW), draft: Some(vec![1]), ..first };
+    let changed = ServedGroup { due_at: Some(NOW), draft: Some(vec![1]), ..first };
     store.update_group(&changed)?;
     assert_eq!(store.group(changed.id)?, Some(changed.clone()));
-    assert_eq!(store.groups_to_watch(NOW, 10)?, [changed.clone()]);
+    assert_eq!(store.groups_due(NOW, 10)?, std::slice::from_ref(&changed));
+    assert_eq!(store.groups_due(NOW.plus_ms(-1), 10)?, []);
+    assert_eq!(store.next_due(NOW.plus_ms(-1))?, Some(NOW));
     store.delete_group(changed.id)?;
-    assert_eq!(store.invitation(waiting)?, None, "goes with its group");
+    assert_eq!(store.invitations_of(changed.id)?, [], "they go with their group");
     Ok(())
 }
 
@@ -140,7 +145,9 @@ fn members_read_back_as_written<S: RelayStore>(store: &mut S) -> Result<(), Stor
         Member { blocked: true, link: LinkState::Full, roster_served: 3, passed_over: true, ..first };
     store.update_member(&changed)?;
     assert_eq!(store.member_by_id(group, &id(1))?, Some(changed.clone()));
-    assert_eq!(store.members_with_roles(group, &[MemberRole::Owner, MemberRole::Admin])?, [changed.clone()]);
+    assert_eq!(store.members_with_roles(group, &[MemberRole::Owner, MemberRole::Admin])?,
+        std::slice::from_ref(&changed)
+    );
     assert_eq!(store.count_members(group)?, 2);
     let connection = changed.connection.expect("it has one");
     store.delete_connection(connection)?;

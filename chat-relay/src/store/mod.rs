@@ -78,41 +78,31 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     /// The earliest moment at which a connection's time is over.
     fn next_expiry(&mut self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// The group that an invitation is about; made if there is none and fewer than `groups_max` are served.
+    /// The group that an invitation is about, and whether it is new; nothing when `groups_max` are served already.
     fn group_for_invitation(
         &mut self,
         key: &GroupKey,
         now: Timestamp,
         groups_max: u32,
-    ) -> Result<Option<ServedGroup>, StoreError>;
+    ) -> Result<Option<(ServedGroup, bool)>, StoreError>;
     /// A served group.
     fn group(&mut self, id: GroupId) -> Result<Option<ServedGroup>, StoreError>;
     /// Stores what has changed of a group; its key never does.
     fn update_group(&mut self, group: &ServedGroup) -> Result<(), StoreError>;
     /// Forgets a group with all that belongs to it. Its connections must have other purposes by then.
     fn delete_group(&mut self, id: GroupId) -> Result<(), StoreError>;
-    /// Groups whose entry is to be looked for, and when the next one is.
-    fn groups_to_watch(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError>;
-    /// The earliest moment at which a group's entry is to be looked for, after `now`.
-    fn next_watch(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    /// Groups whose next step is due.
+    fn groups_due(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError>;
+    /// The earliest moment at which a group's next step is due, after `now`.
+    fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
     /// Keeps an owner's request until the group link has been read.
     fn add_invitation(
         &mut self,
         group: GroupId,
         invitation: &[u8],
         profile: &Profile,
-        now: Timestamp,
     ) -> Result<InvitationId, StoreError>;
-    /// One that still waits.
-    fn invitation(&mut self, id: InvitationId) -> Result<Option<WaitingInvitation>, StoreError>;
-    /// Those that are due: fewest tries first.
-    fn invitations_due(&mut self, now: Timestamp, limit: usize)
-    -> Result<Vec<WaitingInvitation>, StoreError>;
-    /// The earliest moment at which one is due, after `now`.
-    fn next_invitation(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
-    /// Puts one off after another try.
-    fn postpone_invitation(&mut self, id: InvitationId, tries: u32, due: Timestamp)
-    -> Result<(), StoreError>;
     /// All of one group, oldest first.
     fn invitations_of(&mut self, group: GroupId) -> Result<Vec<WaitingInvitation>, StoreError>;
     /// Forgets one.

@@ -5,6 +5,7 @@ use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::{GroupProfile, Profile};
+use protocol::group::served_group::ServedLife;
 use protocol::timestamp::Timestamp;
 
 /// Declares an enum that is stored as a word.
@@ -77,32 +78,6 @@ pub struct GroupKey {
     pub relay: MemberId,
 }
 
-stored_words! {
-    /// Where a served group stands (channels.md §12). A rejected one is forgotten with the answer.
-    GroupStatus {
-        /// An owner asks; the group link is being read and the relay link made.
-        Invited = "invited",
-        /// The owner has our relay link.
-        Accepted = "accepted",
-        /// The owner's roster is here, and the owner knows.
-        AcknowledgedRoster = "acknowledged_roster",
-        /// The group link lists us.
-        Active = "active",
-        /// The group link does not list us any more.
-        Inactive = "inactive",
-        /// Members are being told that this is the end.
-        Closing = "closing",
-    }
-}
-
-impl GroupStatus {
-    /// Whether joiners are let in and messages are handed out.
-    #[must_use]
-    pub const fn serves(self) -> bool {
-        matches!(self, Self::Accepted | Self::AcknowledgedRoster | Self::Active | Self::Inactive)
-    }
-}
-
 /// A group that the relay was asked to serve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServedGroup {
@@ -110,18 +85,14 @@ pub struct ServedGroup {
     pub id: GroupId,
     /// Who asked for what.
     pub key: GroupKey,
-    /// Where it stands.
-    pub status: GroupStatus,
-    /// When it came to stand there.
-    pub since: Timestamp,
+    /// Where it stands in its life cycle.
+    pub life: ServedLife,
+    /// When its next step is due, with the jitter that was drawn for it; never when none.
+    pub due_at: Option<Timestamp>,
     /// What its link says, once read and found valid.
     pub identity: Option<GroupIdentity>,
     /// The agent's draft of the relay link, once made.
     pub draft: Option<Vec<u8>>,
-    /// When to look for our own entry in the group link; never when none.
-    pub watch_at: Option<Timestamp>,
-    /// Reads in a row that did not show our entry.
-    pub watch_misses: u32,
 }
 
 /// What the group link says of a group.
@@ -137,7 +108,7 @@ pub struct GroupIdentity {
     pub link_version: Option<u64>,
 }
 
-/// An owner's request that is being worked on.
+/// An owner's request that waits for its answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WaitingInvitation {
     /// Its row.
@@ -148,10 +119,6 @@ pub struct WaitingInvitation {
     pub invitation: Vec<u8>,
     /// The owner's profile as the owner gave it.
     pub profile: Profile,
-    /// Reads of the group link that failed.
-    pub tries: u32,
-    /// When it came.
-    pub first_at: Timestamp,
 }
 
 stored_words! {

@@ -2,22 +2,24 @@
 
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::encoding::{Decode as _, Encode as _};
 use protocol::group::identity::{LinkText, MemberId, PublicGroupId};
+use protocol::group::served_group::ServedLife;
 use protocol::timestamp::Timestamp;
 use rusqlite::{Row, params};
 
 use super::{SqliteStore, json, stored, to_json, word};
 use crate::store::StoreError;
 use crate::store::records::{
-    GroupId, GroupIdentity, GroupKey, GroupStatus, InvitationId, MemberNumber, Purpose, RelayAddress,
+    GroupId, GroupIdentity, GroupKey, InvitationId, MemberNumber, Purpose, RelayAddress,
     ServedGroup, WaitingInvitation,
 };
 
-const GROUP: &str = "SELECT group_id, group_link, owner_member_id, relay_member_id, status, since_ms,
-    public_group_id, root_key, profile, link_version, draft, watch_at_ms, watch_misses FROM served_groups";
+const GROUP: &str = "SELECT group_id, group_link, owner_member_id, relay_member_id, life, due_ms,
+    public_group_id, root_key, profile, link_version, draft FROM served_groups";
 
 const INVITATION: &str =
-    "SELECT invitation_id, group_id, invitation, profile, tries, first_ms FROM invitations";
+    "SELECT invitation_id, group_id, invitation, profile FROM invitations";
 
 impl SqliteStore {
     pub(super) fn read_address(&mut self) -> Result<Option<RelayAddress>, StoreError> {
@@ -88,14 +90,13 @@ impl SqliteStore {
 
     pub(super) fn insert_group(&mut self, key: &GroupKey, now: Timestamp) -> Result<(), StoreError> {
         self.change_one(
-            "INSERT INTO served_groups (group_link, owner_member_id, relay_member_id, status, since_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO served_groups (group_link, owner_member_id, relay_member_id, life)
+             VALUES (?1, ?2, ?3, ?4)",
             params![
                 key.group_link.as_str(),
                 key.owner.as_bytes(),
                 key.relay.as_bytes(),
-                GroupStatus::Invited.word(),
-                now.0
+                ServedLife::invited(now).to_bytes(),
             ],
         )
     }
@@ -104,20 +105,17 @@ impl SqliteStore {
         let identity = group.identity.as_ref();
         let profile = identity.map(|identity| to_json(&identity.profile)).transpose()?;
         self.change_one(
-            "UPDATE served_groups SET status = ?2, since_ms = ?3, public_group_id = ?4, root_key = ?5,
-             profile = ?6, link_version = ?7, draft = ?8, watch_at_ms = ?9, watch_misses = ?10
-             WHERE group_id = ?1",
+            "UPDATE served_groups SET life = ?2, due_ms = ?3, public_group_id = ?4, root_key = ?5,
+             profile = ?6, link_version = ?7, draft = ?8 WHERE group_id = ?1",
             params![
                 group.id.0,
-                group.status.word(),
-                group.since.0,
+                group.life.to_bytes(),
+                group.due_at.map(|due| due.0),
                 identity.map(|identity| identity.public_group_id.as_bytes()),
                 identity.map(|identity| identity.root_key.0),
                 profile,
                 identity.and_then(|identity| identity.link_version).map(to_integer),
                 group.draft,
-                group.watch_at.map(|at| at.0),
-                group.watch_misses,
             ],
         )
     }
@@ -154,12 +152,10 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<ServedGroup> {
             owner: stored(MemberId::new(row.get::<_, Vec<u8>>(2)?))?,
             relay: stored(MemberId::new(row.get::<_, Vec<u8>>(3)?))?,
         },
-        status: word(GroupStatus::from_word(&row.get::<_, String>(4)?))?,
-        since: Timestamp(row.get(5)?),
+        life: stored(ServedLife::from_bytes(&row.get::<_, Vec<u8>>(4)?))?,
+        due_at: row.get::<_, Option<i64>>(5)?.map(Timestamp),
         identity,
         draft: row.get(10)?,
-        watch_at: row.get::<_, Option<i64>>(11)?.map(Timestamp),
-        watch_misses: row.get(12)?,
     })
 }
 
@@ -184,7 +180,5 @@ fn read_invitation(row: &Row<'_>) -> rusqlite::Result<WaitingInvitation> {
         group: GroupId(row.get(1)?),
         invitation: row.get(2)?,
         profile: json(&row.get::<_, String>(3)?)?,
-        tries: row.get(4)?,
-        first_at: Timestamp(row.get(5)?),
     })
 }

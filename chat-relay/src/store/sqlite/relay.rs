@@ -74,22 +74,23 @@ impl RelayStore for SqliteStore {
         key: &GroupKey,
         now: Timestamp,
         groups_max: u32,
-    ) -> Result<Option<ServedGroup>, StoreError> {
+    ) -> Result<Option<(ServedGroup, bool)>, StoreError> {
         let find = |store: &mut Self| {
-            store.groups(
+            let found = store.groups(
                 "WHERE group_link = ?1 AND owner_member_id = ?2 AND relay_member_id = ?3",
                 params![key.group_link.as_str(), key.owner.as_bytes(), key.relay.as_bytes()],
-            )
+            )?;
+            Ok::<_, StoreError>(found.into_iter().next())
         };
-        if let Some(group) = find(self)?.pop() {
-            return Ok(Some(group));
+        if let Some(group) = find(self)? {
+            return Ok(Some((group, false)));
         }
         let served: u32 = self.count("SELECT count(*) FROM served_groups", params![])?;
         if served >= groups_max {
             return Ok(None);
         }
         self.insert_group(key, now)?;
-        Ok(find(self)?.pop())
+        Ok(find(self)?.map(|group| (group, true)))
     }
 
     fn group(&mut self, id: GroupId) -> Result<Option<ServedGroup>, StoreError> {
@@ -104,12 +105,12 @@ impl RelayStore for SqliteStore {
         self.change_one("DELETE FROM served_groups WHERE group_id = ?1", params![id.0])
     }
 
-    fn groups_to_watch(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError> {
-        self.groups("WHERE watch_at_ms <= ?1 ORDER BY watch_at_ms LIMIT ?2", params![now.0, rows(limit)])
+    fn groups_due(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError> {
+        self.groups("WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2", params![now.0, rows(limit)])
     }
 
-    fn next_watch(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.moment("SELECT min(watch_at_ms) FROM served_groups WHERE watch_at_ms > ?1", params![now.0])
+    fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.moment("SELECT min(due_ms) FROM served_groups WHERE due_ms > ?1", params![now.0])
     }
 
     fn add_invitation(
@@ -117,41 +118,12 @@ impl RelayStore for SqliteStore {
         group: GroupId,
         invitation: &[u8],
         profile: &Profile,
-        now: Timestamp,
     ) -> Result<InvitationId, StoreError> {
         self.change_one(
-            "INSERT INTO invitations (group_id, invitation, profile, first_ms, due_ms) VALUES (?1, ?2, ?3, ?4, ?4)",
-            params![group.0, invitation, to_json(profile)?, now.0],
+            "INSERT INTO invitations (group_id, invitation, profile) VALUES (?1, ?2, ?3)",
+            params![group.0, invitation, to_json(profile)?],
         )?;
         Ok(InvitationId(self.database.last_insert_rowid()))
-    }
-
-    fn invitation(&mut self, id: InvitationId) -> Result<Option<WaitingInvitation>, StoreError> {
-        Ok(self.invitations("WHERE invitation_id = ?1", params![id.0])?.pop())
-    }
-
-    fn invitations_due(
-        &mut self,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<WaitingInvitation>, StoreError> {
-        self.invitations("WHERE due_ms <= ?1 ORDER BY tries, due_ms LIMIT ?2", params![now.0, rows(limit)])
-    }
-
-    fn next_invitation(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.moment("SELECT min(due_ms) FROM invitations WHERE due_ms > ?1", params![now.0])
-    }
-
-    fn postpone_invitation(
-        &mut self,
-        id: InvitationId,
-        tries: u32,
-        due: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.change_one(
-            "UPDATE invitations SET tries = ?2, due_ms = ?3 WHERE invitation_id = ?1",
-            params![id.0, tries, due.0],
-        )
     }
 
     fn invitations_of(&mut self, group: GroupId) -> Result<Vec<WaitingInvitation>, StoreError> {
