@@ -8,30 +8,30 @@
 
 use protocol::agent::invitation::Invitation;
 use protocol::agent::store::ConnectionId;
-use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::constants::CHAT_VERSIONS;
 use protocol::group::event::Event;
 use protocol::group::event::joining::{
-    GroupLinkInvitation, GroupLinkRejection, Join, LinkInvitation, LinkMember, LinkReject,
+    GroupLinkInvitation, GroupLinkRejection, LinkInvitation, LinkMember, LinkReject,
 };
 use protocol::group::event::members::{MemberInfo, MemberIntro, MemberNew, Restriction, Restrictions};
 use protocol::group::event::owner_relay::MemberIdRole;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::joining::{JoinProblem, Joiner, Pinned, check_join};
 use protocol::group::profile::Profile;
-use protocol::group::signed::{SignatureState, Statement};
+use protocol::group::served_group::ServedEvent;
+use protocol::group::signed::Statement;
 use protocol::net::engine::Fatal;
 use protocol::version::VersionRange;
 use thiserror::Error;
 
-use crate::config::JoinerRole;
 use crate::delivery::task::forwarded;
-use crate::roster;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{
     GroupId, LinkState, Member, MemberNumber, MemberStatus, NewMember, Purpose, ServedGroup,
 };
 use crate::turn::Turn;
+use crate::{lifecycle, roster};
 
 /// Who are shown to joiners, and told of them.
 const LEADING_ROLES: [MemberRole; 3] = [MemberRole::Owner, MemberRole::Admin, MemberRole::Moderator];
@@ -43,53 +43,14 @@ pub enum NotAdmitted {
     #[error("this relay does not take new members of the group now: try another relay")]
     NotServed,
     /// No room.
-    #[error("the group has as many members as this relay can serve")]
+    #[error("the group has as many members as this relay can serve: try another relay")]
     Full,
-    /// The profile.
-    #[error("the profile cannot be shown to others")]
-    Profile,
-    /// The request names another relay.
-    #[error("the request was made for another relay")]
-    AnotherRelay,
-    /// The member id is somebody's, and the request does not prove to be theirs.
-    #[error("the member id is in use, and the request is not signed by its key")]
-    NotTheirs,
-    /// The signature is not by the key in the request.
-    #[error("the request is not signed by the key that it brings")]
-    BadSignature,
+    /// The request.
+    #[error(transparent)]
+    Request(#[from] JoinProblem),
     /// The member was removed.
     #[error("the member was removed from the group")]
     Removed,
-}
-
-/// What a request proves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proof {
-    /// The signature, as that of the key in the request.
-    pub by_new_key: SignatureState,
-    /// The signature, as that of the key that is pinned for this member id.
-    pub by_pinned_key: SignatureState,
-    /// Which relay it names, compared with us; none when it names no relay.
-    pub names_us: Option<bool>,
-}
-
-/// The rule of §13.6. `known` is the record of the member id, if there is one.
-///
-/// # Errors
-/// [`NotAdmitted`] with the reason.
-pub fn admit(known: Option<(&Member, bool)>, proof: Proof) -> Result<(), NotAdmitted> {
-    if proof.names_us == Some(false) {
-        return Err(NotAdmitted::AnotherRelay);
-    }
-    match known {
-        Some((_, true)) => Err(NotAdmitted::NotTheirs),
-        Some((member, false)) if member.status == MemberStatus::Removed => Err(NotAdmitted::Removed),
-        Some(_) if proof.by_pinned_key == SignatureState::Verified && proof.names_us == Some(true) => Ok(()),
-        Some(_) => Err(NotAdmitted::NotTheirs),
-        // Older clients do not sign; who signs must do it right.
-        None if proof.by_new_key == SignatureState::Bad => Err(NotAdmitted::BadSignature),
-        None => Ok(()),
-    }
 }
 
 /// Somebody asks at the relay link of a group.
@@ -100,12 +61,10 @@ pub fn requested<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     invitation: &Invitation,
-    statement: &Statement<'_>,
-    versions: Option<VersionRange>,
-    join: Join,
+    info: &[u8],
 ) -> Result<(), Fatal> {
-    match examine(turn, group, statement, &join)? {
-        Ok(known) => let_in(turn, group, invitation, versions, join, known),
+    match examine(turn, group, info)? {
+        Ok((joiner, known)) => let_in(turn, group, invitation, info, joiner, known),
         Err(reason) => refuse(turn, group, invitation, reason),
     }
 }
@@ -113,46 +72,51 @@ pub fn requested<S: RelayStore>(
 fn examine<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
-    statement: &Statement<'_>,
-    join: &Join,
-) -> Result<Result<Option<Member>, NotAdmitted>, Fatal> {
+    info: &[u8],
+) -> Result<Result<(Joiner, Option<Member>), NotAdmitted>, Fatal> {
     let Some(identity) = group.identity.as_ref().filter(|_| group.life.status.serves()) else {
         return Ok(Err(NotAdmitted::NotServed));
     };
-    if join.profile.check().is_err() {
-        return Ok(Err(NotAdmitted::Profile));
+    let (mut known, mut failed) = (None, None);
+    let joiner_role = turn.joiner_role(group);
+    let checked = check_join(info, &identity.public_group_id, &group.key.relay, joiner_role, |id| {
+        match turn.store.member_by_id(group.id, id) {
+            Ok(found) => known = found,
+            Err(error) => failed = Some(error),
+        }
+        known.as_ref().map(|known| Pinned { key: known.key.map(MemberKey), role: known.role })
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
     }
-    let known = turn.store.member_by_id(group.id, &join.new_member_id)?;
-    if known.is_none() && turn.store.count_members(group.id)? >= turn.limits.members_max {
-        return Ok(Err(NotAdmitted::Full));
-    }
-    let check = |key: Option<Ed25519PublicKey>| {
-        statement.check(&identity.public_group_id, &join.new_member_id, key.map(MemberKey).as_ref())
-    };
-    let proof = Proof {
-        by_new_key: check(Some(join.new_member_key.0)),
-        by_pinned_key: check(known.as_ref().and_then(|known| known.key)),
-        names_us: join.via_relay.as_ref().map(|relay| *relay == group.key.relay),
-    };
-    let is_us = join.new_member_id == group.key.relay;
-    Ok(admit(known.as_ref().map(|known| (known, is_us)), proof).map(|()| known))
+    Ok(match checked {
+        Err(problem) => Err(problem.into()),
+        Ok(_) if known.as_ref().is_some_and(|known| known.status == MemberStatus::Removed) => {
+            Err(NotAdmitted::Removed)
+        }
+        Ok(_) if known.is_none() && turn.store.count_members(group.id)? >= turn.limits.members_max => {
+            Err(NotAdmitted::Full)
+        }
+        Ok(joiner) => Ok((joiner, known)),
+    })
 }
 
 fn let_in<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     invitation: &Invitation,
-    versions: Option<VersionRange>,
-    join: Join,
+    info: &[u8],
+    joiner: Joiner,
     known: Option<Member>,
 ) -> Result<(), Fatal> {
     let now = turn.now();
+    let Joiner { join, role, .. } = joiner;
     let mut member = match known {
         Some(member) => member,
         None => {
             let new = NewMember {
                 id: join.new_member_id,
-                role: joiner_role(turn.identity.joiner_role),
+                role,
                 status: MemberStatus::Accepted,
                 profile: None,
                 key: Some(join.new_member_key.0),
@@ -161,29 +125,23 @@ fn let_in<S: RelayStore>(
         }
     };
     member.profile = Some(join.profile);
-    let info = link_invitation(turn, group, &member)?;
+    let answer = link_invitation(turn, group, &member)?;
     let until = now.plus_ms(turn.limits.joining_ttl.ms());
     let purpose = Purpose::Member(group.id, member.number);
-    if let Some(connection) = turn.accept(invitation, info, purpose, Some(until))? {
+    if let Some(connection) = turn.accept(invitation, answer, purpose, Some(until))? {
         if let Some(old) = member.connection.replace(connection) {
             turn.close(old, false)?;
         }
         member.status = MemberStatus::Accepted;
         member.since = now;
         member.link = LinkState::Open;
+        let versions = Statement::parse(info).ok().and_then(|said| said.message().ok()?.versions);
         member.chat_version = versions.map_or(member.chat_version, |range| range.max());
     }
     turn.store.update_member(&member)?;
     turn.reached(Step::JoinerAdmitted);
     tracing::info!(group = group.id.0, role = member.role.word(), "a member is let in");
     Ok(())
-}
-
-fn joiner_role(setting: JoinerRole) -> MemberRole {
-    match setting {
-        JoinerRole::Observer => MemberRole::Observer,
-        JoinerRole::Member => MemberRole::Member,
-    }
 }
 
 fn link_invitation<S: RelayStore>(
@@ -230,9 +188,10 @@ fn refuse<S: RelayStore>(
 pub fn connected<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     connection: ConnectionId,
-    group: &ServedGroup,
+    group: GroupId,
     number: MemberNumber,
 ) -> Result<(), Fatal> {
+    let Some(group) = turn.store.group(group)? else { return Ok(()) };
     let Some(mut member) = turn.store.member(number)? else { return Ok(()) };
     if member.connection != Some(connection) || member.status != MemberStatus::Accepted {
         return Ok(());
@@ -243,10 +202,11 @@ pub fn connected<S: RelayStore>(
     turn.store.update_member(&member)?;
     let leaders = turn.store.members_with_roles(group.id, &LEADING_ROLES)?;
     if member.role == MemberRole::Owner {
+        lifecycle::advance(turn, group.id, ServedEvent::OwnerConnected)?;
         tracing::info!(group = group.id.0, "an owner is connected");
     } else {
         tell_of(turn, &member, &leaders)?;
-        welcome(turn, connection, group, &mut member, &leaders)?;
+        welcome(turn, connection, &group, &mut member, &leaders)?;
         tracing::info!(group = group.id.0, "a member is connected");
     }
     turn.reached(Step::JoinerIntroduced);
@@ -254,14 +214,18 @@ pub fn connected<S: RelayStore>(
 }
 
 /// Tells owners, admins and moderators of a new member.
-fn tell_of<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &Member, leaders: &[Member]) -> Result<(), Fatal> {
+fn tell_of<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    member: &Member,
+    leaders: &[Member],
+) -> Result<(), Fatal> {
     let element = turn.compose(member_new(member));
     for leader in leaders {
         let is_reached = leader.number != member.number && leader.status == MemberStatus::Connected;
-        if let Some(connection) = leader.connection.filter(|_| is_reached) {
-            if turn.send(connection, protocol::agent::Body::Inline(&element))? {
-                turn.store.introduce(member.number, leader.number)?;
-            }
+        if let Some(connection) = leader.connection.filter(|_| is_reached)
+            && turn.send(connection, protocol::agent::Body::Inline(&element))?
+        {
+            turn.store.introduce(member.number, leader.number)?;
         }
     }
     Ok(())
@@ -304,7 +268,8 @@ pub fn history<S: RelayStore>(
     group: &ServedGroup,
     recipient: MemberNumber,
 ) -> Result<Vec<Vec<u8>>, Fatal> {
-    let gives = group.identity.as_ref().is_some_and(|identity| identity.profile.preferences().gives_history());
+    let gives =
+        group.identity.as_ref().is_some_and(|identity| identity.profile.preferences().gives_history());
     if !gives || turn.limits.history_items == 0 {
         return Ok(Vec::new());
     }
@@ -330,7 +295,11 @@ pub fn history<S: RelayStore>(
 ///
 /// # Errors
 /// When the store fails.
-pub fn catch_up<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId, number: MemberNumber) -> Result<(), Fatal> {
+pub fn catch_up<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    id: GroupId,
+    number: MemberNumber,
+) -> Result<(), Fatal> {
     let (Some(group), Some(mut member)) = (turn.store.group(id)?, turn.store.member(number)?) else {
         return Ok(());
     };
@@ -369,72 +338,5 @@ fn member_info(member: &Member) -> MemberInfo {
         v: versions.map(|range| range.to_string()),
         profile: member.profile.clone().unwrap_or_else(named),
         member_key: member.key.map(MemberKey),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use protocol::timestamp::Timestamp;
-
-    use super::*;
-
-    const SIGNED: Proof = Proof {
-        by_new_key: SignatureState::Verified,
-        by_pinned_key: SignatureState::Verified,
-        names_us: Some(true),
-    };
-
-    fn member(status: MemberStatus) -> Member {
-        Member {
-            number: MemberNumber(1),
-            group: GroupId(1),
-            id: MemberId::new([1; 12]).unwrap(),
-            role: MemberRole::Moderator,
-            status,
-            profile: None,
-            key: None,
-            blocked: false,
-            chat_version: 19,
-            connection: None,
-            link: LinkState::Open,
-            passed_over: false,
-            roster_served: -1,
-            since: Timestamp(0),
-        }
-    }
-
-    #[test]
-    fn strangers_are_let_in_signed_or_not() {
-        assert_eq!(admit(None, SIGNED), Ok(()));
-        let unsigned = Proof { by_new_key: SignatureState::Absent, names_us: None, ..SIGNED };
-        assert_eq!(admit(None, unsigned), Ok(()));
-        let forged = Proof { by_new_key: SignatureState::Bad, ..SIGNED };
-        assert_eq!(admit(None, forged), Err(NotAdmitted::BadSignature));
-    }
-
-    #[test]
-    fn a_known_id_must_prove_itself_to_this_relay() {
-        let known = member(MemberStatus::Known);
-        let admitted = |proof| admit(Some((&known, false)), proof);
-        assert_eq!(admitted(SIGNED), Ok(()));
-        for by_pinned_key in [SignatureState::Absent, SignatureState::Bad, SignatureState::KeyUnknown] {
-            assert_eq!(admitted(Proof { by_pinned_key, ..SIGNED }), Err(NotAdmitted::NotTheirs));
-        }
-        assert_eq!(admitted(Proof { names_us: None, ..SIGNED }), Err(NotAdmitted::NotTheirs));
-        assert_eq!(admitted(Proof { names_us: Some(false), ..SIGNED }), Err(NotAdmitted::AnotherRelay));
-    }
-
-    #[test]
-    fn nobody_takes_our_own_place_or_comes_back_after_removal() {
-        let known = member(MemberStatus::Known);
-        assert_eq!(admit(Some((&known, true)), SIGNED), Err(NotAdmitted::NotTheirs));
-        let removed = member(MemberStatus::Removed);
-        assert_eq!(admit(Some((&removed, false)), SIGNED), Err(NotAdmitted::Removed));
-    }
-
-    #[test]
-    fn a_request_for_another_relay_is_no_request_to_us() {
-        let replayed = Proof { names_us: Some(false), ..SIGNED };
-        assert_eq!(admit(None, replayed), Err(NotAdmitted::AnotherRelay));
     }
 }

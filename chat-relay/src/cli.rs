@@ -41,6 +41,21 @@ pub struct GlobalArgs {
 pub enum Command {
     /// Make a relay: its keys, its address and its configuration
     Init(ConfigArgs),
+    /// Run the relay until it is told to stop (SIGTERM or SIGINT)
+    Start(ConfigArgs),
+    /// Print the address that owners add, as text and as a QR code
+    Address(AddressArgs),
+}
+
+/// Options of `address`.
+#[derive(Debug, Args)]
+pub struct AddressArgs {
+    /// Print the QR code even when the output is not a terminal
+    #[arg(long, conflicts_with = "no_qr")]
+    pub qr: bool,
+    /// Print the text alone
+    #[arg(long)]
+    pub no_qr: bool,
 }
 
 #[cfg(test)]

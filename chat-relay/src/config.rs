@@ -18,11 +18,10 @@ use crate::error::CommandError;
 const PROFILE_TEXT_BYTES_MAX: usize = 512;
 
 /// The role that joiners get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum JoinerRole {
     /// Reads and reacts.
-    #[default]
     Observer,
     /// Posts too.
     Member,
@@ -107,6 +106,10 @@ settings! {
     page_members "CHAT_RELAY_PAGE_MEMBERS": u32 = 200,
     /// Messages that may wait for one member; beyond them it is passed over, and served history when it resumes
     member_backlog_max "CHAT_RELAY_MEMBER_BACKLOG_MAX": u32 = 1000,
+    /// How long a server has to accept a connection, hellos included
+    connect_timeout "CHAT_RELAY_CONNECT_TIMEOUT": Duration = Duration::from_seconds(45),
+    /// How long a server has to answer a command
+    answer_timeout "CHAT_RELAY_ANSWER_TIMEOUT": Duration = Duration::from_seconds(30),
     /// How often finished work and old messages are cleared away
     cleaning_interval "CHAT_RELAY_CLEANING_INTERVAL": Duration = Duration::from_seconds(30 * 60),
 }
@@ -164,7 +167,7 @@ pub struct ConfigArgs {
     /// A sentence about the relay, shown with its name
     #[arg(long, global = true, env = "CHAT_RELAY_DESCRIPTION", value_name = "TEXT")]
     pub description: Option<String>,
-    /// The role that joiners get [default: observer]
+    /// The role that joiners get [default: observer in channels, member in groups]
     #[arg(long, global = true, env = "CHAT_RELAY_JOINER_ROLE", value_name = "ROLE")]
     pub joiner_role: Option<JoinerRole>,
     /// Limits, intervals and timeouts.
@@ -247,7 +250,7 @@ impl ConfigFile {
             server_password: self.server_password_file.as_deref().map(read_password).transpose()?,
             display_name,
             description: self.description.clone(),
-            joiner_role: self.joiner_role.unwrap_or_default(),
+            joiner_role: self.joiner_role,
             limits,
         })
     }
@@ -265,7 +268,7 @@ pub struct Settings {
     /// As in [`ConfigFile::description`].
     pub description: Option<String>,
     /// As in [`ConfigFile::joiner_role`].
-    pub joiner_role: JoinerRole,
+    pub joiner_role: Option<JoinerRole>,
     /// Limits, intervals and timeouts.
     pub limits: Limits,
 }
@@ -301,6 +304,8 @@ fn check_limits(limits: &Limits) -> Result<(), CommandError> {
         ("watch_interval", limits.watch_interval),
         ("invitation_retry_first", limits.invitation_retry_first),
         ("cleaning_interval", limits.cleaning_interval),
+        ("connect_timeout", limits.connect_timeout),
+        ("answer_timeout", limits.answer_timeout),
     ];
     let zero = counts.into_iter().find(|(_, count)| *count == 0).map(|(name, _)| name);
     let zero =

@@ -4,6 +4,7 @@ use protocol::agent::link_data::UserLinkData;
 use protocol::group::link::RelayLinkData;
 use protocol::group::profile::Profile;
 use protocol::smp::address::ServerAddressWithAuth;
+use protocol::smp::password::BasicAuth;
 
 use crate::config::{JoinerRole, Settings};
 use crate::error::CommandError;
@@ -15,8 +16,8 @@ pub struct RelayIdentity {
     pub server: ServerAddressWithAuth,
     /// Our profile.
     pub profile: Profile,
-    /// The role that joiners get.
-    pub joiner_role: JoinerRole,
+    /// The role that joiners get; by the kind of group when not set.
+    pub joiner_role: Option<JoinerRole>,
 }
 
 impl RelayIdentity {
@@ -25,12 +26,13 @@ impl RelayIdentity {
     /// # Errors
     /// When the server's address or password cannot be read.
     pub fn from_settings(settings: &Settings) -> Result<Self, CommandError> {
-        let setting = |name, error: &dyn std::fmt::Display| CommandError::Setting { name, reason: error.to_string() };
+        let setting =
+            |name, error: &dyn std::fmt::Display| CommandError::Setting { name, reason: error.to_string() };
         let mut server: ServerAddressWithAuth =
             settings.server.parse().map_err(|error| setting("server", &error))?;
         if let Some(password) = &settings.server_password {
-            let password = password.parse().map_err(|error| setting("server_password_file", &error))?;
-            server.password = Some(password);
+            let password = BasicAuth::new(password.as_bytes());
+            server.password = Some(password.map_err(|error| setting("server_password_file", &error))?);
         }
         let mut profile = Profile::named(settings.display_name.clone());
         profile.short_descr.clone_from(&settings.description);

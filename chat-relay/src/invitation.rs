@@ -18,6 +18,7 @@ use protocol::encoding::Encode as _;
 use protocol::group::event::Event;
 use protocol::group::event::owner_relay::{RelayAccept, RelayInvitation, RelayTest};
 use protocol::group::identity::{LinkText, MemberRole};
+use protocol::group::opened::OpenedGroupLink;
 use protocol::group::served_end::Refusal;
 use protocol::group::served_group::{ServedEvent, ServedStatus};
 use protocol::net::engine::Fatal;
@@ -30,7 +31,6 @@ use crate::store::records::{
     GroupId, GroupKey, LinkState, MemberStatus, NewMember, Purpose, ServedGroup, WaitingInvitation,
 };
 use crate::turn::{Turn, stored};
-use crate::validation::ValidGroup;
 
 /// Longest challenge that a test of the relay may hold, bytes.
 const CHALLENGE_BYTES_MAX: usize = 255;
@@ -92,7 +92,7 @@ fn read_offer(offer: &RelayInvitation) -> Result<GroupKey, String> {
         _ => return Err("it must be a full link with the address of its server".to_owned()),
     };
     Ok(GroupKey {
-        group_link: LinkText::new(link.to_string()).map_err(|error| error.to_string())?,
+        group_link: LinkText::from(&link),
         owner: offer.from_member.member_id.clone(),
         relay: offer.relay_member_id.clone(),
     })
@@ -124,23 +124,23 @@ fn tested<S: RelayStore>(
 pub fn remember<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     mut group: ServedGroup,
-    valid: ValidGroup,
+    valid: OpenedGroupLink,
 ) -> Result<(), Fatal> {
     let now = turn.now();
-    for (id, key) in valid.owners {
-        if turn.store.member_by_id(group.id, &id)?.is_some() {
+    for owner in &valid.owners {
+        if turn.store.member_by_id(group.id, &owner.member_id)?.is_some() {
             continue;
         }
         let owner = NewMember {
-            id,
+            id: owner.member_id.clone(),
             role: MemberRole::Owner,
             status: MemberStatus::Known,
             profile: None,
-            key: Some(key),
+            key: Some(owner.key.0),
         };
         turn.store.insert_member(group.id, &owner, now)?;
     }
-    group.identity = Some(valid.identity);
+    group.identity = Some(valid.into());
     Ok(turn.store.update_group(&group)?)
 }
 
@@ -229,10 +229,7 @@ fn answer<S: RelayStore>(
     turn.store.delete_invitation(waiting.id)?;
     let draft: AddressDraft = stored(group.draft.as_deref().unwrap_or_default())?;
     let Some(mut owner) = turn.store.member_by_id(group.id, &group.key.owner)? else { return Ok(()) };
-    let accept = RelayAccept {
-        relay_link: LinkText::new(draft.short_link().to_string())?,
-        relay_cap: None,
-    };
+    let accept = RelayAccept { relay_link: LinkText::from(&draft.short_link()), relay_cap: None };
     let invitation: Invitation = stored(&waiting.invitation)?;
     let is_listed = matches!(group.life.status, ServedStatus::Active { .. });
     let is_claim = is_listed && owner.connection.is_some() && owner.link != LinkState::Broken;

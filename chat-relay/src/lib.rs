@@ -13,7 +13,9 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 pub mod admission;
+mod cleaning;
 pub mod cli;
 pub mod closing;
 pub mod commands;
@@ -30,6 +32,7 @@ pub mod link_watch;
 pub mod logging;
 pub mod output;
 pub mod receive;
+pub mod relay;
 pub mod roster;
 pub mod steps;
 pub mod store;

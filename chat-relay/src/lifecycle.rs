@@ -22,7 +22,11 @@ const GROUPS_PER_TURN: usize = 64;
 ///
 /// # Errors
 /// When the store fails; so for every function here.
-pub fn advance<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId, event: ServedEvent) -> Result<(), Fatal> {
+pub fn advance<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    id: GroupId,
+    event: ServedEvent,
+) -> Result<(), Fatal> {
     advance_because(turn, id, event, None)
 }
 

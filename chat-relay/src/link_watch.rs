@@ -11,7 +11,7 @@ use protocol::net::network::ReadLinkError;
 use protocol::smp::short_link::ShortLink;
 
 use crate::store::records::GroupIdentity;
-use crate::validation::{Invalid, is_same_link, validate};
+use crate::validation::{Invalid, validate};
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,9 +39,8 @@ pub fn look(
         Err(error) => return Err(Unbelievable::Read(Box::new(error))),
     };
     let valid = validate(group_link, &opened, owner, Some(known)).map_err(Unbelievable::Invalid)?;
-    let is_listed = opened.data.relays.iter().any(|relay| is_same_link(relay, own_link));
-    let event = if is_listed { ServedEvent::Listed } else { ServedEvent::Unlisted };
-    Ok(Seen { event, identity: Some(valid.identity) })
+    let event = if valid.lists(own_link) { ServedEvent::Listed } else { ServedEvent::Unlisted };
+    Ok(Seen { event, identity: Some(valid.into()) })
 }
 
 /// Why a read of the group link says nothing.

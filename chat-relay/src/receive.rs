@@ -10,6 +10,7 @@
 
 mod apply;
 
+use protocol::agent::store::ConnectionId;
 use protocol::crypto::hash::sha256;
 use protocol::group::batch::Element;
 use protocol::group::container;
@@ -28,7 +29,7 @@ use crate::roster;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{
-    GroupId, Member, MemberNumber, MemberStatus, MessageKind, NewMessage, ServedGroup,
+    GroupId, LinkState, Member, MemberNumber, MemberStatus, MessageKind, NewMessage, Purpose, ServedGroup,
     StoredMessage,
 };
 use crate::turn::Turn;
@@ -40,8 +41,10 @@ pub struct Source {
     pub group: GroupId,
     /// The member of the connection.
     pub member: MemberNumber,
-    /// Whether only what is signed counts, because anybody may have made the connection.
-    pub signed_only: bool,
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Whether anybody may have made the connection in this member's name: then only what is signed counts.
+    pub is_claimant: bool,
     /// When the message reached our server.
     pub server_time: Timestamp,
 }
@@ -50,11 +53,7 @@ pub struct Source {
 ///
 /// # Errors
 /// When the store fails; never because of what the message holds.
-pub fn message<S: RelayStore>(
-    turn: &mut Turn<'_, '_, S>,
-    source: Source,
-    body: &[u8],
-) -> Result<(), Fatal> {
+pub fn message<S: RelayStore>(turn: &mut Turn<'_, '_, S>, source: Source, body: &[u8]) -> Result<(), Fatal> {
     let unfolded = match container::unfold(body) {
         Ok(unfolded) => unfolded,
         Err(error) => {
@@ -71,7 +70,8 @@ pub fn message<S: RelayStore>(
     };
     for element in elements {
         // Read again for each element: the one before may have changed either.
-        let (Some(group), Some(author)) = (turn.store.group(source.group)?, turn.store.member(source.member)?)
+        let (Some(group), Some(author)) =
+            (turn.store.group(source.group)?, turn.store.member(source.member)?)
         else {
             return Ok(());
         };
@@ -90,6 +90,28 @@ pub fn message<S: RelayStore>(
         }
     }
     Ok(())
+}
+
+/// What a member says of itself when it lets us in.
+///
+/// # Errors
+/// When the store fails.
+pub fn introduced<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    number: MemberNumber,
+    info: &[u8],
+) -> Result<(), Fatal> {
+    let said = Statement::parse(info).ok().and_then(|statement| statement.message().ok());
+    let (Some(said), Some(mut member)) = (said, turn.store.member(number)?) else { return Ok(()) };
+    if let Some(versions) = said.versions {
+        member.chat_version = versions.max();
+    }
+    if let Event::Info(info) = said.event
+        && info.profile.check().is_ok()
+    {
+        member.profile = Some(info.profile);
+    }
+    Ok(turn.store.update_member(&member)?)
 }
 
 /// Whether anything of this author counts now.
@@ -125,11 +147,18 @@ fn statement<S: RelayStore>(
         tracing::warn!(group = group.id.0, event = event.name(), %reason, "a message is dropped");
         return Ok(());
     }
-    if source.signed_only && verdict != Verdict::Verified {
-        tracing::warn!(group = group.id.0, event = event.name(), "an unproven owner's unsigned message is dropped");
+    if source.is_claimant && verdict != Verdict::Verified {
+        tracing::warn!(
+            group = group.id.0,
+            event = event.name(),
+            "an unproven owner's unsigned message is dropped"
+        );
         return Ok(());
     }
     let mut author = author;
+    if source.is_claimant && author.link == LinkState::Broken {
+        take_over(turn, &mut author, source)?;
+    }
     if let Some(versions) = message.versions.filter(|versions| versions.max() != author.chat_version) {
         author.chat_version = versions.max();
         turn.store.update_member(&author)?;
@@ -142,6 +171,24 @@ fn statement<S: RelayStore>(
     }
 }
 
+/// The connection that an owner had is broken, and on another one comes what only the owner can have signed.
+fn take_over<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    owner: &mut Member,
+    source: Source,
+) -> Result<(), Fatal> {
+    if let Some(old) = owner.connection.replace(source.connection) {
+        turn.close(old, false)?;
+    }
+    owner.link = LinkState::Open;
+    owner.status = MemberStatus::Connected;
+    turn.store.update_member(owner)?;
+    let purpose = Purpose::Member(source.group, source.member);
+    turn.store.set_purpose(source.connection, purpose, None)?;
+    tracing::info!(group = source.group.0, "an owner is back on another connection");
+    Ok(())
+}
+
 fn roster_header<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: ServedGroup,
@@ -150,7 +197,9 @@ fn roster_header<S: RelayStore>(
     message: Message,
     server_time: Timestamp,
 ) -> Result<(), Fatal> {
-    let (Event::Roster(header), Some(message_id)) = (message.event, message.message_id) else { return Ok(()) };
+    let (Event::Roster(header), Some(message_id)) = (message.event, message.message_id) else {
+        return Ok(());
+    };
     if owner.role != MemberRole::Owner {
         tracing::warn!(group = group.id.0, "a roster that is not an owner's is dropped");
         return Ok(());
@@ -225,7 +274,8 @@ fn allowed<S: RelayStore>(
     verdict: Verdict,
     server_time: Timestamp,
 ) -> Result<Result<(), String>, Fatal> {
-    let preferences = group.identity.as_ref().map(|identity| identity.profile.preferences()).unwrap_or_default();
+    let preferences =
+        group.identity.as_ref().map(|identity| identity.profile.preferences()).unwrap_or_default();
     let about = match subject(event) {
         Some(id) => turn.store.member_by_id(group.id, id)?.map(|member| (member.id, member.role)),
         None => None,

@@ -16,13 +16,10 @@ use protocol::group::signed::Statement;
 use protocol::net::engine::Fatal;
 use protocol::timestamp::Timestamp;
 
-use crate::config::JoinerRole;
 use crate::lifecycle;
 use crate::steps::Step;
 use crate::store::RelayStore;
-use crate::store::records::{
-    GroupId, LiveRoster, Member, MemberStatus, NewMember, ServedGroup,
-};
+use crate::store::records::{GroupId, LiveRoster, Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::{Turn, stored};
 
 /// A verified header of an owner.
@@ -124,10 +121,7 @@ fn apply<S: RelayStore>(
     group: &ServedGroup,
     complete: &CompleteRoster,
 ) -> Result<(), Fatal> {
-    let default_role = match turn.identity.joiner_role {
-        JoinerRole::Observer => MemberRole::Observer,
-        JoinerRole::Member => MemberRole::Member,
-    };
+    let default_role = turn.joiner_role(group);
     let roster_roles = [MemberRole::Member, MemberRole::Moderator, MemberRole::Admin];
     for mut member in turn.store.members_with_roles(group.id, &roster_roles)? {
         if complete.roster.entry(&member.id).is_none() && member.role != default_role {
@@ -141,7 +135,10 @@ fn apply<S: RelayStore>(
             Some(member) if matches!(member.role, MemberRole::Owner | MemberRole::Relay) => {}
             Some(mut member) => {
                 if member.key.is_some_and(|pinned| pinned != entry.key.0) {
-                    tracing::warn!(group = group.id.0, "the roster names another key for a member: the first stays");
+                    tracing::warn!(
+                        group = group.id.0,
+                        "the roster names another key for a member: the first stays"
+                    );
                 }
                 member.key = member.key.or(Some(entry.key.0));
                 member.role = entry.role;

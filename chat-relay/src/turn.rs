@@ -11,16 +11,17 @@ use protocol::agent::{Agent, Body};
 use protocol::encoding::{Decode, DecodeError, Encode as _};
 use protocol::group::batch;
 use protocol::group::event::{Event, Message};
+use protocol::group::identity::MemberRole;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::net::engine::{Context, Fatal, LinkTag};
 use protocol::smp::address::ServerAddressWithAuth;
 use protocol::smp::short_link::ShortLink;
 use protocol::timestamp::Timestamp;
 
-use crate::config::Limits;
+use crate::config::{JoinerRole, Limits};
 use crate::identity::RelayIdentity;
 use crate::steps::Step;
-use crate::store::records::{GroupId, Purpose};
+use crate::store::records::{GroupId, Purpose, ServedGroup};
 use crate::store::{RelayStore, StoreError};
 
 /// One handler's view of the relay: everything it does here is one transaction with the other handlers of its batch.
@@ -202,6 +203,17 @@ impl<S: RelayStore> Turn<'_, '_, S> {
         self.store.set_purpose(connection, Purpose::Closing, None)?;
         self.agent(|agent| agent.delete(connection, after_pending_sends))?;
         Ok(())
+    }
+
+    /// The role of whoever joins and stands on no roster: as set, else what suits the kind of group.
+    #[must_use]
+    pub fn joiner_role(&self, group: &ServedGroup) -> MemberRole {
+        let kind = group.identity.as_ref().and_then(|identity| identity.profile.public_group.as_ref());
+        match self.identity.joiner_role {
+            Some(JoinerRole::Observer) => MemberRole::Observer,
+            Some(JoinerRole::Member) => MemberRole::Member,
+            None => kind.map_or(MemberRole::Observer, |group| group.group_type.joiner_role()),
+        }
     }
 
     /// Where our queues are made.

@@ -1,18 +1,47 @@
-//! `chat-relay init`: the directory with its configuration and its database.
+//! `chat-relay init`: the directory with its configuration, its keys and its address.
+
+use anyhow::Context as _;
+use protocol::encoding::Encode as _;
+use protocol::net::rng::system_rng;
+use serde::Serialize;
 
 use crate::cli::GlobalArgs;
 use crate::config::{ConfigArgs, ConfigFile};
 use crate::directory::Directory;
+use crate::identity::RelayIdentity;
+use crate::store::RelayStore as _;
+use crate::store::records::RelayAddress;
 use crate::store::sqlite::SqliteStore;
+use crate::{address, output};
+
+#[derive(Serialize)]
+struct Initialised<'a> {
+    event: &'static str,
+    directory: &'a std::path::Path,
+    address: String,
+}
 
 pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     let directory = Directory::choose(global.directory.as_deref())?;
     let config = args.over(ConfigFile::default())?;
-    config.settings()?;
+    let identity = RelayIdentity::from_settings(&config.settings()?)?;
     directory.create()?;
     let _lock = directory.lock()?;
-    let _store = SqliteStore::open(&directory.database())?;
+    let mut store = SqliteStore::open(&directory.database())
+        .with_context(|| format!("Unable to open {}", directory.database().display()))?;
+    let draft = address::draft(&identity, &mut system_rng()).context("Unable to make an address")?;
+    let link = draft.short_link().to_string();
+    store.set_relay_address(&RelayAddress {
+        draft: draft.to_bytes(),
+        profile: identity.profile,
+        connection: None,
+    })?;
     // Last, because a directory counts as initialised by this file.
     Directory::write_new(&directory.config(), config.to_toml()?.as_bytes())?;
-    Ok(())
+    let text = format!(
+        "A relay was made in {}.\nIts address, once it runs (`chat-relay start`):\n{link}",
+        directory.path().display()
+    );
+    let value = Initialised { event: "initialised", directory: directory.path(), address: link };
+    output::print(global.json, &text, &value)
 }

@@ -44,7 +44,11 @@ fn start_job<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> Resul
     let author = turn.store.member(first.message.message.author)?.ok_or("a stored message has an author")?;
     let packed = pack(group, &author, &tasks)?;
     if packed.too_large > 0 {
-        tracing::warn!(group = group.0, messages = packed.too_large, "messages are too large to be forwarded");
+        tracing::warn!(
+            group = group.0,
+            messages = packed.too_large,
+            "messages are too large to be forwarded"
+        );
     }
     match packed.job {
         Some(job) => {
@@ -74,7 +78,12 @@ fn serve_page<S: RelayStore>(turn: &mut Turn<'_, '_, S>, job: DeliveryJob) -> Re
         turn.store.move_cursor(job.id, step.cursor)?;
     }
     turn.reached(Step::PageServed);
-    tracing::debug!(group = job.group.0, members = step.handouts.len(), is_last = step.is_last, "a page is served");
+    tracing::debug!(
+        group = job.group.0,
+        members = step.handouts.len(),
+        is_last = step.is_last,
+        "a page is served"
+    );
     Ok(())
 }
 

@@ -2,11 +2,9 @@
 
 use protocol::group::event::Event;
 use protocol::group::event::members::{MemberDelete, MemberRoleChange, Restriction};
-use protocol::group::identity::{MemberRole};
 use protocol::group::served_group::ServedEvent;
 use protocol::net::engine::Fatal;
 
-use crate::config::JoinerRole;
 use crate::lifecycle;
 use crate::store::RelayStore;
 use crate::store::records::{Ending, GroupId, Member, MemberStatus, NewMember, ServedGroup};
@@ -21,11 +19,9 @@ pub(super) fn apply<S: RelayStore>(
 ) -> Result<Ending, Fatal> {
     match event {
         Event::MessageDelete(delete) => turn.store.hide_message(group.id, &delete.msg_id)?,
-        Event::Info(info) => {
-            if info.profile.check().is_ok() {
-                author.profile = Some(info.profile.clone());
-                turn.store.update_member(&author)?;
-            }
+        Event::Info(info) if info.profile.check().is_ok() => {
+            author.profile = Some(info.profile.clone());
+            turn.store.update_member(&author)?;
         }
         Event::Leave(_) => leaves(turn, author)?,
         Event::MemberRole(change) => changes_role(turn, &group, change)?,
@@ -126,33 +122,13 @@ fn removes<S: RelayStore>(
     };
     member.status = MemberStatus::Removed;
     member.since = turn.now();
-    member.role = demoted(member.role, turn.identity.joiner_role);
+    // Whoever was removed leads nothing any more.
+    if member.role.is_roster_role() {
+        member.role = turn.joiner_role(&group);
+    }
     turn.store.update_member(&member)?;
     if delete.messages {
         turn.store.hide_messages_of(member.number)?;
     }
     Ok(Ending::MemberGoes(member.number))
-}
-
-/// Who was removed leads nothing any more.
-fn demoted(role: MemberRole, joiner_role: JoinerRole) -> MemberRole {
-    match (role, joiner_role) {
-        (MemberRole::Moderator | MemberRole::Admin, JoinerRole::Member) => MemberRole::Member,
-        (MemberRole::Moderator | MemberRole::Admin | MemberRole::Member, JoinerRole::Observer) => {
-            MemberRole::Observer
-        }
-        (role, _) => role,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_was_removed_leads_nothing() {
-        assert_eq!(demoted(MemberRole::Admin, JoinerRole::Observer), MemberRole::Observer);
-        assert_eq!(demoted(MemberRole::Admin, JoinerRole::Member), MemberRole::Member);
-        assert_eq!(demoted(MemberRole::Observer, JoinerRole::Member), MemberRole::Observer);
-    }
 }

@@ -7,8 +7,8 @@ use protocol::group::profile::Profile;
 use protocol::timestamp::Timestamp;
 
 use super::records::{
-    DeliveryJob, DeliveryJobId, Ending, GroupId, GroupKey, LinkState, LiveRoster, Member,
-    MemberNumber, MemberStatus, MessageKind, NewMember, NewMessage, Purpose, ServedGroup,
+    DeliveryJob, DeliveryJobId, Ending, GroupId, GroupKey, LinkState, LiveRoster, Member, MemberNumber,
+    MemberStatus, MessageKind, NewMember, NewMessage, Purpose, ServedGroup,
 };
 use super::{RelayStore, StoreError};
 
@@ -145,7 +145,8 @@ fn members_read_back_as_written<S: RelayStore>(store: &mut S) -> Result<(), Stor
         Member { blocked: true, link: LinkState::Full, roster_served: 3, passed_over: true, ..first };
     store.update_member(&changed)?;
     assert_eq!(store.member_by_id(group, &id(1))?, Some(changed.clone()));
-    assert_eq!(store.members_with_roles(group, &[MemberRole::Owner, MemberRole::Admin])?,
+    assert_eq!(
+        store.members_with_roles(group, &[MemberRole::Owner, MemberRole::Admin])?,
         std::slice::from_ref(&changed)
     );
     assert_eq!(store.count_members(group)?, 2);

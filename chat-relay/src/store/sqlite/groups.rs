@@ -11,15 +11,14 @@ use rusqlite::{Row, params};
 use super::{SqliteStore, json, stored, to_json, word};
 use crate::store::StoreError;
 use crate::store::records::{
-    GroupId, GroupIdentity, GroupKey, InvitationId, MemberNumber, Purpose, RelayAddress,
-    ServedGroup, WaitingInvitation,
+    GroupId, GroupIdentity, GroupKey, InvitationId, MemberNumber, Purpose, RelayAddress, ServedGroup,
+    WaitingInvitation,
 };
 
 const GROUP: &str = "SELECT group_id, group_link, owner_member_id, relay_member_id, life, due_ms,
     public_group_id, root_key, profile, link_version, draft FROM served_groups";
 
-const INVITATION: &str =
-    "SELECT invitation_id, group_id, invitation, profile FROM invitations";
+const INVITATION: &str = "SELECT invitation_id, group_id, invitation, profile FROM invitations";
 
 impl SqliteStore {
     pub(super) fn read_address(&mut self) -> Result<Option<RelayAddress>, StoreError> {

@@ -47,7 +47,7 @@ impl SqliteStore {
         params: impl rusqlite::Params,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let sql = format!("SELECT {MESSAGE_COLUMNS} FROM messages m {condition}");
-        self.all(&sql, params, |row| read_message(row))
+        self.all(&sql, params, read_message)
     }
 
     pub(super) fn read_history(

@@ -9,6 +9,7 @@ mod relay;
 
 use std::path::Path;
 
+use protocol::net::engine::{Fatal, Transactional};
 use protocol::timestamp::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
@@ -125,6 +126,20 @@ fn json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
 /// JSON text to be stored.
 fn to_json(value: &impl Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+impl Transactional for SqliteStore {
+    fn begin(&mut self) -> Result<(), Fatal> {
+        Ok(self.database.execute_batch("BEGIN IMMEDIATE")?)
+    }
+
+    fn commit(&mut self) -> Result<(), Fatal> {
+        Ok(self.database.execute_batch("COMMIT")?)
+    }
+
+    fn rollback(&mut self) -> Result<(), Fatal> {
+        Ok(self.database.execute_batch("ROLLBACK")?)
+    }
 }
 
 fn migrate(database: &mut Connection) -> Result<(), StoreError> {

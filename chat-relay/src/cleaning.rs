@@ -1,0 +1,48 @@
+//! What is deleted when its time is over.
+
+use protocol::net::engine::Fatal;
+
+use crate::store::RelayStore;
+use crate::store::records::{LinkState, MemberStatus, Purpose};
+use crate::turn::Turn;
+
+/// Connections that one turn closes at most.
+const CONNECTIONS_PER_TURN: usize = 256;
+/// How long a request is remembered, so that a second copy of it is recognised; servers keep messages for 21 days.
+const REQUEST_MEMORY_MS: i64 = 22 * 86_400_000;
+
+/// Closes connections whose time is over: answers nobody fetched, and joiners who never finished connecting.
+///
+/// # Errors
+/// When the store fails; so for every function here.
+pub(crate) fn close_expired<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal> {
+    let now = turn.now();
+    for (connection, purpose) in turn.store.expired_connections(now, CONNECTIONS_PER_TURN)? {
+        turn.close(connection, false)?;
+        let Purpose::Member(_, number) = purpose else { continue };
+        let Some(mut member) = turn.store.member(number)? else { continue };
+        if member.connection == Some(connection) && member.status == MemberStatus::Accepted {
+            member.connection = None;
+            member.status = MemberStatus::Known;
+            member.link = LinkState::Open;
+            turn.store.update_member(&member)?;
+        }
+    }
+    if let Some(next) = turn.store.next_expiry()? {
+        turn.wake_at(next);
+    }
+    Ok(())
+}
+
+/// Forgets messages and requests that nobody needs any more.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn forget_old<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal> {
+    let now = turn.now();
+    let before = now.plus_ms(turn.limits.message_retention.ms().saturating_neg());
+    let keep = turn.limits.history_items;
+    turn.store.forget_messages(before, keep)?;
+    turn.store.forget_requests(now.plus_ms(-REQUEST_MEMORY_MS))?;
+    Ok(())
+}

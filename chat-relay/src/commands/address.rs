@@ -1,0 +1,34 @@
+//! `chat-relay address`: the link that owners add, as text and as a QR code.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::address_link;
+use crate::cli::{AddressArgs, GlobalArgs};
+use crate::directory::Directory;
+use crate::output;
+use crate::store::sqlite::SqliteStore;
+
+#[derive(Serialize)]
+struct Address {
+    event: &'static str,
+    address: String,
+}
+
+pub(super) fn run(global: &GlobalArgs, args: &AddressArgs) -> anyhow::Result<()> {
+    let directory = Directory::choose(global.directory.as_deref())?;
+    directory.open()?;
+    // Read beside a running relay: the database allows it.
+    let mut store = SqliteStore::open(&directory.database())
+        .with_context(|| format!("Unable to open {}", directory.database().display()))?;
+    let address = address_link(&mut store)?.to_string();
+    let with_qr = args.qr || (!args.no_qr && std::io::stdout().is_terminal());
+    let text = if with_qr && !global.json {
+        format!("{}\n{address}", output::qr_code(&address)?)
+    } else {
+        address.clone()
+    };
+    output::print(global.json, &text, &Address { event: "address", address })
+}

@@ -1,0 +1,327 @@
+//! The relay as the engine's application: each thing that happens goes to the file that knows about it.
+//!
+//! ```text
+//! request at the address ─▶ invitation      request at a relay link ─▶ admission      message ─▶ receive
+//! link read, deadline ─▶ lifecycle          timer ─▶ lifecycle, delivery, cleaning
+//! ```
+
+use std::collections::BTreeSet;
+
+use protocol::agent::event::{Event, Failure, SendFailure};
+use protocol::agent::invitation::Invitation;
+use protocol::agent::signed_link_data::OpenedLink;
+use protocol::agent::store::ConnectionId;
+use protocol::group::event::Event as Said;
+use protocol::group::identity::MemberRole;
+use protocol::group::served_group::ServedEvent;
+use protocol::group::signed::Statement;
+use protocol::net::engine::{Application, Context, Fatal, LinkTag, NetworkChange, Transactional};
+use protocol::net::network::ReadLinkError;
+use protocol::timestamp::Timestamp;
+
+use crate::config::Limits;
+use crate::delivery::worker;
+use crate::identity::RelayIdentity;
+use crate::receive::Source;
+use crate::steps::Step;
+use crate::store::RelayStore;
+use crate::store::records::{GroupId, LinkState, MemberNumber, Purpose};
+use crate::turn::{Turn, from_tag, request_digest};
+use crate::{address, admission, cleaning, invitation, lifecycle, receive};
+
+/// What other threads ask of the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Finish what is in hand and stop.
+    Stop,
+}
+
+/// What the relay tells the thread that runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The address exists and its server is reached: owners can invite.
+    Ready,
+}
+
+/// The relay's state in memory; everything else is in the store.
+#[derive(Debug)]
+pub struct Relay<S> {
+    store: S,
+    identity: RelayIdentity,
+    limits: Limits,
+    notify: tokio::sync::mpsc::UnboundedSender<Notice>,
+    /// Steps of the open transaction.
+    steps: Vec<Step>,
+    /// Groups whose links are being read.
+    reading: BTreeSet<GroupId>,
+    address_exists: bool,
+    server_is_up: bool,
+    is_ready: bool,
+    clean_at: Timestamp,
+}
+
+impl<S: RelayStore> Relay<S> {
+    /// A relay on its store.
+    #[must_use]
+    pub fn new(
+        store: S,
+        identity: RelayIdentity,
+        limits: Limits,
+        notify: tokio::sync::mpsc::UnboundedSender<Notice>,
+    ) -> Self {
+        Self {
+            store,
+            identity,
+            limits,
+            notify,
+            steps: Vec::new(),
+            reading: BTreeSet::new(),
+            address_exists: false,
+            server_is_up: false,
+            is_ready: false,
+            clean_at: Timestamp::default(),
+        }
+    }
+
+    fn turn<'a, 'c>(&'a mut self, context: &'a mut Context<'c>) -> Turn<'a, 'c, S> {
+        Turn {
+            store: &mut self.store,
+            identity: &self.identity,
+            limits: &self.limits,
+            context,
+            steps: &mut self.steps,
+            reading: &mut self.reading,
+        }
+    }
+
+    fn address_event(&mut self, context: &mut Context<'_>, event: Event) -> Result<(), Fatal> {
+        match event {
+            Event::AddressCreated => {
+                self.address_exists = true;
+                Ok(())
+            }
+            Event::Request { invitation, info } => {
+                let mut turn = self.turn(context);
+                if !is_new(&mut turn, &invitation)? {
+                    return Ok(());
+                }
+                match read_info(&info) {
+                    Some(said) => invitation::requested(&mut turn, &invitation, said),
+                    None => {
+                        tracing::debug!("a request that cannot be read is ignored");
+                        Ok(())
+                    }
+                }
+            }
+            Event::Failed { reason: Failure::AnswerLost } => address::renew(&mut self.turn(context)),
+            Event::Failed { reason } => Err(format!("the relay's address cannot be used: {reason}").into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn link_event(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: ConnectionId,
+        group: GroupId,
+        event: Event,
+    ) -> Result<(), Fatal> {
+        let mut turn = self.turn(context);
+        match event {
+            Event::AddressCreated => lifecycle::advance(&mut turn, group, ServedEvent::RelayLinkCreated),
+            Event::Request { invitation, info } => {
+                if !is_new(&mut turn, &invitation)? {
+                    return Ok(());
+                }
+                match turn.store.group(group)? {
+                    Some(group) => admission::requested(&mut turn, &group, &invitation, &info),
+                    None => Ok(()),
+                }
+            }
+            Event::Failed { reason } => invitation::link_failed(&mut turn, connection, group, reason),
+            _ => Ok(()),
+        }
+    }
+
+    fn member_event(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: ConnectionId,
+        (group, number): (GroupId, MemberNumber),
+        is_claimant: bool,
+        event: Event,
+    ) -> Result<(), Fatal> {
+        let mut turn = self.turn(context);
+        match event {
+            Event::Info { info } => receive::introduced(&mut turn, number, &info),
+            Event::Connected => {
+                if is_claimant {
+                    // It stays for as long as the group: nothing unsigned counts on it.
+                    return Ok(turn.store.set_purpose(connection, Purpose::Claimant(group, number), None)?);
+                }
+                admission::connected(&mut turn, connection, group, number)
+            }
+            Event::Message { server_time, body, .. } => {
+                let source = Source { group, member: number, connection, is_claimant, server_time };
+                receive::message(&mut turn, source, &body)
+            }
+            Event::QuotaExceeded => set_link(&mut turn, connection, number, LinkState::Full),
+            Event::QuotaResumed => {
+                set_link(&mut turn, connection, number, LinkState::Open)?;
+                admission::catch_up(&mut turn, group, number)
+            }
+            Event::RatchetSync(state) if state.may_send() => admission::catch_up(&mut turn, group, number),
+            Event::SendFailed { reason: SendFailure::NoQueue, .. } | Event::Failed { .. } => {
+                lost(&mut turn, connection, group, number)
+            }
+            Event::SendFailed { reason, .. } => {
+                tracing::info!(group = group.0, %reason, "a message to a member was given up");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
+    type Store = S;
+    type Command = Command;
+
+    fn store(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    fn on_start(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let now = context.now();
+        self.address_exists = address::prepare(&mut self.turn(context))?;
+        // Deadlines, deliveries and cleaning that were due while we were away.
+        context.wake_at(now);
+        Ok(())
+    }
+
+    fn on_event(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: ConnectionId,
+        event: Event,
+    ) -> Result<(), Fatal> {
+        if let Event::Ignored(refusal) = &event {
+            tracing::debug!(%refusal, "a message is ignored");
+        }
+        match self.store.purpose(connection)? {
+            Some(Purpose::Address) => self.address_event(context, event),
+            Some(Purpose::RelayLink(group)) => self.link_event(context, connection, group, event),
+            Some(Purpose::Member(group, number)) => {
+                self.member_event(context, connection, (group, number), false, event)
+            }
+            Some(Purpose::Claimant(group, number)) => {
+                self.member_event(context, connection, (group, number), true, event)
+            }
+            // The answer went out with the connection itself.
+            Some(Purpose::Answer) if matches!(event, Event::Connected | Event::Failed { .. }) => {
+                self.turn(context).close(connection, true)
+            }
+            Some(Purpose::Answer | Purpose::Closing) | None => Ok(()),
+        }
+    }
+
+    fn on_link(
+        &mut self,
+        context: &mut Context<'_>,
+        tag: LinkTag,
+        result: Result<OpenedLink, ReadLinkError>,
+    ) -> Result<(), Fatal> {
+        let group = from_tag(&tag)?;
+        self.reading.remove(&group);
+        lifecycle::link_read(&mut self.turn(context), group, result)
+    }
+
+    fn on_command(&mut self, context: &mut Context<'_>, command: Command) -> Result<(), Fatal> {
+        match command {
+            Command::Stop => context.stop(),
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let now = context.now();
+        let is_cleaning_due = now >= self.clean_at;
+        if is_cleaning_due {
+            self.clean_at = now.plus_ms(self.limits.cleaning_interval.ms());
+        }
+        context.wake_at(self.clean_at);
+        let mut turn = self.turn(context);
+        lifecycle::deadlines(&mut turn)?;
+        worker::carry_on(&mut turn)?;
+        cleaning::close_expired(&mut turn)?;
+        if is_cleaning_due { cleaning::forget_old(&mut turn) } else { Ok(()) }
+    }
+
+    fn on_network(&mut self, _context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
+        match change {
+            NetworkChange::Up(server) => {
+                tracing::debug!("a server is reached");
+                self.server_is_up |= server == self.identity.server.server;
+            }
+            NetworkChange::Down { reason, .. } => tracing::warn!(%reason, "a server is not reached"),
+            NetworkChange::TakenOver { .. } => {
+                tracing::error!("another process uses a copy of this relay: stop one of them");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn after_commit(&mut self) {
+        for step in self.steps.drain(..) {
+            step.durable();
+        }
+        if self.address_exists && self.server_is_up && !self.is_ready {
+            self.is_ready = true;
+            // Without a listener nobody waits for it.
+            let _unheard = self.notify.send(Notice::Ready);
+        }
+    }
+}
+
+/// A server may deliver a request again after a crash of ours: the second copy is dropped.
+fn is_new<S: RelayStore>(turn: &mut Turn<'_, '_, S>, invitation: &Invitation) -> Result<bool, Fatal> {
+    let now = turn.now();
+    Ok(turn.store.is_new_request(&request_digest(invitation), now)?)
+}
+
+/// The event in the words of a request.
+fn read_info(info: &[u8]) -> Option<Said> {
+    Some(Statement::parse(info).ok()?.message().ok()?.event)
+}
+
+fn set_link<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    number: MemberNumber,
+    state: LinkState,
+) -> Result<(), Fatal> {
+    let Some(mut member) = turn.store.member(number)? else { return Ok(()) };
+    if member.connection == Some(connection) {
+        member.link = state;
+        turn.store.update_member(&member)?;
+    }
+    Ok(())
+}
+
+/// A member cannot be reached any more: its queue is gone. For an owner it is time to look at the group link.
+fn lost<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    group: GroupId,
+    number: MemberNumber,
+) -> Result<(), Fatal> {
+    set_link(turn, connection, number, LinkState::Broken)?;
+    let Some(member) = turn.store.member(number)? else { return Ok(()) };
+    if member.role == MemberRole::Owner && member.connection == Some(connection) {
+        tracing::warn!(group = group.0, "the connection of an owner is gone");
+        return lifecycle::advance(turn, group, ServedEvent::OwnerGone);
+    }
+    tracing::info!(group = group.0, "the connection of a member is gone");
+    Ok(())
+}
