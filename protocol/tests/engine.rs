@@ -373,8 +373,8 @@ async fn timers_and_unreadable_links_come_back_and_an_application_can_stop() {
 /// One connection's messages stay in order however many connections there are, and none is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_connections_share_a_server_without_loss() {
-    const MEMBERS: usize = 12;
-    const MESSAGES: usize = 25;
+    const MEMBERS: usize = 8;
+    const MESSAGES: usize = 10;
     let server = QueueServer::start().await;
     let (mut alice, _, _first, _) = connected(&server).await;
     let mut members = Vec::new();
