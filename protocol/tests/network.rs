@@ -21,7 +21,7 @@ use protocol::smp::address::{KeyHash, ServerAddress};
 use protocol::smp::command::{Command, LinkData, NewQueue};
 use protocol::smp::error::ErrorType;
 use protocol::smp::ids::{CorrelationId, MessageId, RecipientId, SenderId};
-use protocol::smp::key::AuthPublicKey;
+use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::response::{BrokerMessage, QueueIds};
 use protocol::smp::short_link::LinkType;
 use protocol::version::VersionRange;
@@ -34,8 +34,8 @@ fn network() -> (Network, NetworkEvents) {
     Network::new(LIMITS, Handle::current())
 }
 
-fn key(seed: u8) -> Ed25519PrivateKey {
-    Ed25519PrivateKey::from_seed(&[seed; 32])
+fn key(seed: u8) -> AuthPrivateKey {
+    AuthPrivateKey::Ed25519(Ed25519PrivateKey::from_seed(&[seed; 32]))
 }
 
 fn request(server: &ScriptedServer, entity: &[u8], command: Command<'static>) -> Request {
@@ -79,19 +79,30 @@ async fn expect_message(events: &mut NetworkEvents) -> (RecipientId, Vec<u8>) {
 async fn a_command_is_authorized_and_its_answer_comes_back() {
     let server = ScriptedServer::start().await;
     let (network, _events) = network();
+    let x25519 = AuthPrivateKey::generate_x25519(&mut system_rng());
     let script = async {
         let mut peer = server.accept().await;
         assert_eq!(peer.session.version, 18);
         let command = peer.command().await;
         assert_eq!(command.command, Command::Que);
         assert_eq!(command.entity_id, [5; 24]);
-        assert!(peer.is_authorized(&command, AuthPublicKey::Ed25519(key(1).public_key())));
-        assert!(!peer.is_authorized(&command, AuthPublicKey::Ed25519(key(2).public_key())));
+        assert!(peer.is_authorized(&command, key(1).public_key()));
+        assert!(!peer.is_authorized(&command, key(2).public_key()));
+        peer.answer(&command, BrokerMessage::Ok).await;
+
+        let command = peer.command().await;
+        assert!(peer.is_authorized(&command, x25519.public_key()));
         peer.answer(&command, BrokerMessage::Ok).await;
         peer
     };
-    let (answer, _peer) = tokio::join!(network.call(request(&server, &[5; 24], Command::Que)), script);
-    assert_eq!(answer.unwrap(), BrokerMessage::Ok);
+    let calls = async {
+        let signed = network.call(request(&server, &[5; 24], Command::Que)).await;
+        let authenticated = Request { key: Some(x25519.clone()), ..request(&server, &[5; 24], Command::Que) };
+        (signed, network.call(authenticated).await)
+    };
+    let ((signed, authenticated), _peer) = tokio::join!(calls, script);
+    assert_eq!(signed.unwrap(), BrokerMessage::Ok);
+    assert_eq!(authenticated.unwrap(), BrokerMessage::Ok);
 }
 
 #[tokio::test]
@@ -356,7 +367,7 @@ async fn a_created_queue_is_subscribed_and_a_deleted_one_is_not() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();
     let new = Command::New(Box::new(NewQueue {
-        recipient_key: AuthPublicKey::Ed25519(key(1).public_key()),
+        recipient_key: key(1).public_key(),
         dh_key: X25519PublicKey([3; 32]),
         password: None,
         subscribe: true,
@@ -492,10 +503,11 @@ async fn links_are_read_and_checked() {
     let server = ScriptedServer::start().await;
     let (network, _events) = network();
     let mut rng = system_rng();
+    let root_key = Ed25519PrivateKey::from_seed(&[9; 32]);
     let plan = AddressPlan {
         server: server.address.clone().into(),
         link_type: LinkType::Relay,
-        root_key: key(9),
+        root_key: root_key.clone(),
         link_entity_id: None,
         client_data: None,
     };
@@ -529,7 +541,7 @@ async fn links_are_read_and_checked() {
     };
     let reads = async {
         let opened = network.read_link(&link).await.unwrap();
-        assert_eq!((opened.data, opened.root_key), (data.clone(), key(9).public_key()));
+        assert_eq!((opened.data, opened.root_key), (data.clone(), root_key.public_key()));
         let refused = network.read_link(&link).await;
         assert!(matches!(refused, Err(ReadLinkError::Data(OpenLinkError::Decrypt(_)))), "{refused:?}");
         let refused = network.read_link(&link).await;

@@ -3,7 +3,7 @@
 use crate::crypto::sign::Ed25519PrivateKey;
 use crate::encoding::{Decode as _, Encode as _};
 use crate::smp::command::{Command, ContactLink, LinkData, NewQueue, QueueRequest};
-use crate::smp::key::AuthPublicKey;
+use crate::smp::key::{AuthPrivateKey, AuthPublicKey};
 
 use super::connection::Phase;
 use super::connection_request::AGENT_VERSIONS;
@@ -224,7 +224,7 @@ fn new_queue(connection: &Connection, user_data: Option<&[u8]>) -> Request {
         server: receive.server.server.clone(),
         correlation_id,
         entity: Vec::new(),
-        key: Some(receive.key.clone()),
+        key: Some(AuthPrivateKey::Ed25519(receive.key.clone())),
         command: Command::New(Box::new(NewQueue {
             recipient_key: AuthPublicKey::Ed25519(receive.key.public_key()),
             dh_key: receive.server_dh_key.public_key(),
@@ -245,7 +245,7 @@ fn to_queue(queue: &SendQueue, key: Option<&Ed25519PrivateKey>, command: Command
         server: queue.location.server.clone(),
         correlation_id: None,
         entity: queue.location.sender_id.0.to_vec(),
-        key: key.cloned(),
+        key: key.cloned().map(AuthPrivateKey::Ed25519),
         command,
     }
 }

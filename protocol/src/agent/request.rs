@@ -4,6 +4,7 @@ use crate::crypto::sign::Ed25519PrivateKey;
 use crate::smp::address::ServerAddress;
 use crate::smp::command::Command;
 use crate::smp::ids::{CorrelationId, MessageId, RecipientId};
+use crate::smp::key::AuthPrivateKey;
 use crate::smp::response::BrokerMessage;
 use crate::timestamp::Timestamp;
 
@@ -19,7 +20,7 @@ pub struct Request {
     /// The queue or link; empty for `NEW`.
     pub entity: Vec<u8>,
     /// What authorises it; nothing for commands that go unauthorised.
-    pub key: Option<Ed25519PrivateKey>,
+    pub key: Option<AuthPrivateKey>,
     /// What is asked.
     pub command: Command<'static>,
 }
@@ -93,7 +94,7 @@ impl OwnQueue {
             server: self.server.clone(),
             correlation_id: None,
             entity: self.recipient_id.0.to_vec(),
-            key: Some(self.key.clone()),
+            key: Some(AuthPrivateKey::Ed25519(self.key.clone())),
             command,
         }
     }

@@ -20,6 +20,7 @@ use crate::net::rng::system_rng;
 use crate::smp::address::ServerAddress;
 use crate::smp::error::ErrorType;
 use crate::smp::ids::{MessageId, RecipientId};
+use crate::smp::key::AuthPrivateKey;
 use crate::smp::response::BrokerMessage;
 use crate::timestamp::Timestamp;
 
@@ -277,7 +278,7 @@ impl<A: Application> Engine<A> {
                     let mut context = Context::new(now, &mut rng, &mut self.wishes);
                     let own = context.agent(self.application.store()).own_queue(connection)?;
                     if let Some(own) = own.filter(|own| own.recipient_id == queue) {
-                        let subscription = Subscription { queue, key: own.key };
+                        let subscription = Subscription { queue, key: AuthPrivateKey::Ed25519(own.key) };
                         outbox.subscriptions.entry(own.server).or_default().push(subscription);
                     }
                 }
@@ -336,7 +337,10 @@ impl<A: Application> Engine<A> {
             self.network.subscribe(&server, queues);
         }
         for OwnQueue { server, recipient_id, key } in outbox.resubscriptions {
-            self.network.subscribe_later(&server, Subscription { queue: recipient_id, key });
+            self.network.subscribe_later(
+                &server,
+                Subscription { queue: recipient_id, key: AuthPrivateKey::Ed25519(key) },
+            );
         }
         for (tag, link) in std::mem::take(&mut self.wishes.links) {
             let (network, sender) = (self.network.clone(), self.link_sender.clone());

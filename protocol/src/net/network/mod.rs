@@ -22,10 +22,10 @@ use tokio::task::JoinSet;
 
 use super::error::{CallError, ConnectError};
 use crate::agent::request::Request;
-use crate::crypto::sign::Ed25519PrivateKey;
 use crate::smp::address::ServerAddress;
 use crate::smp::command::Command;
 use crate::smp::ids::RecipientId;
+use crate::smp::key::AuthPrivateKey;
 use crate::smp::response::BrokerMessage;
 use events::Inbox;
 pub use events::{EVENTS_MAX, NetworkEvent, NetworkEvents, SubscriptionEnd, Ticket};
@@ -57,7 +57,7 @@ pub struct Subscription {
     /// The queue.
     pub queue: RecipientId,
     /// The recipient's key.
-    pub key: Ed25519PrivateKey,
+    pub key: AuthPrivateKey,
 }
 
 /// All sessions of a program. Copies are handles to the same sessions, which end with the last handle.

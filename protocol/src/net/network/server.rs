@@ -18,7 +18,6 @@ use super::events::{Inbox, NetworkEvent, SubscriptionEnd, Ticket};
 use super::subscriptions::Subscriptions;
 use super::{Limits, Registration, Subscription};
 use crate::agent::request::Request;
-use crate::crypto::sign::Ed25519PrivateKey;
 use crate::net::backoff::Backoff;
 use crate::net::error::{CallError, ConnectError};
 use crate::net::session::{Outgoing, Owner, Session, SessionEnd};
@@ -26,6 +25,7 @@ use crate::smp::address::ServerAddress;
 use crate::smp::command::Command;
 use crate::smp::error::ErrorType;
 use crate::smp::ids::RecipientId;
+use crate::smp::key::AuthPrivateKey;
 use crate::smp::response::BrokerMessage;
 
 /// A failed attempt answers for this time (agent.md §7.2).
@@ -100,7 +100,7 @@ enum Tag {
 enum Then {
     Nothing,
     /// `NEW` with a subscription: the queue is ours with this key.
-    Subscribed(Box<Ed25519PrivateKey>),
+    Subscribed(Box<AuthPrivateKey>),
     /// `DEL`.
     Gone(RecipientId),
 }
@@ -279,7 +279,7 @@ fn call(request: Box<Request>, reply: Reply) -> Outgoing<Tag> {
     Outgoing { request, tag: Tag::Call { reply, then } }
 }
 
-fn subscribe(server: &ServerAddress, queue: RecipientId, key: Ed25519PrivateKey) -> Request {
+fn subscribe(server: &ServerAddress, queue: RecipientId, key: AuthPrivateKey) -> Request {
     Request {
         server: server.clone(),
         correlation_id: None,

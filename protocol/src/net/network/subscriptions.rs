@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::crypto::sign::Ed25519PrivateKey;
 use crate::smp::ids::RecipientId;
+use crate::smp::key::AuthPrivateKey;
 
 use super::Subscription;
 
 /// What shall be subscribed, and what of it has yet to be asked for in this session.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    wanted: BTreeMap<RecipientId, Ed25519PrivateKey>,
+    wanted: BTreeMap<RecipientId, AuthPrivateKey>,
     due: VecDeque<RecipientId>,
     /// The server did not say yes or no; to be asked again.
     unanswered: Vec<RecipientId>,
@@ -32,7 +32,7 @@ impl Subscriptions {
     }
 
     /// A queue was created with a subscription.
-    pub(super) fn has(&mut self, queue: RecipientId, key: Ed25519PrivateKey) {
+    pub(super) fn has(&mut self, queue: RecipientId, key: AuthPrivateKey) {
         self.wanted.insert(queue, key);
     }
 
@@ -63,7 +63,7 @@ impl Subscriptions {
     }
 
     /// The next queue to ask for.
-    pub(super) fn next_due(&mut self) -> Option<(RecipientId, Ed25519PrivateKey)> {
+    pub(super) fn next_due(&mut self) -> Option<(RecipientId, AuthPrivateKey)> {
         while let Some(queue) = self.due.pop_front() {
             if let Some(key) = self.wanted.get(&queue) {
                 return Some((queue, key.clone()));
@@ -84,9 +84,10 @@ impl Subscriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::sign::Ed25519PrivateKey;
 
     fn subscription(number: u8) -> Subscription {
-        let key = Ed25519PrivateKey::from_seed(&[number; 32]);
+        let key = AuthPrivateKey::Ed25519(Ed25519PrivateKey::from_seed(&[number; 32]));
         Subscription { queue: RecipientId([number; 24]), key }
     }
 

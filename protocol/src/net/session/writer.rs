@@ -14,7 +14,6 @@ use crate::smp::authorize::Authorizer;
 use crate::smp::batch::BlockWriter;
 use crate::smp::command::Command;
 use crate::smp::ids::CorrelationId;
-use crate::smp::key::AuthPrivateKey;
 use crate::smp::transmission::Transmission;
 use crate::transport::block::{BLOCK_BYTES, BlockSealer};
 
@@ -175,8 +174,7 @@ impl<'a, O: Owner> Writer<'a, O> {
         let transmission = match (&request.key, &self.server_key) {
             (Some(key), Some(server_key)) => {
                 let authorizer = Authorizer { session_id: &self.session_id, server_key };
-                let key = AuthPrivateKey::Ed25519(key.clone());
-                authorizer.authorize(&key, id.as_bytes(), &request.entity, &command)
+                authorizer.authorize(key, id.as_bytes(), &request.entity, &command)
             }
             _ => Transmission::unauthorized(id.as_bytes(), &request.entity, &command),
         };
