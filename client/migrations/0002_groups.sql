@@ -21,11 +21,11 @@ CREATE TABLE groups (
     sealed   BLOB NOT NULL
 ) STRICT;
 
--- A relay of a group with the connection to it. The owner's group link is a connection too, see group_links.
+-- A relay of a group with the connection to it, once there is one.
 CREATE TABLE group_relays (
     group_relay_id INTEGER PRIMARY KEY AUTOINCREMENT,
     group_id       INTEGER NOT NULL REFERENCES groups ON DELETE CASCADE,
-    connection_id  INTEGER UNIQUE,
+    connection_id  INTEGER,
     -- When the engine looks at this relay again, unasked; none while it waits for nothing.
     due_at_ms      INTEGER,
     sealed         BLOB NOT NULL
@@ -33,6 +33,14 @@ CREATE TABLE group_relays (
 
 CREATE INDEX group_relays_by_group ON group_relays (group_id, group_relay_id);
 CREATE INDEX group_relays_by_due ON group_relays (due_at_ms) WHERE due_at_ms IS NOT NULL;
+
+-- All connections to relays: the one in use, and requests that are not answered yet.
+CREATE TABLE relay_connections (
+    connection_id  INTEGER PRIMARY KEY,
+    group_relay_id INTEGER NOT NULL REFERENCES group_relays ON DELETE CASCADE
+) STRICT;
+
+CREATE INDEX relay_connections_by_relay ON relay_connections (group_relay_id);
 
 -- The address behind a group link of ours.
 CREATE TABLE group_links (
@@ -61,6 +69,16 @@ CREATE TABLE messages (
 
 CREATE INDEX messages_unshown ON messages (group_id, message_id) WHERE shown = 0;
 
+-- Edits, deletions and reactions that came before their message.
+CREATE TABLE held_changes (
+    held_change_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    group_id       INTEGER NOT NULL REFERENCES groups ON DELETE CASCADE,
+    shared_id      BLOB NOT NULL,
+    sealed         BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX held_changes_by_message ON held_changes (group_id, shared_id);
+
 CREATE TABLE reactions (
     group_id  INTEGER NOT NULL REFERENCES groups ON DELETE CASCADE,
     shared_id BLOB NOT NULL,
@@ -69,16 +87,15 @@ CREATE TABLE reactions (
     PRIMARY KEY (group_id, shared_id, member_id, emoji)
 ) STRICT, WITHOUT ROWID;
 
--- Every event that came, by its id: the first copy counts, later ones are compared with it.
+-- Every event that came, by its id: one copy counts, others are compared with it.
 CREATE TABLE copies (
     group_id   INTEGER NOT NULL REFERENCES groups ON DELETE CASCADE,
     shared_id  BLOB NOT NULL,
-    -- The relay that brought the first copy.
+    -- The relay that brought the copy that counts; 0 is ourselves.
     relay_id   INTEGER NOT NULL,
-    digest     BLOB NOT NULL,
     duplicates INTEGER NOT NULL DEFAULT 0,
     conflicts  INTEGER NOT NULL DEFAULT 0,
-    seen_at_ms INTEGER NOT NULL,
+    sealed     BLOB NOT NULL,
     PRIMARY KEY (group_id, shared_id)
 ) STRICT, WITHOUT ROWID;
 

@@ -14,13 +14,13 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use zeroize::Zeroizing;
 
-use crate::entropy::SystemRng;
 use crate::error::CommandError;
 use crate::exit_code::ExitCode;
 use crate::home::Home;
 use crate::seal::{KeySlot, Sealer, Secret, write_private, write_slot};
 use crate::store::Store;
 use crate::store::group::GroupId;
+use protocol::net::rng::system_rng;
 
 const MAGIC: &str = "conclave archive 1";
 const PIECE_BYTES_MAX: usize = 64 * 1024;
@@ -183,7 +183,7 @@ impl PieceWriter {
             )
             .hint("Name another file."));
         }
-        let (sealer, slot) = Sealer::create(&Secret::Passphrase(passphrase), &mut SystemRng)?;
+        let (sealer, slot) = Sealer::create(&Secret::Passphrase(passphrase), &mut system_rng())?;
         let slot = serde_json::to_string(&slot).context("Unable to write down the key slot")?;
         write_private(path, format!("{MAGIC}\n{}\n{slot}\n", kind.word()).as_bytes())?;
         let file = std::fs::OpenOptions::new()
@@ -202,7 +202,7 @@ impl PieceWriter {
         let mut plain = Zeroizing::new(self.number.to_be_bytes().to_vec());
         plain.push(u8::from(last));
         plain.append(&mut self.pending);
-        let sealed = self.sealer.seal(COLUMN, &plain, &mut SystemRng);
+        let sealed = self.sealer.seal(COLUMN, &plain, &mut system_rng());
         let length = u32::try_from(sealed.len()).map_err(std::io::Error::other)?;
         self.file.write_all(&length.to_be_bytes())?;
         self.file.write_all(&sealed)?;

@@ -62,7 +62,7 @@ pub(crate) enum Event {
     /// The engine is ready to follow; `servers` are subscribed.
     Listening { servers: u64, connections: u64 },
     /// A server became reachable or unreachable.
-    Network { server: String, up: bool },
+    Network { server: String, up: bool, reason: Option<String> },
 }
 
 /// A group as `group list` shows it.

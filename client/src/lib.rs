@@ -10,12 +10,44 @@
 
 #![forbid(unsafe_code)]
 
+/// Points at which a test build can be made to abort; see `protocol::crash`.
+pub const CRASH_POINTS: &[&str] = &[
+    "client.group.ended",
+    "client.group.link_created",
+    "client.group.stored",
+    "client.group.taken_over",
+    "client.join.admitted",
+    "client.join.asked",
+    "client.join.connected",
+    "client.join.stored",
+    "client.link.writing",
+    "client.link.written",
+    "client.member.removed",
+    "client.profile.changed",
+    "client.receive.applied",
+    "client.receive.message",
+    "client.relay.accepted",
+    "client.relay.acknowledged",
+    "client.relay.active",
+    "client.relay.chosen",
+    "client.relay.connected",
+    "client.relay.invited",
+    "client.relay.removed",
+    "client.relay.removing",
+    "client.relay.verified",
+    "client.restore.followed",
+    "client.role.given",
+    "client.roster.sent",
+    "client.roster.taken",
+    "client.send.durable",
+    "client.send.stored",
+];
+
 mod archive;
 mod cli;
 mod commands;
 mod control;
 mod engine;
-mod entropy;
 mod error;
 mod event;
 mod exit_code;

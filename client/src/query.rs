@@ -12,14 +12,12 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::archive;
 use crate::error::CommandError;
-use crate::event::{
-    Event, GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow, ReactionRow, Signature,
-};
+use crate::event::{Event, GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow, ReactionRow};
 use crate::exit_code::ExitCode;
 use crate::request::Request;
 use crate::store::group::{Group, GroupId};
 use crate::store::kept::KeptRelay;
-use crate::store::relay::{RelayRow, RelayState};
+use crate::store::relay::RelayRow;
 use crate::store::{Store, StoreError, member, message};
 
 /// Answers a request that needs no network, each step in a transaction of its own.
@@ -183,8 +181,8 @@ pub(crate) fn group_row(store: &Store, id: GroupId, record: &Group) -> Result<Gr
     let relays = store.relays(id)?;
     let (messages, unread) = store.count_messages(id)?;
     let (duplicates_dropped, conflicts) = store.count_copies(id)?;
-    let present = relays.iter().filter(|relay| !relay.record.status.is_over());
-    let active = |relay: &&RelayRow| relay.record.status == RelayState::Active && relay.record.connected;
+    let present = relays.iter().filter(|relay| !relay.record.is_over());
+    let active = |relay: &&RelayRow| relay.record.is_active() && relay.record.connected;
     Ok(GroupRow {
         group: record.alias.clone(),
         display_name: record.profile.display_name.clone(),
@@ -222,7 +220,7 @@ pub(crate) fn relay_row(group: &str, relay: &RelayRow) -> GroupRelayRow {
         group: group.to_owned(),
         relay: relay.record.name.clone(),
         member_id: relay.record.member_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-        status: relay.record.status.word().into(),
+        status: relay.record.word().into(),
         connected: relay.record.connected,
         reason: relay.record.reason.clone(),
         link: relay.record.link.clone(),

@@ -69,8 +69,9 @@ pub(crate) fn human(event: &Event) -> String {
         Event::Listening { servers, connections } => {
             format!("-- listening: {connections} connections on {servers} servers")
         }
-        Event::Network { server, up } => {
-            format!("-- {} is {}", line(server), if *up { "reached" } else { "out of reach" })
+        Event::Network { server, up, reason } => {
+            let reason = reason.as_ref().map(|reason| format!(": {}", line(reason))).unwrap_or_default();
+            format!("-- {} is {}{reason}", line(server), if *up { "reached" } else { "out of reach" })
         }
     }
 }

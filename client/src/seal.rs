@@ -281,7 +281,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::SystemRng;
+    use protocol::net::rng::system_rng;
 
     fn sealer() -> Sealer {
         Sealer::from_key(Zeroizing::new([7; KEY_BYTES]))
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_passphrase_opens_what_it_closed_and_another_does_not() {
-        let mut rng = SystemRng;
+        let mut rng = system_rng();
         let secret = |text: &str| Secret::Passphrase(Zeroizing::new(text.to_owned()));
         let (sealer, slot) = Sealer::create(&secret("correct"), &mut rng).unwrap();
         let sealed = sealer.seal("record", b"hello", &mut rng);
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn sealed_bytes_are_bound_to_their_column_and_notice_a_flipped_bit() {
-        let sealed = sealer().seal("record", b"hello", &mut SystemRng);
+        let sealed = sealer().seal("record", b"hello", &mut system_rng());
         assert!(sealer().open("body", &sealed).is_err());
         for index in 0..sealed.len() {
             let mut flipped = sealed.clone();
@@ -316,8 +316,8 @@ mod tests {
     fn a_key_file_that_others_can_read_is_refused() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("key");
-        create_key_file(&path, &mut SystemRng).unwrap();
-        assert!(create_key_file(&path, &mut SystemRng).is_err(), "never overwritten");
+        create_key_file(&path, &mut system_rng()).unwrap();
+        assert!(create_key_file(&path, &mut system_rng()).is_err(), "never overwritten");
         read_key_file(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(read_key_file(&path).unwrap_err().kind, ExitCode::WrongSecret);

@@ -2,12 +2,12 @@
 
 use clap::Args;
 
-use crate::entropy::SystemRng;
 use crate::error::CommandError;
 use crate::event::Event;
 use crate::seal::{Sealer, create_key_file, read_key_file, write_slot};
 use crate::session::Session;
 use crate::store::Store;
+use protocol::net::rng::system_rng;
 
 /// Make a home: the directory with your keys, groups and messages.
 ///
@@ -34,7 +34,7 @@ impl InitArgs {
         let name = crate::engine::checked_name(&self.name)?;
         let home = session.home();
         home.create()?;
-        let mut rng = SystemRng;
+        let mut rng = system_rng();
         let secret = match session.key_file() {
             Some(path) if path.exists() => read_key_file(path)?,
             Some(path) => create_key_file(path, &mut rng)?,

@@ -37,9 +37,9 @@ impl Server {
     }
 
     /// Serves until dropped: each request is handed to `submit` with a place for its replies.
-    pub(crate) async fn serve(
+    pub(crate) async fn serve<F: Future<Output = ()> + Send + 'static>(
         &self,
-        submit: impl Fn(Request, mpsc::UnboundedSender<Reply>) + Clone + Send + 'static,
+        submit: impl Fn(Request, mpsc::UnboundedSender<Reply>) -> F + Clone + Send + Sync + 'static,
     ) {
         let mut peers = tokio::task::JoinSet::new();
         loop {
@@ -62,7 +62,10 @@ impl Drop for Server {
     }
 }
 
-async fn serve_one(stream: UnixStream, submit: impl Fn(Request, mpsc::UnboundedSender<Reply>)) {
+async fn serve_one<F: Future<Output = ()>>(
+    stream: UnixStream,
+    submit: impl Fn(Request, mpsc::UnboundedSender<Reply>) -> F,
+) {
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from.take(REQUEST_BYTES_MAX));
     let mut line = zeroize::Zeroizing::new(String::new());
@@ -71,7 +74,7 @@ async fn serve_one(stream: UnixStream, submit: impl Fn(Request, mpsc::UnboundedS
     }
     let (replies, mut answers) = mpsc::unbounded_channel();
     match serde_json::from_str(&line) {
-        Ok(request) => submit(request, replies),
+        Ok(request) => submit(request, replies).await,
         Err(error) => {
             let refusal =
                 CommandError::new(ExitCode::Usage, format_args!("The request is not understood: {error}"))

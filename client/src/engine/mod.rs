@@ -1,5 +1,37 @@
 //! Network, protocol and store together: what commands ask for is done here, and what happens is told.
+//!
+//! ```text
+//! app        inputs of protocol::net::engine, waiting commands      ask    what each request begins
+//! create, owner_relays, link_data, govern                           the owner's side
+//! join, restore                                                     the member's side
+//! send       own events, outbox      receive, apply, roster         what relays bring
+//! goal       what a command waits for                               step   one transaction
+//! ```
 
+mod app;
+mod apply;
+mod ask;
+mod create;
+mod goal;
+mod govern;
+mod join;
+mod link_data;
+mod owner_relays;
+mod receive;
+mod restore;
+mod roster;
+mod send;
+mod step;
+mod tag;
+mod take_over;
+
+use anyhow::Context as _;
+use protocol::net::engine::{EngineHandle, start};
+use protocol::net::network::Limits;
+use tokio::sync::mpsc;
+
+use self::app::{Ask, Client};
+use crate::control;
 use crate::error::CommandError;
 use crate::event::Reply;
 use crate::exit_code::ExitCode;
@@ -7,6 +39,9 @@ use crate::home::Home;
 use crate::output::Output;
 use crate::request::Request;
 use crate::store::Store;
+
+pub(crate) use self::join::call_error_kind;
+pub(crate) use self::step::chain;
 
 /// A name that can stand in lists.
 ///
@@ -27,10 +62,28 @@ pub(crate) fn checked_name(name: &str) -> Result<String, CommandError> {
 pub(crate) fn run_one(
     store: Store,
     request: Request,
-    take: impl FnMut(Reply) -> Option<Result<(), CommandError>>,
+    mut take: impl FnMut(Reply) -> Option<Result<(), CommandError>>,
 ) -> Result<(), CommandError> {
-    drop((store, take));
-    Err(CommandError::new(ExitCode::Unreachable, format_args!("{request:?} needs the network")))
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let mut engine = begin(store, &runtime)?;
+        let mut replies = submit(&engine, request).await?;
+        let result = loop {
+            tokio::select! {
+                reply = replies.recv() => match reply.and_then(&mut take) {
+                    Some(result) => break result,
+                    None if replies.is_closed() && replies.is_empty() => break Err(stopped(&mut engine).await),
+                    None => {}
+                },
+                signal = interrupted() => {
+                    signal?;
+                    break Err(CommandError::new(ExitCode::StillWaiting, "Interrupted"));
+                }
+            }
+        };
+        engine.stop().await.context("Unable to end well")?;
+        result
+    })
 }
 
 /// Follows and serves other commands until interrupted.
@@ -43,6 +96,76 @@ pub(crate) fn run_listening(
     request: Request,
     output: Output,
 ) -> Result<(), CommandError> {
-    drop((store, home, output));
-    Err(CommandError::new(ExitCode::Unreachable, format_args!("{request:?} needs the network")))
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let mut engine = begin(store, &runtime)?;
+        let control = control::Server::bind(home).context("Unable to open the control socket")?;
+        let commands = engine.commands();
+        let serving = control.serve(move |request, replies| {
+            let commands = commands.clone();
+            async move {
+                let Some(commands) = commands.upgrade() else { return };
+                // An engine that ends drops the replies, which the command sees.
+                let _ = commands.send(Ask { request, replies }).await;
+            }
+        });
+        let mut replies = submit(&engine, request).await?;
+        tokio::pin!(serving);
+        let result = loop {
+            tokio::select! {
+                () = &mut serving => {}
+                reply = replies.recv() => match reply {
+                    Some(Reply::Event(event)) => {
+                        if output.event(&event).is_err() {
+                            break Ok(());
+                        }
+                    }
+                    Some(Reply::Success) => break Ok(()),
+                    Some(Reply::Failure(error)) => break Err(error),
+                    None => break Err(stopped(&mut engine).await),
+                },
+                signal = interrupted() => break Ok(signal?),
+            }
+        };
+        engine.stop().await.context("Unable to end well")?;
+        result
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("Unable to start")
+}
+
+fn begin(store: Store, runtime: &tokio::runtime::Runtime) -> anyhow::Result<EngineHandle<Ask>> {
+    start(Client::new(store), Limits::INTERACTIVE, runtime.handle()).context("Unable to start the engine")
+}
+
+async fn submit(
+    engine: &EngineHandle<Ask>,
+    request: Request,
+) -> anyhow::Result<mpsc::UnboundedReceiver<Reply>> {
+    let (replies, answers) = mpsc::unbounded_channel();
+    engine.command(Ask { request, replies }).await?;
+    Ok(answers)
+}
+
+async fn stopped(engine: &mut EngineHandle<Ask>) -> CommandError {
+    match engine.stopped().await {
+        Ok(()) => CommandError::new(ExitCode::Failure, "The engine stopped before it answered"),
+        Err(error) => anyhow::Error::from(error).into(),
+    }
+}
+
+/// Ctrl-C or a polite request to end.
+async fn interrupted() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("Unable to hear signals")?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.context("Unable to hear signals"),
+        _ = terminate.recv() => Ok(()),
+    }
 }

@@ -3,6 +3,7 @@
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole, PublicGroupId};
+use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::GroupProfile;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -44,8 +45,6 @@ pub(crate) struct Group {
     pub(crate) key: Seed,
     /// Our role.
     pub(crate) role: MemberRole,
-    /// The role that we ask relays to give joiners.
-    pub(crate) joiner_role: MemberRole,
     /// The key that the group link hashes to.
     pub(crate) root_key: MemberKey,
     /// What only the owner has.
@@ -123,9 +122,14 @@ pub(crate) struct LinkWrite {
 /// The roster: who has a role above the joiners', signed by the owner.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Roster {
-    /// Its version; a lower one is refused.
-    pub(crate) version: i64,
-    /// The list as it came, verified.
+    /// Its version, none before the first; a lower one is refused.
+    pub(crate) version: Option<i64>,
+    /// The id of the header: chunks name it.
+    pub(crate) message_id: Option<SharedMessageId>,
+    /// The header as it was signed.
+    #[serde(with = "bytes")]
+    pub(crate) header: Vec<u8>,
+    /// The list as it was announced.
     #[serde(with = "bytes")]
     pub(crate) blob: Vec<u8>,
 }

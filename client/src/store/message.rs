@@ -13,7 +13,12 @@ use crate::event::{EvidenceKind, Signature};
 
 const COLUMN: &str = "messages.sealed";
 const EVIDENCE: &str = "evidence.sealed";
-const COLUMNS: &str = "message_id, shared_id, author, sent_at_ms, shown, sealed";
+const COPY: &str = "copies.sealed";
+const CHANGE: &str = "held_changes.sealed";
+const COLUMNS: &str = "message_id, shared_id, author, sent_at_ms, sealed";
+
+/// Changes that are kept for messages that may never come, per group.
+const HELD_CHANGES_MAX: u64 = 1000;
 
 /// Stands in place of a relay for what we sent ourselves.
 pub(crate) const OURSELVES: RelayId = RelayId(0);
@@ -29,8 +34,6 @@ pub(crate) struct MessageRow {
     pub(crate) author: Option<MemberId>,
     /// When the author's server took it.
     pub(crate) sent_at: Timestamp,
-    /// Whether `listen` has shown it.
-    pub(crate) shown: bool,
     /// The rest.
     pub(crate) record: Message,
 }
@@ -54,18 +57,30 @@ pub(crate) struct Message {
     pub(crate) delivered: bool,
 }
 
-/// What a copy turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Copy {
-    /// The first: apply it.
-    First,
-    /// Another with the same bytes: drop it.
-    Same,
-    /// Another with other bytes; the first came by this relay.
-    Different {
-        /// Who brought the first.
-        first: RelayId,
-    },
+/// The copy of an event that counts, as its relay passed it on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HeldCopy {
+    /// The author that the relay named; none for the group itself.
+    pub(crate) author: Option<MemberId>,
+    /// What its signature was worth.
+    pub(crate) signature: Signature,
+    /// The statement as it came.
+    #[serde(with = "super::group::bytes")]
+    pub(crate) verbatim: Vec<u8>,
+}
+
+/// A change of a message that came before the message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HeldChange {
+    /// Who wants it.
+    pub(crate) author: Option<MemberId>,
+    /// What its signature was worth.
+    pub(crate) signature: Signature,
+    /// When its author's server took it, in milliseconds.
+    pub(crate) sent_at_ms: i64,
+    /// The statement as it came.
+    #[serde(with = "super::group::bytes")]
+    pub(crate) verbatim: Vec<u8>,
 }
 
 /// Numbers about the copies of one message.
@@ -96,42 +111,57 @@ pub(crate) struct Evidence {
 }
 
 impl Store {
-    /// Notes that `relay` brought these bytes under this id, and says what that means.
-    pub(crate) fn note_copy(
+    /// The copy of an event that counts, and the relay that brought it.
+    pub(crate) fn held_copy(
+        &self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+    ) -> Result<Option<(RelayId, HeldCopy)>, StoreError> {
+        let sql = "SELECT relay_id, sealed FROM copies WHERE group_id = ?1 AND shared_id = ?2";
+        let held: Option<(i64, Vec<u8>)> =
+            self.one(sql, params![group.0, shared_id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        held.map(|(relay, sealed)| Ok((RelayId(relay), self.open_record(COPY, &sealed)?))).transpose()
+    }
+
+    /// Makes this the copy that counts.
+    pub(crate) fn hold_copy(
         &mut self,
         group: GroupId,
         shared_id: &SharedMessageId,
         relay: RelayId,
-        digest: &[u8; 32],
-        now: Timestamp,
-    ) -> Result<Copy, StoreError> {
-        let key = params![group.0, shared_id.as_bytes()];
-        let sql = "SELECT relay_id, digest FROM copies WHERE group_id = ?1 AND shared_id = ?2";
-        let known: Option<(i64, Vec<u8>)> = self.one(sql, key, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let copy = match known {
-            None => {
-                self.change_one(
-                    "INSERT INTO copies (group_id, shared_id, relay_id, digest, seen_at_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![group.0, shared_id.as_bytes(), relay.0, digest, now.0],
-                )?;
-                Copy::First
-            }
-            Some((_, first)) if first == digest => {
-                self.change_one(
-                    "UPDATE copies SET duplicates = duplicates + 1 WHERE group_id = ?1 AND shared_id = ?2",
-                    key,
-                )?;
-                Copy::Same
-            }
-            Some((first, _)) => {
-                self.change_one(
-                    "UPDATE copies SET conflicts = conflicts + 1 WHERE group_id = ?1 AND shared_id = ?2",
-                    key,
-                )?;
-                Copy::Different { first: RelayId(first) }
-            }
-        };
+        copy: &HeldCopy,
+    ) -> Result<(), StoreError> {
+        let sealed = self.seal_record(COPY, copy)?;
+        self.change_one(
+            "INSERT INTO copies (group_id, shared_id, relay_id, sealed) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET relay_id = excluded.relay_id, sealed = excluded.sealed",
+            params![group.0, shared_id.as_bytes(), relay.0, sealed],
+        )?;
+        self.note_bringer(group, shared_id, relay)
+    }
+
+    /// Counts a further copy: one that says the same, or one that differs.
+    pub(crate) fn count_copy(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+        relay: RelayId,
+        differs: bool,
+    ) -> Result<(), StoreError> {
+        self.change_one(
+            "UPDATE copies SET duplicates = duplicates + 1 - ?3, conflicts = conflicts + ?3
+             WHERE group_id = ?1 AND shared_id = ?2",
+            params![group.0, shared_id.as_bytes(), i64::from(differs)],
+        )?;
+        self.note_bringer(group, shared_id, relay)
+    }
+
+    fn note_bringer(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+        relay: RelayId,
+    ) -> Result<(), StoreError> {
         if relay != OURSELVES {
             self.run(
                 "INSERT INTO copy_relays (group_id, shared_id, relay_id, place)
@@ -140,7 +170,38 @@ impl Store {
                 params![group.0, shared_id.as_bytes(), relay.0],
             )?;
         }
-        Ok(copy)
+        Ok(())
+    }
+
+    /// Keeps a change until its message comes; too many are not kept.
+    pub(crate) fn hold_change(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+        change: &HeldChange,
+    ) -> Result<(), StoreError> {
+        if self.count("SELECT count(*) FROM held_changes WHERE group_id = ?1", params![group.0])?
+            >= HELD_CHANGES_MAX
+        {
+            return Ok(());
+        }
+        let sealed = self.seal_record(CHANGE, change)?;
+        let sql = "INSERT INTO held_changes (group_id, shared_id, sealed) VALUES (?1, ?2, ?3)";
+        self.change_one(sql, params![group.0, shared_id.as_bytes(), sealed])
+    }
+
+    /// The changes that waited for this message, in order; they are kept no longer.
+    pub(crate) fn take_held_changes(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+    ) -> Result<Vec<HeldChange>, StoreError> {
+        let key = params![group.0, shared_id.as_bytes()];
+        let sql =
+            "SELECT sealed FROM held_changes WHERE group_id = ?1 AND shared_id = ?2 ORDER BY held_change_id";
+        let sealed: Vec<Vec<u8>> = self.all(sql, key, |row| row.get(0))?;
+        self.run("DELETE FROM held_changes WHERE group_id = ?1 AND shared_id = ?2", key)?;
+        sealed.iter().map(|sealed| self.open_record(CHANGE, sealed)).collect()
     }
 
     /// The numbers about the copies of one message.
@@ -322,22 +383,21 @@ impl Store {
     }
 
     fn open_message(&self, columns: Columns) -> Result<MessageRow, StoreError> {
-        let (row, shared_id, author, sent_at, shown, sealed) = columns;
+        let (row, shared_id, author, sent_at, sealed) = columns;
         Ok(MessageRow {
             row,
             shared_id: SharedMessageId::new(shared_id)?,
             author: if author.is_empty() { None } else { Some(MemberId::new(author)?) },
             sent_at: Timestamp(sent_at),
-            shown,
             record: self.open_record(COLUMN, &sealed)?,
         })
     }
 }
 
-type Columns = (i64, Vec<u8>, Vec<u8>, i64, bool, Vec<u8>);
+type Columns = (i64, Vec<u8>, Vec<u8>, i64, Vec<u8>);
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
 }
 
 fn unsigned(count: i64) -> u64 {

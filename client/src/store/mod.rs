@@ -23,12 +23,13 @@ pub(crate) mod relay;
 use std::path::{Path, PathBuf};
 
 use protocol::encoding::DecodeError;
+use protocol::net::engine::{Fatal, Transactional};
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::entropy::SystemRng;
 use crate::seal::{SealBroken, Sealer};
+use protocol::net::rng::system_rng;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
 const MIGRATIONS: [&str; 2] =
@@ -84,7 +85,7 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
         let secret = crate::seal::Secret::KeyFile(zeroize::Zeroizing::new([7; 32]));
-        let (sealer, _) = Sealer::create(&secret, &mut SystemRng).unwrap();
+        let (sealer, _) = Sealer::create(&secret, &mut system_rng()).unwrap();
         Self::prepare(Connection::open_in_memory().unwrap(), sealer).unwrap()
     }
 
@@ -114,6 +115,21 @@ impl Store {
     /// Forgets the step.
     pub(crate) fn rollback(&mut self) -> Result<(), StoreError> {
         Ok(self.database.execute_batch("ROLLBACK")?)
+    }
+
+    /// Does `step` within the open transaction, all of it or nothing.
+    pub(crate) fn attempt<T, E: From<StoreError>>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let say = |store: &mut Self, sql| store.database.execute_batch(sql).map_err(StoreError::from);
+        say(self, "SAVEPOINT attempt")?;
+        let result = step(self);
+        if result.is_err() {
+            say(self, "ROLLBACK TO attempt")?;
+        }
+        say(self, "RELEASE attempt")?;
+        result
     }
 
     /// Does `step` in a transaction of its own.
@@ -166,7 +182,7 @@ impl Store {
     }
 
     fn seal(&self, column: &'static str, plain: &[u8]) -> Vec<u8> {
-        self.sealer.seal(column, plain, &mut SystemRng)
+        self.sealer.seal(column, plain, &mut system_rng())
     }
 
     fn seal_record<T: Serialize>(&self, column: &'static str, record: &T) -> Result<Vec<u8>, StoreError> {
@@ -223,6 +239,21 @@ impl Store {
     }
 }
 
+/// The engine works in one transaction per batch of inputs.
+impl Transactional for Store {
+    fn begin(&mut self) -> Result<(), Fatal> {
+        Ok(Store::begin(self)?)
+    }
+
+    fn commit(&mut self) -> Result<(), Fatal> {
+        Ok(Store::commit(self)?)
+    }
+
+    fn rollback(&mut self) -> Result<(), Fatal> {
+        Ok(Store::rollback(self)?)
+    }
+}
+
 fn migrate(database: &mut Connection) -> Result<(), StoreError> {
     let done: u32 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let numbered = || (1..).zip(MIGRATIONS);
@@ -244,7 +275,7 @@ mod tests {
 
     fn sealer() -> Sealer {
         let secret = crate::seal::Secret::KeyFile(zeroize::Zeroizing::new([7; 32]));
-        Sealer::create(&secret, &mut SystemRng).unwrap().0
+        Sealer::create(&secret, &mut system_rng()).unwrap().0
     }
 
     #[test]

@@ -22,12 +22,21 @@ pub(crate) struct OutboxId(pub(crate) i64);
 pub(crate) struct OutboxItem {
     /// The row.
     pub(crate) id: OutboxId,
-    /// The event's id.
-    pub(crate) shared_id: SharedMessageId,
-    /// Whether some relay's server has it.
-    pub(crate) durable: bool,
     /// The container as it goes to each relay.
     pub(crate) container: Vec<u8>,
+}
+
+/// A delivery that is over.
+#[derive(Debug, Clone)]
+pub(crate) struct EndedDelivery {
+    /// The group.
+    pub(crate) group: GroupId,
+    /// The relay.
+    pub(crate) relay: RelayId,
+    /// The event.
+    pub(crate) shared_id: SharedMessageId,
+    /// Whether this was the first server to take it.
+    pub(crate) first: bool,
 }
 
 impl Store {
@@ -45,17 +54,12 @@ impl Store {
 
     /// Events of a group that are on their way to no relay and are with no relay's server, oldest first.
     pub(crate) fn outbox_waiting(&self, group: GroupId) -> Result<Vec<OutboxItem>, StoreError> {
-        let sql = "SELECT outbox_id, shared_id, durable, sealed FROM outbox o WHERE group_id = ?1 AND durable = 0
+        let sql = "SELECT outbox_id, sealed FROM outbox o WHERE group_id = ?1 AND durable = 0
                    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.outbox_id = o.outbox_id) ORDER BY outbox_id";
-        let rows: Vec<(i64, Vec<u8>, bool, Vec<u8>)> =
-            self.all(sql, params![group.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-        let open = |(id, shared_id, durable, sealed): (i64, Vec<u8>, bool, Vec<u8>)| {
-            Ok(OutboxItem {
-                id: OutboxId(id),
-                shared_id: SharedMessageId::new(shared_id)?,
-                durable,
-                container: self.sealer.open(COLUMN, &sealed)?.to_vec(),
-            })
+        let rows: Vec<(i64, Vec<u8>)> =
+            self.all(sql, params![group.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let open = |(id, sealed): (i64, Vec<u8>)| {
+            Ok(OutboxItem { id: OutboxId(id), container: self.sealer.open(COLUMN, &sealed)?.to_vec() })
         };
         rows.into_iter().map(open).collect()
     }
@@ -103,12 +107,14 @@ impl Store {
         connection: ConnectionId,
         number: i64,
         durable: bool,
-    ) -> Result<Option<(SharedMessageId, bool)>, StoreError> {
-        let sql = "SELECT outbox_id, shared_id, durable FROM deliveries JOIN outbox USING (outbox_id)
-                   WHERE connection_id = ?1 AND number = ?2";
-        let found: Option<(i64, Vec<u8>, bool)> =
-            self.one(sql, params![connection.0, number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let Some((id, shared_id, was_durable)) = found else { return Ok(None) };
+    ) -> Result<Option<EndedDelivery>, StoreError> {
+        let sql = "SELECT outbox_id, group_id, group_relay_id, shared_id, durable
+                   FROM deliveries JOIN outbox USING (outbox_id) WHERE connection_id = ?1 AND number = ?2";
+        let found: Option<(i64, i64, i64, Vec<u8>, bool)> =
+            self.one(sql, params![connection.0, number], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            })?;
+        let Some((id, group, relay, shared_id, was_durable)) = found else { return Ok(None) };
         self.run(
             "DELETE FROM deliveries WHERE connection_id = ?1 AND number = ?2",
             params![connection.0, number],
@@ -117,7 +123,12 @@ impl Store {
             self.run("UPDATE outbox SET durable = 1 WHERE outbox_id = ?1", params![id])?;
         }
         self.drop_done(id)?;
-        Ok(Some((SharedMessageId::new(shared_id)?, durable && !was_durable)))
+        Ok(Some(EndedDelivery {
+            group: GroupId(group),
+            relay: RelayId(relay),
+            shared_id: SharedMessageId::new(shared_id)?,
+            first: durable && !was_durable,
+        }))
     }
 
     /// A connection is gone: what it did not deliver waits for another relay.

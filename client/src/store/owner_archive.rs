@@ -1,7 +1,7 @@
 //! What the owner of a group needs to go on elsewhere: the keys, the group link with its connection, the roster.
 
 use protocol::agent::store::{AgentStore as _, ConnectionId};
-use protocol::encoding::{Decode as _, Encode as _};
+use protocol::encoding::Decode as _;
 use protocol::group::identity::MemberId;
 use protocol::smp::address::ServerAddress;
 use protocol::smp::ids::RecipientId;
@@ -53,7 +53,7 @@ impl Store {
             relays: self
                 .relays(id)?
                 .into_iter()
-                .filter(|relay| !relay.record.status.is_over())
+                .filter(|relay| !relay.record.is_over())
                 .filter_map(|relay| Some((relay.record.name, relay.record.link?)))
                 .collect(),
             link_record,

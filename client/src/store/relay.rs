@@ -2,6 +2,9 @@
 
 use protocol::agent::store::ConnectionId;
 use protocol::group::identity::{MemberId, MemberKey};
+use protocol::group::relay_status::{RelayLife, RelayStatus};
+use protocol::group::roster_transfer::RosterTransfer;
+use protocol::timestamp::Timestamp;
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -44,84 +47,163 @@ pub(crate) struct Relay {
     /// Its link for this group.
     pub(crate) link: Option<String>,
     /// How far it is.
-    pub(crate) status: RelayState,
+    pub(crate) side: Side,
     /// Whether messages can be sent to it.
     pub(crate) connected: bool,
     /// Why it is where it is, where there is a reason to tell.
     pub(crate) reason: Option<String>,
-    /// How often the present step was tried.
-    pub(crate) tries: u32,
-    /// The version of the roster that it was sent last.
-    pub(crate) roster_sent: Option<i64>,
     /// A roster on its way from this relay.
-    pub(crate) transfer: Option<Transfer>,
-    /// What it presented in its answer and is not verified yet.
-    pub(crate) offered: Option<String>,
+    #[serde(with = "encoded")]
+    pub(crate) transfer: RosterTransfer,
+    /// Whether it serves rosters, as its chat versions say.
+    pub(crate) has_roster: bool,
+    /// What is still to be done once the group link is written without it.
+    pub(crate) farewell: Option<Farewell>,
 }
 
-/// How far a relay is: the owner goes through all of them, a member only through some.
+/// A relay's life, as the owner who invites it or as a member who connects to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Side {
+    /// We invited it: see [`protocol::group::relay_status`].
+    Owner(#[serde(with = "encoded")] RelayLife),
+    /// We joined through it.
+    Member {
+        /// How far we are.
+        step: Joining,
+        /// How often this step was tried.
+        tries: u32,
+    },
+}
+
+/// A member's way to a relay.
+///
+/// ```text
+/// Listed ──its link read, request out──▶ Asked ──let in──▶ Admitted ──connected──▶ Active ──▶ Gone
+///                                          └──refused──▶ Refused
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum RelayState {
-    /// Owner: chosen, not invited yet. Member: listed, not asked yet.
-    New,
-    /// Owner: the invitation is out. Member: our request is out.
-    Invited,
-    /// It has answered; its link is being checked, the connection is being made.
-    Accepted,
-    /// Owner: it holds the roster; the group link is being written.
-    AcknowledgedRoster,
-    /// Owner: it stands in the group link. Member: we are connected.
+pub(crate) enum Joining {
+    /// It stands in the group link.
+    Listed,
+    /// Our request is out.
+    Asked,
+    /// It lets us in; the connection is being made.
+    Admitted,
+    /// Connected.
     Active,
     /// It serves the group no more.
-    Inactive,
-    /// It refused.
-    Rejected,
+    Gone,
+    /// It does not let us in.
+    Refused,
 }
 
-impl RelayState {
+/// What a relay that is taken out still gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Farewell {
+    /// The signed notice of its removal, then the end of the connection.
+    Notice,
+    /// Only the end of the connection.
+    Silence,
+}
+
+impl Relay {
+    /// A relay that stands in the group link.
+    pub(crate) fn listed(name: String, link: String) -> Self {
+        let side = Side::Member { step: Joining::Listed, tries: 0 };
+        Self { link: Some(link), ..Self::new(name, side) }
+    }
+
+    /// A relay that the owner has chosen, with the member id that it gets.
+    pub(crate) fn chosen(name: String, address: String, member_id: MemberId, now: Timestamp) -> Self {
+        let side = Side::Owner(RelayLife::new(now));
+        Self { address: Some(address), member_id: Some(member_id), ..Self::new(name, side) }
+    }
+
+    fn new(name: String, side: Side) -> Self {
+        Self {
+            name,
+            member_id: None,
+            key: None,
+            address: None,
+            link: None,
+            side,
+            connected: false,
+            reason: None,
+            transfer: RosterTransfer::Idle,
+            has_roster: false,
+            farewell: None,
+        }
+    }
+
     /// The word that people and scripts see.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Invited => "invited",
-            Self::Accepted => "accepted",
-            Self::AcknowledgedRoster => "acknowledged_roster",
-            Self::Active => "active",
-            Self::Inactive => "inactive",
-            Self::Rejected => "rejected",
+    pub(crate) fn word(&self) -> &'static str {
+        match &self.side {
+            Side::Owner(life) => life.status.word(),
+            Side::Member { step, .. } => match step {
+                Joining::Listed => "new",
+                Joining::Asked => "invited",
+                Joining::Admitted => "accepted",
+                Joining::Active => "active",
+                Joining::Gone => "inactive",
+                Joining::Refused => "rejected",
+            },
+        }
+    }
+
+    /// Whether members come, or we came, through it.
+    pub(crate) fn is_active(&self) -> bool {
+        match &self.side {
+            Side::Owner(life) => life.status == RelayStatus::Active,
+            Side::Member { step, .. } => *step == Joining::Active,
+        }
+    }
+
+    /// Whether it serves the group no more, or never did.
+    pub(crate) fn is_over(&self) -> bool {
+        match &self.side {
+            Side::Owner(life) => life.status.has_ended(),
+            Side::Member { step, .. } => matches!(step, Joining::Gone | Joining::Refused),
+        }
+    }
+
+    /// Whether it never became active.
+    pub(crate) fn is_refused(&self) -> bool {
+        match &self.side {
+            Side::Owner(life) => matches!(life.status, RelayStatus::Rejected(_)),
+            Side::Member { step, .. } => *step == Joining::Refused,
+        }
+    }
+
+    /// Whether the owner lists it in the group link: those invited when they are ready, those taken over when we are
+    /// connected.
+    pub(crate) fn is_publishable(&self) -> bool {
+        match &self.side {
+            Side::Owner(life) => life.status.is_publishable(),
+            Side::Member { step, .. } => *step == Joining::Active,
         }
     }
 
     /// Whether it will change only by somebody's action.
-    pub(crate) fn is_settled(self) -> bool {
-        matches!(self, Self::Active | Self::Inactive | Self::Rejected)
-    }
-
-    /// Whether it is gone for good.
-    pub(crate) fn is_over(self) -> bool {
-        matches!(self, Self::Inactive | Self::Rejected)
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_active() || self.is_over()
     }
 }
 
-/// A roster that arrives in pieces: the signed header first, then chunks in order.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Transfer {
-    /// The id that the chunks name.
-    #[serde(with = "super::group::bytes")]
-    pub(crate) message_id: Vec<u8>,
-    /// The version in the header.
-    pub(crate) version: i64,
-    /// How many bytes the header promises; bounded when the header is read.
-    pub(crate) size: usize,
-    /// SHA-512 of the whole.
-    #[serde(with = "super::group::bytes")]
-    pub(crate) digest: Vec<u8>,
-    /// The chunk that must come next.
-    pub(crate) next_chunk: u8,
-    /// What came so far.
-    #[serde(with = "super::group::bytes")]
-    pub(crate) received: Vec<u8>,
+/// Values with a binary form inside a sealed record.
+mod encoded {
+    use protocol::encoding::{Decode, Encode};
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<T: Encode, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        crate::store::group::bytes::serialize(&value.to_bytes(), to)
+    }
+
+    pub(super) fn deserialize<'de, T: Decode, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+        T::from_bytes(&crate::store::group::bytes::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
 impl Store {
@@ -138,13 +220,37 @@ impl Store {
         self.one(&sql, params![id.0], columns)?.map(|row| self.open_relay(row)).transpose()
     }
 
-    /// The relay to which this connection leads.
+    /// The relay to which this connection leads, or one of its requests that is not answered yet.
     pub(crate) fn relay_of_connection(
         &self,
         connection: ConnectionId,
     ) -> Result<Option<RelayRow>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM group_relays WHERE connection_id = ?1");
-        self.one(&sql, params![connection.0], columns)?.map(|row| self.open_relay(row)).transpose()
+        let sql = "SELECT group_relay_id FROM relay_connections WHERE connection_id = ?1";
+        let relay: Option<i64> = self.one(sql, params![connection.0], |row| row.get(0))?;
+        Ok(relay.map(|relay| self.relay(RelayId(relay))).transpose()?.flatten())
+    }
+
+    /// Says that this connection is one to the relay, or a request for one.
+    pub(crate) fn add_relay_connection(
+        &mut self,
+        relay: RelayId,
+        connection: ConnectionId,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO relay_connections (connection_id, group_relay_id) VALUES (?1, ?2)";
+        self.change_one(sql, params![connection.0, relay.0])
+    }
+
+    /// Forgets a connection.
+    pub(crate) fn drop_relay_connection(&mut self, connection: ConnectionId) -> Result<(), StoreError> {
+        self.run("DELETE FROM relay_connections WHERE connection_id = ?1", params![connection.0])?;
+        Ok(())
+    }
+
+    /// All connections and requests to a relay.
+    pub(crate) fn relay_connections(&self, relay: RelayId) -> Result<Vec<ConnectionId>, StoreError> {
+        let sql =
+            "SELECT connection_id FROM relay_connections WHERE group_relay_id = ?1 ORDER BY connection_id";
+        self.all(sql, params![relay.0], |row| row.get(0).map(ConnectionId))
     }
 
     /// The relays of a group, in the order they were added.

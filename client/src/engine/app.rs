@@ -1,0 +1,421 @@
+//! The client as the engine sees it: inputs come in, steps are taken, waiting commands are answered after the commit.
+
+use std::collections::BTreeSet;
+
+use protocol::agent::event::{Event as AgentEvent, SyncState};
+use protocol::agent::signed_link_data::OpenedLink;
+use protocol::agent::store::{AgentStore as _, ConnectionId};
+use protocol::net::engine::{Application, Context, Fatal, LinkTag, NetworkChange};
+use protocol::net::network::ReadLinkError;
+use protocol::timestamp::Timestamp;
+use tokio::sync::mpsc;
+
+use super::goal::{End, Goal, Waiter};
+use super::owner_relays::PACE;
+use super::step::{Done, Step, Stop};
+use super::tag::Tag;
+use crate::error::CommandError;
+use crate::event::{Event, Reply};
+use crate::store::Store;
+use crate::store::group::GroupId;
+use crate::store::relay::Side;
+
+/// What other threads ask of the client.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    /// What is asked.
+    pub(crate) request: crate::request::Request,
+    /// Where replies go.
+    pub(crate) replies: mpsc::UnboundedSender<Reply>,
+}
+
+/// The client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    store: Store,
+    /// Told after the commit.
+    tidings: Vec<Event>,
+    waiters: Vec<Waiter>,
+    requests: u64,
+    /// When the last step was; deadlines are looked at after it.
+    now: Timestamp,
+}
+
+impl Client {
+    /// On an open store.
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, tidings: Vec::new(), waiters: Vec::new(), requests: 0, now: Timestamp::default() }
+    }
+
+    /// Takes a step; what it refuses is given back, what it breaks ends the engine.
+    fn step<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        act: impl FnOnce(&mut Step<'_, '_>) -> Done<T>,
+    ) -> Result<Result<T, CommandError>, Fatal> {
+        self.now = context.now();
+        let waiters = &self.waiters;
+        let followed = |group: &str| {
+            waiters.iter().any(|waiter| match &waiter.goal {
+                Goal::Followed(wanted) => wanted.as_deref().is_none_or(|wanted| wanted == group),
+                _ => false,
+            })
+        };
+        let mut step =
+            Step { store: &mut self.store, context, tidings: &mut self.tidings, followed: &followed };
+        let result = act(&mut step);
+        self.wake(context)?;
+        match result {
+            Ok(value) => Ok(Ok(value)),
+            Err(Stop::Refused(error)) => Ok(Err(error)),
+            Err(Stop::Fatal(error)) => Err(error),
+        }
+    }
+
+    /// Asks to be woken for whatever is due next.
+    fn wake(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let relays = self.store.next_relay_due_ms()?.map(Timestamp);
+        let groups = self.store.groups()?;
+        let restores = groups.iter().filter(|group| !group.record.status.is_over());
+        let restores = restores.filter_map(|group| group.record.restore.due_at_ms.map(Timestamp));
+        let deadlines = self.waiters.iter().filter_map(|waiter| waiter.deadline);
+        if let Some(next) = relays.into_iter().chain(restores).chain(deadlines).min() {
+            context.wake_at(next);
+        }
+        Ok(())
+    }
+
+    /// Has a command wait for its goal.
+    pub(super) fn wait(
+        &mut self,
+        context: &mut Context<'_>,
+        request: u64,
+        goal: Goal,
+        timeout_ms: u64,
+        replies: mpsc::UnboundedSender<Reply>,
+    ) {
+        let forever = matches!(goal, Goal::Followed(_) | Goal::Watched(_));
+        let timeout_ms = i64::try_from(timeout_ms).unwrap_or(i64::MAX);
+        let deadline = (!forever).then(|| context.now().plus_ms(timeout_ms));
+        if let Some(deadline) = deadline {
+            context.wake_at(deadline);
+        }
+        self.waiters.push(Waiter { request, goal, deadline, replies });
+    }
+
+    /// What reading a link came to, for the command that waits for it.
+    fn link_done(&mut self, tag: &Tag, result: Result<Option<GroupId>, CommandError>) {
+        let waits = |waiter: &Waiter| match (&waiter.goal, tag) {
+            (Goal::JoinLink, Tag::Join { request, .. }) => waiter.request == *request,
+            (Goal::RestoreLink(id), Tag::Group { group }) => id.0 == *group,
+            _ => false,
+        };
+        let mut kept = Vec::new();
+        for mut waiter in std::mem::take(&mut self.waiters) {
+            if !waits(&waiter) {
+                kept.push(waiter);
+                continue;
+            }
+            match &result {
+                Ok(group) => {
+                    waiter.goal = match (&waiter.goal, group) {
+                        (Goal::RestoreLink(id), _) => Goal::Restored(*id),
+                        (_, Some(id)) => Goal::Joined(*id),
+                        (goal, None) => goal.clone(),
+                    };
+                    kept.push(waiter);
+                }
+                // Whoever asked may be gone.
+                Err(error) => drop(waiter.replies.send(Reply::Failure(error.clone()))),
+            }
+        }
+        self.waiters = kept;
+    }
+}
+
+impl Application for Client {
+    type Store = Store;
+    type Command = Ask;
+
+    fn store(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    fn on_start(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let started = self.step(context, |step| step.start())?;
+        if let Err(error) = started {
+            self.tidings.push(Event::Warning { group: None, text: error.message });
+        }
+        Ok(())
+    }
+
+    fn on_event(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: ConnectionId,
+        event: AgentEvent,
+    ) -> Result<(), Fatal> {
+        let handled = self.step(context, |step| step.agent_event(connection, event))?;
+        if let Err(error) = handled {
+            // Nobody asked, so nobody is refused; it is worth a word.
+            self.tidings.push(Event::Warning { group: None, text: error.message });
+        }
+        Ok(())
+    }
+
+    fn on_link(
+        &mut self,
+        context: &mut Context<'_>,
+        tag: LinkTag,
+        result: Result<OpenedLink, ReadLinkError>,
+    ) -> Result<(), Fatal> {
+        let Some(tag) = Tag::from_bytes(&tag.0) else { return Ok(()) };
+        let done = self.step(context, |step| step.link_read(&tag, result))?;
+        self.link_done(&tag, done);
+        Ok(())
+    }
+
+    fn on_command(&mut self, context: &mut Context<'_>, ask: Ask) -> Result<(), Fatal> {
+        self.requests = self.requests.saturating_add(1);
+        let request = self.requests;
+        let Ask { request: asked, replies } = ask;
+        let timeout_ms = super::ask::timeout_ms(&asked);
+        let before = self.tidings.len();
+        let mut rows = Vec::new();
+        // All of it or nothing: a command that is refused half-way must leave nothing behind.
+        let goal = self.step(context, |step| step.attempt(|step| step.asked(request, asked, &mut rows)))?;
+        for event in rows {
+            // Whoever asked may be gone.
+            let _ = replies.send(event.into());
+        }
+        match goal {
+            Ok(None) => drop(replies.send(Reply::Success)),
+            Ok(Some(goal)) => self.wait(context, request, goal, timeout_ms, replies),
+            Err(error) => {
+                self.tidings.truncate(before);
+                drop(replies.send(Reply::Failure(error)));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let handled = self.step(context, |step| step.timer())?;
+        if let Err(error) = handled {
+            self.tidings.push(Event::Warning { group: None, text: error.message });
+        }
+        Ok(())
+    }
+
+    fn on_network(&mut self, context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
+        self.now = context.now();
+        let event = match change {
+            NetworkChange::Up(server) => {
+                Event::Network { server: server.to_string(), up: true, reason: None }
+            }
+            NetworkChange::Down { server, reason } => Event::Network {
+                server: server.to_string(),
+                up: false,
+                reason: Some(super::step::chain(&reason)),
+            },
+            NetworkChange::TakenOver { server, .. } => Event::Warning {
+                group: None,
+                text: format!("another copy of this home is in use at {server}: use only one"),
+            },
+            _ => return Ok(()),
+        };
+        self.tidings.push(event);
+        Ok(())
+    }
+
+    fn after_commit(&mut self) {
+        for event in std::mem::take(&mut self.tidings) {
+            let store = &self.store;
+            for waiter in self.waiters.iter().filter(|waiter| waiter.wants(store, &event)) {
+                // Whoever asked may be gone; that shows below.
+                let _ = waiter.replies.send(event.clone().into());
+            }
+        }
+        let (store, now) = (&mut self.store, self.now);
+        self.waiters.retain(|waiter| {
+            if waiter.replies.is_closed() {
+                return false;
+            }
+            let end = match waiter.end(store, now) {
+                Ok(None) => return true,
+                Ok(Some(end)) => end,
+                Err(error) => End { events: Vec::new(), result: Err(error.into()) },
+            };
+            let last = end.result.map_or_else(Reply::Failure, |()| Reply::Success);
+            for reply in end.events.into_iter().map(Reply::from).chain([last]) {
+                let _ = waiter.replies.send(reply);
+            }
+            false
+        });
+    }
+}
+
+impl Step<'_, '_> {
+    /// Does `act` within the step, all of it or nothing.
+    fn attempt<T>(&mut self, act: impl FnOnce(&mut Step<'_, '_>) -> Done<T>) -> Done<T> {
+        let (context, tidings, followed) = (&mut *self.context, &mut *self.tidings, self.followed);
+        self.store.attempt(|store| act(&mut Step { store, context, tidings, followed }))
+    }
+
+    /// The engine starts: what was on its way goes on, and every group's link is read again.
+    fn start(&mut self) -> Done<()> {
+        let restored = self.store.is_restored()?;
+        if restored {
+            self.resync_all()?;
+            self.store.set_restored(false)?;
+        }
+        let now = self.now();
+        for group in self.store.groups()? {
+            if group.record.status.is_over() {
+                continue;
+            }
+            if group.record.owner.is_none() || restored {
+                self.store.change_group(group.id, |group| {
+                    group.restore.due_at_ms = Some(now.0);
+                    group.restore.tries = 0;
+                })?;
+            }
+            for mut relay in self.store.relays(group.id)? {
+                // What was to be read before the program ended is read again at once.
+                if relay.due_at_ms.is_none() && !relay.record.is_settled() {
+                    relay.due_at_ms = Some(now.0);
+                    self.store.save_relay(&relay)?;
+                }
+                self.invite_again(&relay)?;
+            }
+            self.flush_outbox(group.id)?;
+        }
+        self.timer()
+    }
+
+    /// Old keys must not be used twice: every connection agrees on new ones.
+    fn resync_all(&mut self) -> Done<()> {
+        let mut connections = BTreeSet::new();
+        for group in self.store.groups()? {
+            connections.extend(self.store.relays(group.id)?.into_iter().filter_map(|relay| relay.connection));
+        }
+        for connection in connections {
+            // One that was not established yet has nothing to agree on.
+            let _ = self.ask_agent(|agent| agent.resync(connection))?;
+        }
+        self.warn(None, "this home was restored from a backup: its connections agree on new keys")
+    }
+
+    fn timer(&mut self) -> Done<()> {
+        let now = self.now();
+        for mut relay in self.store.relays_due(now.0)? {
+            match relay.record.side {
+                Side::Owner(life) if life.deadline(&PACE).is_some_and(|deadline| deadline <= now) => {
+                    self.relay_event(relay.id, protocol::group::relay_status::RelayEvent::Timeout)?;
+                }
+                Side::Owner(life) => {
+                    relay.due_at_ms = life.deadline(&PACE).map(|deadline| deadline.0);
+                    self.store.save_relay(&relay)?;
+                }
+                Side::Member { .. } => self.joining_due(relay)?,
+            }
+        }
+        self.restore_due()
+    }
+
+    fn link_read(&mut self, tag: &Tag, result: Result<OpenedLink, ReadLinkError>) -> Done<Option<GroupId>> {
+        use crate::store::relay::RelayId;
+        match tag {
+            Tag::Join { link, .. } => self.join_link_read(link, result).map(Some),
+            Tag::Group { group } => self.group_link_read(GroupId(*group), result).map(|()| None),
+            Tag::Address { relay } => self.address_read(RelayId(*relay), result).map(|()| None),
+            Tag::Offered { relay } => self.offered_read(RelayId(*relay), result).map(|()| None),
+            Tag::Relay { relay } => self.relay_link_read(RelayId(*relay), result).map(|()| None),
+        }
+    }
+
+    fn agent_event(&mut self, connection: ConnectionId, event: AgentEvent) -> Done<()> {
+        match event {
+            AgentEvent::Sent { number } => return self.sent(connection, number),
+            AgentEvent::SendFailed { number, reason } => return self.send_failed(connection, number, reason),
+            AgentEvent::Deleted => return self.connection_deleted(connection),
+            AgentEvent::Ignored(reason) => {
+                tracing::debug!(%reason, connection = connection.0, "ignored");
+                return Ok(());
+            }
+            _ => {}
+        }
+        if let Some(group) = self.store.group_of_link(connection)? {
+            return self.link_event(group, event);
+        }
+        let Some(relay) = self.store.relay_of_connection(connection)? else { return Ok(()) };
+        let invited = matches!(relay.record.side, Side::Owner(_));
+        match event {
+            AgentEvent::Confirmation { info } if invited => {
+                self.invitation_answered(relay, connection, &info)
+            }
+            AgentEvent::Confirmation { info } => self.request_answered(relay, connection, &info),
+            AgentEvent::Connected if invited => self.invited_connected(relay),
+            AgentEvent::Connected => self.joined_connected(relay),
+            AgentEvent::Message { body, .. } => self.receive(connection, &body),
+            AgentEvent::Failed { reason } if invited => self.invited_failed(relay, connection, reason),
+            AgentEvent::Failed { reason } => self.joined_failed(relay, reason),
+            AgentEvent::RatchetSync(SyncState::Ok) | AgentEvent::QuotaResumed => {
+                self.flush_outbox(relay.group)
+            }
+            AgentEvent::RatchetSync(SyncState::Required | SyncState::Allowed) => {
+                // Refused only while it is under way already.
+                let _ = self.ask_agent(|agent| agent.resync(connection))?;
+                Ok(())
+            }
+            AgentEvent::QuotaExceeded => {
+                let text = format!("the queue of relay {} is full; what you send waits", relay.record.name);
+                self.warn(Some(relay.group), text)
+            }
+            // Nothing for us to do; addresses and requests belong to the group link.
+            _ => Ok(()),
+        }
+    }
+
+    fn link_event(&mut self, group: GroupId, event: AgentEvent) -> Done<()> {
+        use protocol::agent::event::Failure;
+        match event {
+            AgentEvent::AddressCreated => self.link_created(group),
+            AgentEvent::LinkDataSet => self.link_written(group),
+            AgentEvent::Request { .. } => self.stranger_at_link(group),
+            AgentEvent::Failed { reason: Failure::LinkDataRefused } => self.link_refused(group),
+            AgentEvent::Failed { reason: Failure::AnswerLost } => self.link_lost(group),
+            AgentEvent::Failed { reason } => self.warn(Some(group), format!("the group link: {reason}")),
+            _ => Ok(()),
+        }
+    }
+
+    fn connection_deleted(&mut self, connection: ConnectionId) -> Done<()> {
+        if let Some(group) = self.store.group_of_link(connection)? {
+            return Ok(self.store.drop_link_of_group(group)?);
+        }
+        let relay = self.store.relay_of_connection(connection)?;
+        self.store.end_deliveries_of(connection)?;
+        self.store.drop_relay_connection(connection)?;
+        relay.map_or(Ok(()), |relay| self.flush_outbox(relay.group))
+    }
+}
+
+/// How many queues and servers are in use, for those who follow.
+pub(super) fn listening(store: &mut Store) -> Done<Event> {
+    let (mut servers, mut connections) = (BTreeSet::new(), BTreeSet::new());
+    let mut after = None;
+    loop {
+        let page = store.queues_after(after, PAGE)?;
+        let Some((last, _, queue)) = page.last() else { break };
+        after = Some((*last, *queue));
+        for (connection, server, _) in page {
+            connections.insert(connection);
+            servers.insert(server);
+        }
+    }
+    Ok(Event::Listening { servers: servers.len() as u64, connections: connections.len() as u64 })
+}
+
+/// Queues that are looked at in one go.
+const PAGE: usize = 256;

@@ -1,0 +1,317 @@
+//! What a command waits for: looked at after each step, against the store as it is then.
+
+use protocol::agent::store::AgentStore as _;
+use protocol::group::msg_id::SharedMessageId;
+use protocol::timestamp::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::error::CommandError;
+use crate::event::{DeliveryState, Event, Reply};
+use crate::exit_code::ExitCode;
+use crate::query;
+use crate::store::group::{GroupId, GroupStatus};
+use crate::store::relay::RelayId;
+use crate::store::{Store, StoreError};
+
+/// What has to be so before the command ends.
+#[derive(Debug, Clone)]
+pub(super) enum Goal {
+    /// The group link exists, and no relay is on its way any more.
+    Created(GroupId),
+    /// This relay is on its way no more.
+    Relay(GroupId, RelayId),
+    /// The group link is written without this relay, and whoever is to know of it can.
+    RelayRemoved(GroupId),
+    /// The link that was named for joining is being read.
+    JoinLink,
+    /// A relay has let us in.
+    Joined(GroupId),
+    /// The group link is being read.
+    RestoreLink(GroupId),
+    /// The relays that the group link lists are connected, or cannot be.
+    Restored(GroupId),
+    /// Some relay's server has each of these.
+    Delivered(GroupId, Vec<SharedMessageId>),
+    /// The group link is written, and some relay's server has this.
+    Published(GroupId, SharedMessageId),
+    /// Nothing waits to be sent.
+    Flushed,
+    /// Never: follows one group or all.
+    Followed(Option<String>),
+    /// Never: follows the relays of one group.
+    Watched(String),
+}
+
+/// A command that waits.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// Tells waiters apart.
+    pub(super) request: u64,
+    /// What it waits for.
+    pub(super) goal: Goal,
+    /// Until when; followers wait for ever.
+    pub(super) deadline: Option<Timestamp>,
+    /// Where its answer goes.
+    pub(super) replies: mpsc::UnboundedSender<Reply>,
+}
+
+impl Waiter {
+    /// Whether an event that happens belongs to this command.
+    pub(super) fn wants(&self, store: &Store, event: &Event) -> bool {
+        let is_of = |id: GroupId, group: &str| store.group(id).is_ok_and(|record| record.alias == group);
+        match &self.goal {
+            Goal::Followed(None) => true,
+            Goal::Followed(Some(wanted)) => group_of(event).is_none_or(|group| group == wanted),
+            Goal::Watched(wanted) => matches!(event, Event::GroupRelay(row) if row.group == *wanted),
+            Goal::Created(id) | Goal::Relay(id, _) | Goal::RelayRemoved(id) => match event {
+                Event::GroupRelay(row) => is_of(*id, &row.group),
+                Event::GroupLink { group, .. } | Event::Warning { group: Some(group), .. } => {
+                    is_of(*id, group)
+                }
+                _ => false,
+            },
+            Goal::Joined(id) | Goal::Restored(id) | Goal::RestoreLink(id) => match event {
+                Event::GroupRelay(row) => is_of(*id, &row.group),
+                Event::Joined { group, .. } | Event::Evidence { group, .. } => is_of(*id, group),
+                _ => false,
+            },
+            Goal::Delivered(id, wanted) => match event {
+                Event::Delivery { group, message_id, .. } => {
+                    is_of(*id, group) && wanted.iter().any(|wanted| wanted.to_string() == *message_id)
+                }
+                Event::Message(row) => is_of(*id, &row.group) && row.own,
+                _ => false,
+            },
+            Goal::Published(id, _) => match event {
+                Event::GroupProfile(row) => is_of(*id, &row.group),
+                _ => false,
+            },
+            Goal::JoinLink | Goal::Flushed => false,
+        }
+    }
+
+    /// Whether it is over: with what is still to be shown, and how it ends.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) fn end(&self, store: &mut Store, now: Timestamp) -> Result<Option<End>, StoreError> {
+        let late = self.deadline.is_some_and(|deadline| deadline <= now);
+        match &self.goal {
+            Goal::Followed(_) | Goal::Watched(_) => Ok(None),
+            Goal::JoinLink | Goal::RestoreLink(_) => Ok(late.then(|| failed(unreachable_link()))),
+            Goal::Created(id) => created(store, *id, late),
+            Goal::Relay(id, relay) => relay_end(store, *id, *relay, late),
+            Goal::RelayRemoved(id) => link_end(store, *id, late),
+            Goal::Joined(id) => joined(store, *id, late),
+            Goal::Restored(id) => restored(store, *id, late),
+            Goal::Delivered(id, wanted) => delivered(store, *id, wanted, late),
+            Goal::Published(id, wanted) => {
+                let delivered = delivered(store, *id, std::slice::from_ref(wanted), late)?;
+                if link_end(store, *id, late)?.is_none() { Ok(None) } else { Ok(delivered) }
+            }
+            Goal::Flushed => {
+                let waiting = store.connections_with_jobs()?.len();
+                Ok((waiting == 0 || late).then(|| End { events: Vec::new(), result: Ok(()) }))
+            }
+        }
+    }
+}
+
+/// How a command ends.
+#[derive(Debug)]
+pub(super) struct End {
+    /// To be shown before.
+    pub(super) events: Vec<Event>,
+    /// Success or failure.
+    pub(super) result: Result<(), CommandError>,
+}
+
+fn failed(error: CommandError) -> End {
+    End { events: Vec::new(), result: Err(error) }
+}
+
+fn unreachable_link() -> CommandError {
+    CommandError::new(ExitCode::Unreachable, "The server of the link did not answer in time")
+}
+
+fn created(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreError> {
+    let relays = store.relays(id)?;
+    let group = store.group(id)?;
+    let settled = relays.iter().all(|relay| relay.record.is_settled()) && !is_writing(&group);
+    if !settled && !late {
+        return Ok(None);
+    }
+    let active = relays.iter().filter(|relay| relay.record.is_active()).count();
+    let mut events: Vec<Event> =
+        relays.iter().map(|relay| Event::GroupRelay(query::relay_row(&group.alias, relay))).collect();
+    events.insert(0, Event::GroupLink { group: group.alias.clone(), link: group.link.clone() });
+    events.push(Event::Group(query::group_row(store, id, &group)?));
+    let result = match (active, settled) {
+        (1.., _) => Ok(()),
+        (0, true) => Err(CommandError::new(ExitCode::RelayRefused, "No relay serves the group").hint(
+            "See the reasons with `conclave group relays`, and add another with `conclave group relay add`.",
+        )),
+        (0, false) => Err(still_waiting("No relay is active yet; the group is kept")),
+    };
+    Ok(Some(End { events, result }))
+}
+
+fn relay_end(store: &Store, id: GroupId, relay: RelayId, late: bool) -> Result<Option<End>, StoreError> {
+    let Some(relay) = store.relay(relay)? else { return Ok(None) };
+    let group = store.group(id)?;
+    let row = query::relay_row(&group.alias, &relay);
+    let result = if relay.record.is_active() {
+        Ok(())
+    } else if relay.record.is_over() {
+        let reason = relay.record.reason.as_deref().unwrap_or("it gave no reason");
+        Err(CommandError::new(
+            ExitCode::RelayRefused,
+            format_args!("The relay does not serve the group: {reason}"),
+        ))
+    } else if late {
+        Err(still_waiting("The relay is not active yet"))
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(End { events: vec![Event::GroupRelay(row)], result }))
+}
+
+fn link_end(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreError> {
+    let group = store.group(id)?;
+    let farewells = store.relays(id)?.iter().any(|relay| relay.record.farewell.is_some());
+    let undelivered =
+        store.relays(id)?.iter().any(|relay| relay.record.connected) && store.count_undelivered(id)? > 0;
+    if !is_writing(&group) && !farewells && !undelivered {
+        return Ok(Some(End { events: Vec::new(), result: Ok(()) }));
+    }
+    Ok(late
+        .then(|| failed(still_waiting("The group link is not written yet, or relays do not know of it yet"))))
+}
+
+fn joined(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreError> {
+    let group = store.group(id)?;
+    let events = vec![Event::Group(query::group_row(store, id, &group)?)];
+    let reasons = || -> Result<String, StoreError> {
+        let relays = store.relays(id)?;
+        let reasons: Vec<String> = relays
+            .iter()
+            .filter_map(|relay| Some(format!("{}: {}", relay.record.name, relay.record.reason.as_ref()?)))
+            .collect();
+        Ok(if reasons.is_empty() { "no relay has answered".to_owned() } else { reasons.join("; ") })
+    };
+    let result = match group.status {
+        GroupStatus::Active => Ok(()),
+        GroupStatus::Joining if !late => return Ok(None),
+        GroupStatus::Joining => Err(still_waiting(&format!("Not joined yet: {}", reasons()?))),
+        GroupStatus::Deleted => {
+            Err(CommandError::new(ExitCode::GroupDeleted, "The owner has ended this group"))
+        }
+        _ => Err(CommandError::new(
+            ExitCode::JoinRefused,
+            format_args!("The relays let nobody in: {}", reasons()?),
+        )),
+    };
+    Ok(Some(End { events, result }))
+}
+
+fn restored(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreError> {
+    let relays = store.relays(id)?;
+    if !late && relays.iter().any(|relay| !relay.record.is_settled()) {
+        return Ok(None);
+    }
+    let group = store.group(id)?;
+    let events =
+        relays.iter().map(|relay| Event::GroupRelay(query::relay_row(&group.alias, relay))).collect();
+    let connected = relays.iter().any(|relay| relay.record.connected);
+    let result = if connected {
+        Ok(())
+    } else if late {
+        Err(still_waiting("No relay is connected yet"))
+    } else {
+        Err(CommandError::new(ExitCode::NoActiveRelay, "No relay of this group can be used now"))
+    };
+    Ok(Some(End { events, result }))
+}
+
+fn delivered(
+    store: &Store,
+    id: GroupId,
+    wanted: &[SharedMessageId],
+    late: bool,
+) -> Result<Option<End>, StoreError> {
+    let mut missing = 0_u64;
+    for shared_id in wanted {
+        missing += u64::from(!store.is_durable(id, shared_id)?);
+    }
+    let relays = store.relays(id)?;
+    let group = store.group(id)?;
+    let silent = relays.iter().all(|relay| !relay.record.connected) && !group.status.is_over();
+    if missing > 0 && !late && !silent {
+        return Ok(None);
+    }
+    let mut events = Vec::new();
+    for shared_id in wanted {
+        for relay in store.relays_undelivered(id, shared_id)? {
+            let relay = relays.iter().find(|row| row.id == relay).map(|row| row.record.name.clone());
+            events.push(Event::Delivery {
+                group: group.alias.clone(),
+                message_id: shared_id.to_string(),
+                relay: relay.unwrap_or_default(),
+                state: DeliveryState::Waiting,
+                reason: None,
+            });
+        }
+    }
+    if missing == 0 {
+        return Ok(Some(End { events, result: Ok(()) }));
+    }
+    events.push(Event::Waiting { group: group.alias, messages: store.count_undelivered(id)? });
+    let error = if silent {
+        CommandError::new(
+            ExitCode::NoActiveRelay,
+            "No relay is connected; what you sent is kept and waits for one",
+        )
+    } else {
+        still_waiting("No relay's server has it yet; what you sent is kept and goes out later")
+    };
+    Ok(Some(End { events, result: Err(error) }))
+}
+
+fn is_writing(group: &crate::store::group::Group) -> bool {
+    group
+        .owner
+        .as_ref()
+        .is_some_and(|owner| !owner.link_created || owner.writing.is_some() || owner.write_again)
+}
+
+fn still_waiting(text: &str) -> CommandError {
+    CommandError::new(ExitCode::StillWaiting, text)
+}
+
+fn group_of(event: &Event) -> Option<&str> {
+    match event {
+        Event::Group(row) => Some(&row.group),
+        Event::GroupProfile(row) => Some(&row.group),
+        Event::GroupRelay(row) => Some(&row.group),
+        Event::Member(row) => Some(&row.group),
+        Event::Message(row) => Some(&row.group),
+        Event::GroupLink { group, .. }
+        | Event::Edited { group, .. }
+        | Event::Deleted { group, .. }
+        | Event::Reaction { group, .. }
+        | Event::Delivery { group, .. }
+        | Event::Waiting { group, .. }
+        | Event::HistoryEnd { group, .. }
+        | Event::Evidence { group, .. }
+        | Event::Joined { group, .. }
+        | Event::GroupEnded { group, .. }
+        | Event::Warning { group: Some(group), .. } => Some(group),
+        Event::Server { .. }
+        | Event::Relay { .. }
+        | Event::Check { .. }
+        | Event::Done { .. }
+        | Event::Warning { group: None, .. }
+        | Event::Listening { .. }
+        | Event::Network { .. } => None,
+    }
+}

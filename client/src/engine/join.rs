@@ -1,0 +1,406 @@
+//! Joining: the group link is read and checked, then each relay that it lists is asked to let us in.
+//!
+//! ```text
+//! group link ──checked──▶ group, owners, relays listed
+//! each relay:  its link ──▶ id, key, name ──▶ x.member, signed, naming this relay ──▶ let in ──▶ connected
+//! ```
+
+use protocol::agent::event::Failure;
+use protocol::agent::owner_auth::OwnerAuth;
+use protocol::agent::signed_link_data::OpenedLink;
+use protocol::agent::store::ConnectionId;
+use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::group::event::joining::{Info, Join, LinkInvitation};
+use protocol::group::event::{Event as Said, Message};
+use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::link::{GroupLinkData, RelayLinkData, relay_link_member};
+use protocol::group::signed::{self, Statement};
+use protocol::net::error::{CallError, ConnectError};
+use protocol::net::network::ReadLinkError;
+use protocol::smp::short_link::{LinkType, ShortLink};
+
+use super::create::free_name;
+use super::step::{Done, Step, Stop, default_role};
+use super::tag::Tag;
+use crate::error::CommandError;
+use crate::event::{Event, EvidenceKind};
+use crate::exit_code::ExitCode;
+use crate::query;
+use crate::store::group::{Group, GroupId, GroupStatus, Restore, Roster, Seed};
+use crate::store::member::{Member, MemberStatus};
+use crate::store::owner_archive::free_alias;
+use crate::store::relay::{Joining, Relay, RelayId, RelayRow, Side};
+
+/// A request that is not answered is made again after this; the relay's queue holds the first one all the while.
+const ASK_AGAIN_MS: i64 = 600_000;
+/// First pause before a relay's link is read again.
+const LINK_RETRY_MS_MIN: i64 = 2_000;
+/// Longest pause before a relay's link is read again.
+const LINK_RETRY_MS_MAX: i64 = 300_000;
+
+/// What came of a wish to join.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// The link is being read.
+    Reading,
+    /// The group is here and waits for its relays.
+    Waiting(GroupId),
+}
+
+impl Step<'_, '_> {
+    /// Begins to join, or goes on with it.
+    pub(super) fn join(&mut self, request: u64, text: &str) -> Done<Wish> {
+        let link = query::parse_link(text, LinkType::Channel)?;
+        let groups = self.store.groups()?;
+        let known =
+            groups.iter().find(|group| leads_to(&group.record, &link) && !group.record.status.is_over());
+        match known {
+            Some(group) if group.record.status == GroupStatus::Joining => {
+                let id = group.id;
+                self.connect_all(id)?;
+                Ok(Wish::Waiting(id))
+            }
+            Some(group) => Err(CommandError::new(
+                ExitCode::AlreadyThere,
+                format_args!("You are in this group already: \"{}\"", group.record.alias),
+            )
+            .into()),
+            None => {
+                self.read_link(&Tag::Join { request, link: link.to_string() }, link);
+                Ok(Wish::Reading)
+            }
+        }
+    }
+
+    /// The group link was read for the first time: everything in it is checked before anything is stored.
+    pub(super) fn join_link_read(
+        &mut self,
+        text: &str,
+        result: Result<OpenedLink, ReadLinkError>,
+    ) -> Done<GroupId> {
+        let link = query::parse_link(text, LinkType::Channel)?;
+        let opened = result.map_err(|error| link_error(&error))?;
+        let data = check_group_link(&link, &opened)?;
+        if opened.data.relays.is_empty() {
+            return Err(Stop::refuse(ExitCode::NoActiveRelay, "No relay of this group is active now"));
+        }
+        let Some(public) = &data.group_profile.public_group else {
+            return Err(wrong_link("it names no group"));
+        };
+        let groups = self.store.groups()?;
+        let key = Ed25519PrivateKey::generate(self.context.rng());
+        let member_id = MemberId::generate(self.context.rng());
+        let mut group = Group {
+            alias: free_alias(&groups, &data.group_profile.display_name),
+            public_id: public.public_group_id.clone(),
+            link: link.to_string(),
+            profile: data.group_profile,
+            status: GroupStatus::Joining,
+            member_id: member_id.clone(),
+            key: Seed::of(&key),
+            role: MemberRole::Observer,
+            root_key: MemberKey(opened.root_key),
+            owner: None,
+            link_counter: data.link_data_version,
+            roster: Roster::default(),
+            restore: Restore::default(),
+        };
+        group.role = default_role(&group);
+        let id = self.store.add_group(&group)?;
+        let mut me = Member::with_role(group.role);
+        me.key = Some(MemberKey(key.public_key()));
+        me.profile = Some(self.own_profile()?);
+        self.store.save_member(id, &member_id, &me)?;
+        self.take_owners(id, &opened.data.owners)?;
+        for relay in &opened.data.relays {
+            self.add_listed(id, relay)?;
+        }
+        protocol::crash_point!("client.join.stored");
+        self.connect_all(id)?;
+        Ok(id)
+    }
+
+    /// Owners stand in the group link: ids and keys that nobody else can give.
+    pub(super) fn take_owners(&mut self, id: GroupId, owners: &[OwnerAuth]) -> Done<()> {
+        for owner in owners {
+            let Ok(owner_id) = MemberId::new(owner.owner_id()) else { continue };
+            let mut member =
+                self.store.member(id, &owner_id)?.unwrap_or_else(|| Member::with_role(MemberRole::Owner));
+            member.role = MemberRole::Owner;
+            member.key = Some(MemberKey(*owner.owner_key()));
+            member.status = MemberStatus::Active;
+            self.store.save_member(id, &owner_id, &member)?;
+        }
+        Ok(())
+    }
+
+    /// A relay stands in the group link and is not here yet.
+    pub(super) fn add_listed(&mut self, id: GroupId, link: &ShortLink) -> Done<RelayId> {
+        let present = self.store.relays(id)?;
+        let host = link.server().first_host().to_string();
+        let name = free_name(&host, |name| present.iter().any(|relay| relay.record.name == name));
+        Ok(self.store.add_relay(id, &Relay::listed(name, link.to_string()))?)
+    }
+
+    /// Goes on with every relay of a group that we do not know to be over.
+    pub(super) fn connect_all(&mut self, id: GroupId) -> Done<()> {
+        for relay in self.store.relays(id)? {
+            if matches!(relay.record.side, Side::Member { step: Joining::Listed, .. }) {
+                self.connect(&relay)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a relay's link, to ask it to let us in.
+    pub(super) fn connect(&mut self, relay: &RelayRow) -> Done<()> {
+        let mut relay = relay.clone();
+        match relay.record.link.as_deref().map(str::parse::<ShortLink>) {
+            Some(Ok(link)) => self.read_link(&Tag::Relay { relay: relay.id.0 }, link),
+            _ => return self.gone(relay, Joining::Refused, "its link cannot be read".into()),
+        }
+        let now = self.now();
+        if let Side::Member { tries, .. } = &mut relay.record.side {
+            *tries = tries.saturating_add(1);
+            relay.due_at_ms = Some(now.plus_ms(pause(*tries)).0);
+        }
+        Ok(self.store.save_relay(&relay)?)
+    }
+
+    /// A relay's link was read: our signed request goes out.
+    pub(super) fn relay_link_read(
+        &mut self,
+        id: RelayId,
+        result: Result<OpenedLink, ReadLinkError>,
+    ) -> Done<()> {
+        let Some(mut relay) = self.store.relay(id)? else { return Ok(()) };
+        if !matches!(relay.record.side, Side::Member { step: Joining::Listed, .. }) {
+            return Ok(());
+        }
+        let group = self.store.group(relay.group)?;
+        let read = result.map_err(|error| (is_for_now(&error), describe(&error)));
+        let read = read.and_then(|opened| match RelayLinkData::parse(&opened.data.user_data) {
+            Ok(data) if opened.data.direct => Ok((opened, data)),
+            _ => Err((false, "its link is not that of a relay".to_owned())),
+        });
+        let (opened, data) = match read {
+            Ok(read) => read,
+            Err((true, reason)) => {
+                relay.record.reason = Some(reason);
+                return self.save_relay(&relay);
+            }
+            Err((false, reason)) => return self.gone(relay, Joining::Gone, reason),
+        };
+        let Ok(member_id) = relay_link_member(opened.link_entity_id.as_deref()) else {
+            return self.gone(relay, Joining::Gone, "its link does not say for whom it was made".into());
+        };
+        let key = MemberKey(opened.root_key);
+        if data.relay_profile.check().is_ok() {
+            let present = self.store.relays(relay.group)?;
+            let taken = |name: &str| present.iter().any(|other| other.id != id && other.record.name == name);
+            relay.record.name = free_name(&data.relay_profile.display_name, taken);
+        }
+        let join = Join {
+            profile: self.own_profile()?,
+            new_member_id: group.member_id.clone(),
+            new_member_key: MemberKey(group.key.key().public_key()),
+            via_relay: Some(member_id.clone()),
+        };
+        relay.record.member_id = Some(member_id);
+        relay.record.key = Some(key);
+        let json = Message::new(None, Said::Join(Box::new(join))).to_json();
+        let info = signed::sign(&group.key.key(), &group.public_id, &group.member_id, &json);
+        let connection = match self.request(&opened.request, &info)? {
+            Ok(connection) => connection,
+            Err(reason) => return self.gone(relay, Joining::Gone, reason),
+        };
+        self.store.add_relay_connection(id, connection)?;
+        relay.connection = Some(connection);
+        relay.record.reason = None;
+        relay.record.side = Side::Member { step: Joining::Asked, tries: 0 };
+        relay.due_at_ms = Some(self.now().plus_ms(ASK_AGAIN_MS).0);
+        self.save_relay(&relay)?;
+        protocol::crash_point!("client.join.asked");
+        Ok(())
+    }
+
+    /// The relay has answered our request.
+    pub(super) fn request_answered(
+        &mut self,
+        mut relay: RelayRow,
+        connection: ConnectionId,
+        info: &[u8],
+    ) -> Done<()> {
+        let group = self.store.group(relay.group)?;
+        let message = Statement::parse(info).ok().and_then(|statement| statement.message().ok());
+        let versions = message.as_ref().and_then(|message| message.versions);
+        match message.map(|message| message.event) {
+            Some(Said::LinkInvitation(invitation)) if is_of(&invitation, &group) => {
+                relay.record.has_roster = versions
+                    .is_some_and(|range| range.max() >= protocol::group::constants::ROSTER_CHAT_VERSION);
+                relay.record.side = Side::Member { step: Joining::Admitted, tries: 0 };
+                self.save_relay(&relay)?;
+                let info = Said::Info(Box::new(Info { profile: self.own_profile()? }));
+                let info = Message::new(None, info).to_json();
+                // Refused only when it was allowed before.
+                let _ = self.ask_agent(|agent| agent.allow(connection, &info))?;
+                protocol::crash_point!("client.join.admitted");
+                Ok(())
+            }
+            Some(Said::LinkReject(reject)) => {
+                let reason = reject.group_link_rejection.explained();
+                self.gone(relay, Joining::Refused, reason)
+            }
+            _ => {
+                self.accuse(
+                    &relay,
+                    EvidenceKind::Malformed,
+                    None,
+                    "it let us into another group, or none",
+                    info,
+                )?;
+                self.gone(relay, Joining::Refused, "its answer is about another group".into())
+            }
+        }
+    }
+
+    /// The connection to a relay that we joined through stands.
+    pub(super) fn joined_connected(&mut self, mut relay: RelayRow) -> Done<()> {
+        relay.record.connected = true;
+        relay.record.side = Side::Member { step: Joining::Active, tries: 0 };
+        relay.due_at_ms = None;
+        self.save_relay(&relay)?;
+        let mut first = false;
+        let group = self.store.change_group(relay.group, |group| {
+            first = group.status == GroupStatus::Joining;
+            if first {
+                group.status = GroupStatus::Active;
+            }
+        })?;
+        if first {
+            self.tell(Event::Joined { group: group.alias.clone(), relay: relay.record.name.clone() });
+        }
+        protocol::crash_point!("client.join.connected");
+        self.settle_restore(relay.group)?;
+        self.flush_outbox(relay.group)
+    }
+
+    /// A connection to a relay that we joined through cannot be used any more.
+    pub(super) fn joined_failed(&mut self, relay: RelayRow, reason: Failure) -> Done<()> {
+        self.gone(relay, Joining::Gone, reason.to_string())
+    }
+
+    /// A relay is of no use any more: others are looked for.
+    pub(super) fn gone(&mut self, mut relay: RelayRow, step: Joining, reason: String) -> Done<()> {
+        relay.record.side = Side::Member { step, tries: 0 };
+        relay.record.reason = Some(reason);
+        relay.due_at_ms = None;
+        self.part_with(relay.clone(), false)?;
+        let Some(relay) = self.store.relay(relay.id)? else { return Ok(()) };
+        self.tell_relay(&relay)?;
+        let relays = self.store.relays(relay.group)?;
+        let refused =
+            |relay: &RelayRow| matches!(relay.record.side, Side::Member { step: Joining::Refused, .. });
+        let group = self.store.group(relay.group)?;
+        if group.status == GroupStatus::Joining && relays.iter().all(refused) {
+            let group = self.store.change_group(relay.group, |group| group.status = GroupStatus::Refused)?;
+            self.tell(Event::GroupEnded { group: group.alias, status: group.status.word().into() });
+            return Ok(());
+        }
+        self.restore_soon(relay.group)
+    }
+
+    /// A relay that we wait for is due.
+    pub(super) fn joining_due(&mut self, mut relay: RelayRow) -> Done<()> {
+        let Side::Member { step, .. } = &relay.record.side else { return Ok(()) };
+        match step {
+            Joining::Listed => self.connect(&relay),
+            Joining::Asked | Joining::Admitted => {
+                // Asked again: the same id and key, so the relay sees that it is us.
+                for connection in self.store.relay_connections(relay.id)? {
+                    self.end_connection(connection, false)?;
+                }
+                relay.connection = None;
+                relay.record.side = Side::Member { step: Joining::Listed, tries: 0 };
+                self.store.save_relay(&relay)?;
+                self.connect(&relay)
+            }
+            Joining::Active | Joining::Gone | Joining::Refused => {
+                relay.due_at_ms = None;
+                Ok(self.store.save_relay(&relay)?)
+            }
+        }
+    }
+}
+
+/// The checks of a group link that go beyond its signatures.
+pub(super) fn check_group_link(link: &ShortLink, opened: &OpenedLink) -> Done<GroupLinkData> {
+    if opened.data.direct {
+        return Err(wrong_link("it leads to a person or a relay, not to a group"));
+    }
+    let data =
+        GroupLinkData::parse(&opened.data.user_data).map_err(|problem| wrong_link(&problem.to_string()))?;
+    let public =
+        data.check(opened.link_entity_id.as_deref()).map_err(|problem| wrong_link(&problem.to_string()))?;
+    let named = public.group_link.as_str().parse::<ShortLink>();
+    if named.is_ok_and(|named| named.link_key() == link.link_key()) {
+        Ok(data)
+    } else {
+        Err(wrong_link("the group that it leads to has another link"))
+    }
+}
+
+fn wrong_link(reason: &str) -> Stop {
+    Stop::refuse(ExitCode::WrongLink, format_args!("The link is refused: {reason}"))
+}
+
+fn leads_to(group: &Group, link: &ShortLink) -> bool {
+    group.link.parse::<ShortLink>().is_ok_and(|known| known.link_key() == link.link_key())
+}
+
+fn is_of(invitation: &LinkInvitation, group: &Group) -> bool {
+    let public = invitation.group_link_invitation.group_profile.public_group.as_ref();
+    let to_us = invitation.group_link_invitation.invited_member.member_id == group.member_id;
+    to_us && public.is_some_and(|public| public.public_group_id == group.public_id)
+}
+
+fn pause(tries: u32) -> i64 {
+    LINK_RETRY_MS_MIN.saturating_mul(1 << tries.min(16)).min(LINK_RETRY_MS_MAX)
+}
+
+/// Whether trying later may help.
+pub(super) fn is_for_now(error: &ReadLinkError) -> bool {
+    matches!(error, ReadLinkError::Call(error) if error.is_temporary())
+}
+
+/// Why a link could not be read, in words.
+pub(super) fn describe(error: &ReadLinkError) -> String {
+    super::step::chain(error)
+}
+
+/// Why a group link could not be read, as the end of a command.
+pub(super) fn link_error(error: &ReadLinkError) -> Stop {
+    let kind = match error {
+        ReadLinkError::NotFound => {
+            let text =
+                "The server does not know this link: the group was deleted, or the link is not complete";
+            return Stop::refuse(ExitCode::GroupDeleted, text);
+        }
+        ReadLinkError::Call(error) => call_error_kind(error),
+        _ => ExitCode::WrongLink,
+    };
+    Stop::refuse(kind, format_args!("The link cannot be read: {}", super::step::chain(error)))
+}
+
+/// What kind of failure a server's silence or refusal is.
+pub(crate) fn call_error_kind(error: &CallError) -> ExitCode {
+    match error {
+        CallError::Connect(ConnectError::UnknownIdentity | ConnectError::Certificates(_)) => {
+            ExitCode::ServerIdentity
+        }
+        CallError::Connect(ConnectError::Version { .. }) => ExitCode::VersionGap,
+        CallError::Connect(ConnectError::NoFingerprint) => ExitCode::WrongLink,
+        error if error.is_temporary() => ExitCode::Unreachable,
+        _ => ExitCode::WrongLink,
+    }
+}

@@ -1,0 +1,349 @@
+//! What a relay brings: taken apart, checked as its author's, compared with other relays' copies, and only then acted
+//! on.
+//!
+//! ```text
+//! container ─▶ elements ─▶ statement of the relay itself ─▶ direct
+//!                       ─▶ forwarded statement ─▶ signature ─▶ copies ─▶ permission ─▶ apply
+//!                       ─▶ piece of a roster
+//! ```
+
+use protocol::agent::store::ConnectionId;
+use protocol::group::batch::Element;
+use protocol::group::container::{elements, unfold};
+use protocol::group::dedup::{self, Comparison, Finding};
+use protocol::group::event::{Event as Said, Message};
+use protocol::group::forward::Forward;
+use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::group::permissions::{Actor, NotPermitted, judge};
+use protocol::group::relay_status::RelayEvent;
+use protocol::group::signed::Statement;
+use protocol::group::signing::{DropReason, Reception, Verdict, verdict};
+use protocol::timestamp::Timestamp;
+
+use super::step::{Done, Step, default_role};
+use crate::event::{EvidenceKind, Signature};
+use crate::store::group::Group;
+use crate::store::message::{HeldCopy, OURSELVES};
+use crate::store::relay::{Joining, RelayId, RelayRow, Side};
+
+/// Who said something, as far as we know.
+#[derive(Debug, Clone)]
+pub(super) struct Author {
+    /// None for the group itself.
+    pub(super) id: Option<MemberId>,
+    /// The role; that of joiners when we have not met.
+    pub(super) role: MemberRole,
+    /// The key.
+    pub(super) key: Option<MemberKey>,
+    /// Blocked for all.
+    pub(super) blocked: bool,
+}
+
+/// A forwarded statement that was found to be worth acting on.
+#[derive(Debug, Clone)]
+pub(super) struct Accepted<'a> {
+    /// Who said it.
+    pub(super) author: Author,
+    /// What the signature is worth.
+    pub(super) verdict: Verdict,
+    /// When the author's server took it, as the relay says.
+    pub(super) sent_at: Timestamp,
+    /// The id under which copies are one.
+    pub(super) shared_id: SharedMessageId,
+    /// The bytes as they came.
+    pub(super) verbatim: &'a [u8],
+    /// A better copy of something that was acted on before.
+    pub(super) again: bool,
+}
+
+impl Step<'_, '_> {
+    /// Takes a message of a relay.
+    pub(super) fn receive(&mut self, connection: ConnectionId, body: &[u8]) -> Done<()> {
+        let Some(relay) = self.current_relay(connection)? else { return Ok(()) };
+        let unfolded = match unfold(body) {
+            Ok(unfolded) => unfolded,
+            Err(problem) => {
+                return self.accuse(&relay, EvidenceKind::Malformed, None, &problem.to_string(), body);
+            }
+        };
+        let elements = match elements(&unfolded) {
+            Ok(elements) => elements,
+            Err(problem) => {
+                return self.accuse(&relay, EvidenceKind::Malformed, None, &problem.to_string(), body);
+            }
+        };
+        for element in elements {
+            // An element before may have ended the relay or the group.
+            let Some(mut relay) = self.current_relay(connection)? else { return Ok(()) };
+            let group = self.store.group(relay.group)?;
+            if group.status.is_over() {
+                return Ok(());
+            }
+            match element {
+                Ok(Element::Statement(statement)) => self.direct(relay, &group, &statement)?,
+                Ok(Element::Forward(forward)) => self.forwarded(relay, &group, &forward)?,
+                Ok(Element::Chunk(chunk)) => self.roster_chunk(&mut relay, &chunk)?,
+                Err(problem) => {
+                    self.accuse(&relay, EvidenceKind::Malformed, None, &problem.to_string(), &unfolded)?;
+                }
+            }
+        }
+        protocol::crash_point!("client.receive.applied");
+        Ok(())
+    }
+
+    /// The relay to which this connection leads, if it is the one in use.
+    fn current_relay(&self, connection: ConnectionId) -> Done<Option<RelayRow>> {
+        let relay = self.store.relay_of_connection(connection)?;
+        Ok(relay.filter(|relay| relay.connection == Some(connection)))
+    }
+
+    /// The relay itself says something.
+    fn direct(&mut self, relay: RelayRow, group: &Group, statement: &Statement<'_>) -> Done<()> {
+        let message = match statement.message() {
+            Ok(message) => message,
+            Err(problem) => {
+                let detail = problem.to_string();
+                return self.accuse(&relay, EvidenceKind::Malformed, None, &detail, statement.verbatim());
+            }
+        };
+        let Some(relay_id) = relay.record.member_id.clone() else { return Ok(()) };
+        let verdict = verdict(Reception {
+            event: message.event.tag(),
+            signature: statement.check(&group.public_id, &relay_id, relay.record.key.as_ref()),
+            as_channel: false,
+            author_role: MemberRole::Relay,
+            receiver_role: group.role,
+        });
+        if let Verdict::Drop(reason) = verdict {
+            return self.accuse(&relay, kind_of(reason), None, &reason.to_string(), statement.verbatim());
+        }
+        match message.event {
+            Said::RosterAck(ack) if group.owner.is_some() => self.roster_acknowledged(relay, ack),
+            Said::MemberNew(new) => self.introduced(&relay, group, new.member_info, None),
+            Said::MemberIntro(intro) => {
+                self.introduced(&relay, group, intro.member_info, intro.member_restrictions)
+            }
+            Said::Leave(_) => self.relay_left(relay),
+            // Its profile is in its link; the rest asks nothing of us.
+            Said::LinkMember(_) | Said::Info(_) | Said::RelayCapabilities(_) | Said::Acknowledge(_) => Ok(()),
+            Said::Unknown(event) => {
+                tracing::debug!(name = event.name, "an event that this version does not know");
+                Ok(())
+            }
+            other => {
+                let detail = format!("a relay has no say in {}", other.tag().name());
+                self.accuse(&relay, EvidenceKind::NotAllowed, None, &detail, statement.verbatim())
+            }
+        }
+    }
+
+    /// A relay that we know has left the group, in its own signed words.
+    pub(super) fn relay_left(&mut self, relay: RelayRow) -> Done<()> {
+        match relay.record.side {
+            Side::Owner(_) => self.relay_event(relay.id, RelayEvent::Left),
+            Side::Member { .. } => self.gone(relay, Joining::Gone, "the relay has left the group".into()),
+        }
+    }
+
+    /// The relay passes on what somebody said.
+    fn forwarded(&mut self, relay: RelayRow, group: &Group, forward: &Forward<'_>) -> Done<()> {
+        let verbatim = forward.statement.verbatim();
+        let malformed = |detail: String| (EvidenceKind::Malformed, detail);
+        let parsed = match forward.statement.message() {
+            Ok(Message { message_id: Some(id), event, .. }) if event.tag().is_forwardable() => {
+                Ok((id, event))
+            }
+            Ok(Message { message_id: None, .. }) => Err(malformed("a forwarded message has no id".into())),
+            Ok(Message { event, .. }) => {
+                Err((EvidenceKind::NotAllowed, format!("{} is not to be forwarded", name_of(&event))))
+            }
+            Err(problem) => Err(malformed(problem.to_string())),
+        };
+        let (shared_id, event) = match parsed {
+            Ok(parsed) => parsed,
+            Err((kind, detail)) => return self.accuse(&relay, kind, None, &detail, verbatim),
+        };
+        let author = self.author(&relay, group, forward.sender.member())?;
+        let key = author.key.as_ref();
+        let signature = match &author.id {
+            Some(id) => forward.statement.check(&group.public_id, id, key),
+            None => protocol::group::signed::SignatureState::Absent,
+        };
+        let verdict = verdict(Reception {
+            event: event.tag(),
+            signature,
+            as_channel: author.id.is_none(),
+            author_role: author.role,
+            receiver_role: group.role,
+        });
+        let Some(again) = self.compare_copies(&relay, &shared_id, &author, verdict, verbatim)? else {
+            return Ok(());
+        };
+        if let Verdict::Drop(reason) = verdict {
+            let id = Some(shared_id.to_string());
+            return self.accuse(&relay, kind_of(reason), id, &reason.to_string(), verbatim);
+        }
+        if !self.is_permitted(&relay, group, &author, &event, &shared_id, verbatim)? {
+            return Ok(());
+        }
+        let accepted = Accepted { author, verdict, sent_at: forward.sent_at, shared_id, verbatim, again };
+        self.apply(&relay, group, event, &accepted)
+    }
+
+    /// Compares with the copy that is held. Gives nothing when this copy is to be dropped, else whether it takes the
+    /// place of another. A copy with a bad signature is never held, but compared all the same.
+    fn compare_copies(
+        &mut self,
+        relay: &RelayRow,
+        shared_id: &SharedMessageId,
+        author: &Author,
+        verdict: Verdict,
+        verbatim: &[u8],
+    ) -> Done<Option<bool>> {
+        let id = relay.group;
+        let hold = |step: &mut Self| -> Done<()> {
+            let Some(signature) = signature_of(verdict) else { return Ok(()) };
+            let copy = HeldCopy { author: author.id.clone(), signature, verbatim: verbatim.to_vec() };
+            Ok(step.store.hold_copy(id, shared_id, relay.id, &copy)?)
+        };
+        let Some((held_by, held)) = self.store.held_copy(id, shared_id)? else {
+            hold(self)?;
+            return Ok(Some(false));
+        };
+        let nobody = author.id.clone().unwrap_or_else(|| placeholder());
+        let held_copy = dedup::Copy {
+            relay: &nobody,
+            author: held.author.as_ref(),
+            verdict: verdict_of(held.signature),
+            verbatim: &held.verbatim,
+        };
+        let new_copy = dedup::Copy { relay: &nobody, author: author.id.as_ref(), verdict, verbatim };
+        let (finding, better) = match dedup::compare(&held_copy, &new_copy) {
+            Comparison::Same => {
+                self.store.count_copy(id, shared_id, relay.id, false)?;
+                return Ok(None);
+            }
+            Comparison::Separate => {
+                self.warn(Some(id), "two members used one message id; the second message is not shown")?;
+                return Ok(None);
+            }
+            Comparison::Keep(finding) => (finding, false),
+            Comparison::Upgrade(finding) | Comparison::Replace(finding) => (finding, true),
+        };
+        self.store.count_copy(id, shared_id, relay.id, true)?;
+        self.accuse_of_difference(relay, held_by, shared_id, finding, &held.verbatim, verbatim)?;
+        if !better {
+            return Ok(None);
+        }
+        hold(self)?;
+        Ok(Some(true))
+    }
+
+    fn accuse_of_difference(
+        &mut self,
+        relay: &RelayRow,
+        held_by: RelayId,
+        shared_id: &SharedMessageId,
+        finding: Finding,
+        held: &[u8],
+        new: &[u8],
+    ) -> Done<()> {
+        let first = if held_by == OURSELVES { None } else { self.store.relay(held_by)? };
+        let held_name = first.as_ref().map_or("yourself", |first| first.record.name.as_str());
+        let detail = finding.explain(held_name, &relay.record.name);
+        let blames_first = matches!(finding, Finding::HeldWasStripped | Finding::HeldWasChanged);
+        let (blamed, bytes) = match &first {
+            Some(first) if blames_first => (first, held),
+            _ => (relay, new),
+        };
+        let id = Some(shared_id.to_string());
+        self.accuse(&blamed.clone(), EvidenceKind::DifferentCopies, id, &detail, bytes)
+    }
+
+    fn is_permitted(
+        &mut self,
+        relay: &RelayRow,
+        group: &Group,
+        author: &Author,
+        event: &Said,
+        shared_id: &SharedMessageId,
+        verbatim: &[u8],
+    ) -> Done<bool> {
+        let roles = self.roles(relay.group)?;
+        let actor = Actor { role: author.role, blocked: author.blocked };
+        let preferences = group.profile.preferences();
+        let author_id = author.id.clone().unwrap_or_else(placeholder);
+        match judge(event, &author_id, actor, &preferences, |member| roles.get(member).copied()) {
+            Ok(()) => Ok(true),
+            // Nothing to hold against anybody.
+            Err(NotPermitted::Blocked | NotPermitted::NoSuchMember | NotPermitted::Preference) => Ok(false),
+            Err(reason) => {
+                let id = Some(shared_id.to_string());
+                self.accuse(relay, EvidenceKind::NotAllowed, id, &reason.to_string(), verbatim)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Who a forward says its author is.
+    fn author(&self, relay: &RelayRow, group: &Group, id: Option<&MemberId>) -> Done<Author> {
+        let Some(id) = id else {
+            // In the group's name: only an owner may, and only the relay says so.
+            return Ok(Author { id: None, role: MemberRole::Owner, key: None, blocked: false });
+        };
+        if let Some(member) = self.store.member(relay.group, id)? {
+            return Ok(Author {
+                id: Some(id.clone()),
+                role: member.role,
+                key: member.key,
+                blocked: member.blocked,
+            });
+        }
+        let relays = self.store.relays(relay.group)?;
+        if let Some(relay) = relays.into_iter().find(|relay| relay.record.member_id.as_ref() == Some(id)) {
+            let key = relay.record.key;
+            return Ok(Author { id: Some(id.clone()), role: MemberRole::Relay, key, blocked: false });
+        }
+        Ok(Author { id: Some(id.clone()), role: default_role(group), key: None, blocked: false })
+    }
+}
+
+/// How far an author is proven, for people; nothing for what is dropped.
+pub(super) fn signature_of(verdict: Verdict) -> Option<Signature> {
+    match verdict {
+        Verdict::Verified => Some(Signature::Verified),
+        Verdict::KeyUnknown => Some(Signature::KeyUnknown),
+        Verdict::Unsigned => Some(Signature::Unsigned),
+        Verdict::Drop(_) => None,
+    }
+}
+
+/// The other way; what we said ourselves is as good as verified.
+pub(super) fn verdict_of(signature: Signature) -> Verdict {
+    match signature {
+        Signature::Verified | Signature::Own => Verdict::Verified,
+        Signature::KeyUnknown => Verdict::KeyUnknown,
+        Signature::Unsigned => Verdict::Unsigned,
+    }
+}
+
+fn kind_of(reason: DropReason) -> EvidenceKind {
+    match reason {
+        DropReason::BadSignature => EvidenceKind::BadSignature,
+        DropReason::Missing | DropReason::KeyUnknown => EvidenceKind::MissingSignature,
+    }
+}
+
+fn name_of(event: &Said) -> &str {
+    match event {
+        Said::Unknown(event) => &event.name,
+        event => event.tag().name(),
+    }
+}
+
+/// An id that no member has: for posts in the group's name.
+fn placeholder() -> MemberId {
+    MemberId::new([0]).expect("one byte is an id")
+}

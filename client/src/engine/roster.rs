@@ -1,0 +1,193 @@
+//! The roster: the owner signs who has which role, members take it piece by piece and all at once.
+
+use std::collections::BTreeMap;
+
+use protocol::group::chunk::Chunk;
+use protocol::group::event::group::{Roster as RosterHeader, RosterRequest};
+use protocol::group::event::{Event as Said, Message};
+use protocol::group::identity::{MemberId, MemberRole};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::group::roster::{Roster, RosterEntry, key_conflicts};
+use protocol::group::roster_transfer::{
+    CompleteRoster, DeltaStep, RosterTransfer, TransferStep, VerifiedHeader, delta_step,
+};
+use protocol::group::signed;
+
+use super::step::{Done, Step, Stop, default_role};
+use crate::error::CommandError;
+use crate::event::EvidenceKind;
+use crate::exit_code::ExitCode;
+use crate::store::group::{self, Group, GroupId};
+use crate::store::member::{Member, MemberStatus};
+use crate::store::relay::RelayRow;
+
+impl Step<'_, '_> {
+    /// The roles of all members, relays too.
+    pub(super) fn roles(&self, id: GroupId) -> Done<BTreeMap<MemberId, MemberRole>> {
+        let mut roles: BTreeMap<_, _> =
+            self.store.members(id)?.into_iter().map(|(member_id, member)| (member_id, member.role)).collect();
+        for relay in self.store.relays(id)? {
+            roles.extend(relay.record.member_id.map(|member_id| (member_id, MemberRole::Relay)));
+        }
+        Ok(roles)
+    }
+
+    /// The version of the roster in force; the owner makes the first, empty one.
+    pub(super) fn current_roster(&mut self, id: GroupId) -> Done<i64> {
+        let group = self.store.group(id)?;
+        match group.roster.version {
+            Some(version) => Ok(version),
+            None => self.publish_roster(id, &group, 0),
+        }
+    }
+
+    /// Signs the roster that follows from the members' roles, as the next version, and sends it to all relays.
+    pub(super) fn next_roster(&mut self, id: GroupId) -> Done<i64> {
+        let version = self.current_roster(id)?.saturating_add(1);
+        let group = self.store.group(id)?;
+        self.publish_roster(id, &group, version)?;
+        for relay in self.store.relays(id)? {
+            if relay.record.connected && relay.record.has_roster {
+                self.send_roster_to(&relay)?;
+            }
+        }
+        Ok(version)
+    }
+
+    fn publish_roster(&mut self, id: GroupId, group: &Group, version: i64) -> Done<i64> {
+        let mut roster = Roster::default();
+        for (member_id, member) in self.store.members(id)? {
+            let (MemberStatus::Active, true) = (member.status, member.role.is_roster_role()) else {
+                continue;
+            };
+            let Some(key) = member.key else { continue };
+            roster.put(member_id, RosterEntry { key, role: member.role }).map_err(|problem| {
+                CommandError::new(
+                    ExitCode::NotAllowed,
+                    format_args!("The roster cannot hold this: {problem}"),
+                )
+                .hint("Make somebody an observer first.")
+            })?;
+        }
+        let message_id = SharedMessageId::generate(self.context.rng());
+        let json = Message::new(Some(message_id.clone()), Said::Roster(roster.header(version))).to_json();
+        let header = signed::sign(&group.key.key(), &group.public_id, &group.member_id, &json);
+        let blob = roster.to_blob();
+        let record = group::Roster { version: Some(version), message_id: Some(message_id), header, blob };
+        self.store.change_group(id, |group| group.roster = record)?;
+        Ok(version)
+    }
+
+    /// A verified header of an owner: its list comes next.
+    pub(super) fn roster_header(
+        &mut self,
+        relay: &mut RelayRow,
+        group: &Group,
+        message_id: SharedMessageId,
+        header: RosterHeader,
+        verbatim: &[u8],
+    ) -> Done<()> {
+        let verified = VerifiedHeader { message_id, header, verbatim: verbatim.to_vec() };
+        let (transfer, step) =
+            std::mem::take(&mut relay.record.transfer).header(verified, group.roster.version);
+        relay.record.transfer = transfer;
+        self.store.save_relay(relay)?;
+        self.transfer_step(relay, step)
+    }
+
+    /// A piece of the list.
+    pub(super) fn roster_chunk(&mut self, relay: &mut RelayRow, chunk: &Chunk<'_>) -> Done<()> {
+        if relay.record.transfer == RosterTransfer::Idle {
+            return Ok(());
+        }
+        let (transfer, step) = std::mem::take(&mut relay.record.transfer).chunk(chunk);
+        relay.record.transfer = transfer;
+        self.store.save_relay(relay)?;
+        self.transfer_step(relay, step)
+    }
+
+    /// A change of one role with the version that it makes. Says whether the change is to be made.
+    pub(super) fn roster_delta(&mut self, relay: &RelayRow, carried: Option<i64>) -> Done<bool> {
+        let group = self.store.group(relay.group)?;
+        if group.owner.is_some() {
+            // Our own change, by way of a relay.
+            return Ok(false);
+        }
+        let version = match delta_step(carried, group.roster.version) {
+            DeltaStep::Unversioned | DeltaStep::Current => return Ok(true),
+            DeltaStep::Stale => return Ok(false),
+            DeltaStep::Next(version) => version,
+            DeltaStep::Gap { version, held } => {
+                if let Some(connection) = relay.connection {
+                    self.say_to(connection, Said::RosterRequest(RosterRequest { version: held }))?;
+                }
+                version
+            }
+        };
+        self.store.change_group(relay.group, |group| group.roster.version = Some(version))?;
+        Ok(true)
+    }
+
+    fn transfer_step(&mut self, relay: &RelayRow, step: TransferStep) -> Done<()> {
+        match step {
+            TransferStep::Ignored | TransferStep::Progress | TransferStep::Cancelled => Ok(()),
+            TransferStep::Failed { version, error } => {
+                let detail = format!("version {version} of the roster cannot be taken: {error}");
+                self.accuse(relay, EvidenceKind::Malformed, None, &detail, &[])
+            }
+            TransferStep::Complete(complete) => self.take_roster(relay, complete),
+        }
+    }
+
+    fn take_roster(&mut self, relay: &RelayRow, complete: CompleteRoster) -> Done<()> {
+        let id = relay.group;
+        let group = self.store.group(id)?;
+        if group.roster.version.is_some_and(|held| held > complete.version) {
+            return Ok(());
+        }
+        let members: BTreeMap<MemberId, Member> = self.store.members(id)?.into_iter().collect();
+        let pinned = |member_id: &MemberId| members.get(member_id).and_then(|member| member.key);
+        for member_id in key_conflicts(&complete.roster, pinned) {
+            let detail = format!("the roster has another key for {member_id}; the first one stays");
+            self.warn(Some(id), detail)?;
+        }
+        for (member_id, entry) in complete.roster.entries() {
+            let mut member = members.get(member_id).cloned().unwrap_or_else(|| Member::with_role(entry.role));
+            if member.role == MemberRole::Owner {
+                continue;
+            }
+            member.role = entry.role;
+            member.key = Some(member.key.unwrap_or(entry.key));
+            self.store.save_member(id, member_id, &member)?;
+        }
+        let fallback = default_role(&group);
+        for (member_id, mut member) in members {
+            if member.role.is_roster_role() && complete.roster.entry(&member_id).is_none() {
+                member.role = fallback;
+                self.store.save_member(id, &member_id, &member)?;
+            }
+        }
+        let own = self.store.member(id, &group.member_id)?.map(|me| me.role);
+        self.store.change_group(id, |group| {
+            group.roster = group::Roster {
+                version: Some(complete.version),
+                message_id: Some(complete.message_id),
+                header: complete.header,
+                blob: complete.blob,
+            };
+            group.role = own.unwrap_or(group.role);
+        })?;
+        protocol::crash_point!("client.roster.taken");
+        Ok(())
+    }
+}
+
+/// A role that a person may give.
+pub(super) fn parse_role(word: &str) -> Done<MemberRole> {
+    match MemberRole::from_word(word) {
+        role @ (MemberRole::Observer | MemberRole::Member | MemberRole::Moderator | MemberRole::Admin) => {
+            Ok(role)
+        }
+        _ => Err(Stop::refuse(ExitCode::Usage, format_args!("\"{word}\" is no role that can be given"))),
+    }
+}

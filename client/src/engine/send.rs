@@ -1,0 +1,205 @@
+//! Own events: signed, stored, handed to every relay that is connected, and followed until its server has them.
+//!
+//! ```text
+//! post ──▶ outbox ──▶ a delivery per connected relay ──Sent──▶ durable: done for the author
+//!            ▲                      │
+//!            └── no relay, or all given up: waits for the next relay
+//! ```
+
+use protocol::agent::Body;
+use protocol::agent::event::SendFailure;
+use protocol::agent::store::{AgentStore as _, ConnectionId};
+use protocol::group::constants::MESSAGE_BYTES_MAX;
+use protocol::group::event::content::{Content, MessageNew, MessageReference, Quote};
+use protocol::group::event::{Event as Said, Message};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::group::permissions::{Actor, judge};
+use protocol::group::signed;
+use protocol::group::signing::Signing;
+
+use super::step::{Done, Step, Stop, too_large};
+use crate::error::CommandError;
+use crate::event::{DeliveryState, Event, Signature};
+use crate::exit_code::ExitCode;
+use crate::query;
+use crate::store::group::{Group, GroupId, GroupStatus};
+use crate::store::message::{self, HeldCopy, OURSELVES};
+use crate::store::outbox::{EndedDelivery, OutboxId};
+use crate::store::relay::RelayRow;
+
+impl Step<'_, '_> {
+    /// Posts one message and gives its id.
+    pub(super) fn post(&mut self, id: GroupId, text: &str, reply_to: Option<&str>) -> Done<SharedMessageId> {
+        let group = self.store.group(id)?;
+        let mut new = MessageNew::new(Content::text(text));
+        let answered = reply_to.map(|wanted| query::find_message(self.store, id, wanted)).transpose()?;
+        if let Some(answered) = &answered {
+            new.quote = Some(Quote {
+                msg_ref: MessageReference {
+                    msg_id: Some(answered.shared_id.clone()),
+                    sent_at: query::iso(answered.sent_at),
+                    sent: answered.record.own,
+                    member_id: answered.author.clone(),
+                },
+                content: Content::text(&answered.record.text),
+            });
+        }
+        let shared_id = self.send_event(id, &group, Said::MessageNew(Box::new(new)))?;
+        let record = message::Message {
+            text: text.to_owned(),
+            signature: Signature::Own,
+            own: true,
+            edited: false,
+            deleted: false,
+            reply_to: answered.map(|answered| answered.shared_id),
+            delivered: false,
+        };
+        let now = self.now();
+        self.store.add_message(id, &shared_id, Some(&group.member_id), now, true, &record)?;
+        if let Some(row) = self.store.message(id, &shared_id)? {
+            let row = query::message_row(self.store, id, &group, &row)?;
+            self.tell(Event::Message(row));
+        }
+        protocol::crash_point!("client.send.stored");
+        Ok(shared_id)
+    }
+
+    /// Sends an event of ours to all connected relays, signed unless it never is, after checking that we may.
+    pub(super) fn send_event(&mut self, id: GroupId, group: &Group, event: Said) -> Done<SharedMessageId> {
+        self.check_may(id, group, &event)?;
+        self.send_unchecked(id, group, event, |_| true)
+    }
+
+    /// The same to chosen relays, without asking.
+    pub(super) fn send_unchecked(
+        &mut self,
+        id: GroupId,
+        group: &Group,
+        event: Said,
+        to: impl Fn(&RelayRow) -> bool,
+    ) -> Done<SharedMessageId> {
+        let signing = event.tag().signing();
+        let shared_id = SharedMessageId::generate(self.context.rng());
+        let json = Message::new(Some(shared_id.clone()), event).to_json();
+        let element = match signing {
+            Signing::Never => json,
+            Signing::Must | Signing::May => {
+                signed::sign(&group.key.key(), &group.public_id, &group.member_id, &json)
+            }
+        };
+        if element.len() > MESSAGE_BYTES_MAX {
+            return Err(too_large(element.len(), MESSAGE_BYTES_MAX));
+        }
+        // A copy that comes back must be this one.
+        let copy = HeldCopy {
+            author: Some(group.member_id.clone()),
+            signature: Signature::Own,
+            verbatim: element.clone(),
+        };
+        self.store.hold_copy(id, &shared_id, OURSELVES, &copy)?;
+        let item = self.store.push_outbox(id, &shared_id, &element)?;
+        self.deliver(id, item, &element, to)?;
+        Ok(shared_id)
+    }
+
+    /// Hands everything that waits to the relays that are connected now.
+    pub(super) fn flush_outbox(&mut self, id: GroupId) -> Done<()> {
+        for item in self.store.outbox_waiting(id)? {
+            self.deliver(id, item.id, &item.container, |_| true)?;
+        }
+        Ok(())
+    }
+
+    /// A relay's server has an event of ours.
+    pub(super) fn sent(&mut self, connection: ConnectionId, number: i64) -> Done<()> {
+        let Some(ended) = self.store.end_delivery(connection, number, true)? else { return Ok(()) };
+        if ended.first
+            && let Some(mut message) = self.store.message(ended.group, &ended.shared_id)?
+        {
+            message.record.delivered = true;
+            self.store.save_message(message.row, &message.record)?;
+        }
+        protocol::crash_point!("client.send.durable");
+        self.tell_delivery(&ended, DeliveryState::Durable, None)
+    }
+
+    /// The agent has given up an event of ours at one relay.
+    pub(super) fn send_failed(
+        &mut self,
+        connection: ConnectionId,
+        number: i64,
+        reason: SendFailure,
+    ) -> Done<()> {
+        let Some(ended) = self.store.end_delivery(connection, number, false)? else { return Ok(()) };
+        self.tell_delivery(&ended, DeliveryState::Failed, Some(reason.to_string()))?;
+        self.flush_outbox(ended.group)
+    }
+
+    /// Whether our own role and the group's state allow an event of ours.
+    pub(super) fn check_may(&self, id: GroupId, group: &Group, event: &Said) -> Done<()> {
+        match group.status {
+            GroupStatus::Deleted => {
+                return Err(Stop::refuse(ExitCode::GroupDeleted, "The owner has ended this group"));
+            }
+            GroupStatus::Left => return Err(Stop::refuse(ExitCode::NotAllowed, "You have left this group")),
+            GroupStatus::Removed => {
+                return Err(Stop::refuse(ExitCode::NotAllowed, "You were removed from this group"));
+            }
+            GroupStatus::Refused => {
+                return Err(Stop::refuse(
+                    ExitCode::JoinRefused,
+                    "The relays refused to let you into this group",
+                ));
+            }
+            GroupStatus::Creating | GroupStatus::Joining | GroupStatus::Active => {}
+        }
+        let blocked = self.store.member(id, &group.member_id)?.is_some_and(|me| me.blocked);
+        let actor = Actor { role: group.role, blocked };
+        let roles = self.roles(id)?;
+        judge(event, &group.member_id, actor, &group.profile.preferences(), |member| {
+            roles.get(member).copied()
+        })
+        .map_err(|reason| Stop::refuse(ExitCode::NotAllowed, format_args!("This is not allowed: {reason}")))
+    }
+
+    fn deliver(
+        &mut self,
+        id: GroupId,
+        item: OutboxId,
+        element: &[u8],
+        to: impl Fn(&RelayRow) -> bool,
+    ) -> Done<()> {
+        let relays = self.store.relays(id)?;
+        let connected = relays.into_iter().filter(|relay| relay.record.connected && to(relay));
+        let targets: Vec<_> =
+            connected.filter_map(|relay| relay.connection.map(|connection| (relay, connection))).collect();
+        // One stored body serves all; it lives as long as a job names it.
+        let shared = if targets.len() > 1 { Some(self.store.put_body(element)?) } else { None };
+        let body = shared.map_or(Body::Inline(element), Body::Shared);
+        for (relay, connection) in &targets {
+            if let Some(number) = self.send_to(*connection, body, true)? {
+                self.store.add_delivery(item, relay.id, *connection, number)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_delivery(
+        &mut self,
+        ended: &EndedDelivery,
+        state: DeliveryState,
+        reason: Option<String>,
+    ) -> Done<()> {
+        let group = self.store.group(ended.group)?.alias;
+        let relay = self.store.relay(ended.relay)?.map(|relay| relay.record.name).unwrap_or_default();
+        let message_id = ended.shared_id.to_string();
+        self.tell(Event::Delivery { group, message_id, relay, state, reason });
+        Ok(())
+    }
+}
+
+/// What cannot be changed any more.
+pub(super) fn expired(what: &str) -> Stop {
+    CommandError::new(ExitCode::MessageExpired, format_args!("The time for {what} this message has passed"))
+        .into()
+}

@@ -1,0 +1,35 @@
+//! Going on as the owner of a group from an archive of its keys: the link says which relays to connect to, and they
+//! know the owner by its key.
+
+use super::step::{Done, Step};
+use crate::event::Event;
+use crate::query;
+use crate::store::group::{GroupId, GroupStatus, Restore};
+use crate::store::owner_archive::OwnerArchive;
+use crate::store::relay::Relay;
+
+impl Step<'_, '_> {
+    /// Takes over a group. The counter of the link is learned from the link before anything is written.
+    pub(super) fn take_over(&mut self, archive: &OwnerArchive) -> Done<GroupId> {
+        let (id, _) = self.store.take_over_group(archive)?;
+        self.store.change_group(id, |group| {
+            group.restore = Restore::default();
+            if group.status == GroupStatus::Creating {
+                group.status = GroupStatus::Active;
+            }
+            if let Some(owner) = &mut group.owner {
+                owner.writing = None;
+                owner.write_again = false;
+            }
+        })?;
+        for (name, link) in &archive.relays {
+            self.store.add_relay(id, &Relay::listed(name.clone(), link.clone()))?;
+        }
+        let group = self.store.group(id)?;
+        self.tell(Event::Group(query::group_row(self.store, id, &group)?));
+        protocol::crash_point!("client.group.taken_over");
+        self.restore(id)?;
+        self.connect_all(id)?;
+        Ok(id)
+    }
+}
