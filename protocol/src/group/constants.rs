@@ -1,28 +1,39 @@
 //! Every number and word of this layer, and every choice where the specification is uncertain.
 //!
-//! **[U]** marks what channels.md could not establish: our choice stands here so that it can be changed in one
+//! `[U]` marks what channels.md could not establish: our choice stands here so that it can be changed in one
 //! place when the running application shows otherwise.
 
+use super::identity::MemberRole;
+use crate::crypto::sign::Ed25519PublicKey;
 use crate::version::VersionRange;
 
 // --- Choices marked [U] ---------------------------------------------------------------------------------------
 
-/// The chat versions that we write as `v` **[U]**: 19 by elimination is the version with the roster (§7).
+/// The chat versions that we write as `v` `[U]`: 19 by elimination is the version with the roster (§7).
 pub const CHAT_VERSIONS: VersionRange = VersionRange::new(1, 19).expect("1 is not above 19");
-/// The first chat version whose relays acknowledge a roster before they are listed **[U]** (§7, §11).
+/// The first chat version whose relays acknowledge a roster before they are listed `[U]` (§7, §11).
 pub const ROSTER_CHAT_VERSION: u16 = 19;
-/// Where the random part of a message id has 12 bytes **[U]**; others' ids are opaque (§4).
+/// Where the random part of a message id has 12 bytes `[U]`; others' ids are opaque (§4).
 pub const MESSAGE_ID_RANDOM_BYTES: usize = 12;
-/// Different reactions of one person to one message **[U]** (§9.5).
+/// Different reactions of one person to one message `[U]` (§9.5).
 pub const REACTIONS_PER_PERSON_MAX: usize = 3;
-/// How long after posting an author's own edit or delete is taken from the wire, 78 h **[U]** (§10).
+/// How long after posting an author's own edit or delete is taken from the wire, 78 h `[U]` (§10).
 pub const OWN_CHANGE_RECEIVED_MS_MAX: i64 = 78 * 3_600_000;
-/// The link type letter under which group links are shown; the older one was `g` (§1).
-pub const GROUP_LINK_LETTER: char = 'c';
 
-// `publicGroupId` is SHA-256 of the raw 32-byte root key [U]: see `PublicGroupId::of_root_key`.
-// Key names that are [U] stand as §9 has them, beside the field: `reason` of x.grp.relay.reject, `rosterVersion` and
-// `memberKey` of x.grp.mem.role and x.grp.mem.del, `version` and `fileInv` of x.grp.roster at the top of `params`.
+/// Who changes roles below the roster's, such as observer to author `[U]` (§10).
+pub const MINOR_ROLES_CHANGED_BY: MemberRole = MemberRole::Moderator;
+
+/// What is hashed with SHA-256 to make the `publicGroupId` that we write: the raw 32-byte root key `[U]`. Readers never
+/// ask for it (§3).
+#[must_use]
+pub const fn public_group_id_input(root_key: &Ed25519PublicKey) -> &[u8] {
+    &root_key.0
+}
+
+// Key names that are [U] must be literals at their fields, where they carry the same mark; they stand as in §9:
+// `reason` of x.grp.relay.reject, `rosterVersion` and `memberKey` of x.grp.mem.role, `rosterVersion` of
+// x.grp.mem.del, `version` and `fileInv` at the top of the `params` of x.grp.roster. `MemberKey` is the 44-byte DER form
+// in base64url.
 
 // --- Ids --------------------------------------------------------------------------------------------------------
 
@@ -41,6 +52,8 @@ pub const FORWARD_OVERHEAD_BYTES: usize =
     2 + 2 + 1 + 1 + (1 + MEMBER_ID_BYTES) + (1 + 4 * FORWARDED_NAME_CHARS_MAX + '…'.len_utf8()) + 8;
 /// The longest statement that we make, so that a relay can forward it.
 pub const STATEMENT_BYTES_MAX: usize = MESSAGE_BYTES_MAX - FORWARD_OVERHEAD_BYTES;
+/// The longest statement that is read: what a batch or a record can hold.
+pub const STATEMENT_READ_BYTES_MAX: usize = u16::MAX as usize;
 /// The longest information of a connection request or confirmation.
 pub const CONNECTION_INFO_BYTES_MAX: usize = 14_694;
 /// The most elements of a batch: their count is one byte.

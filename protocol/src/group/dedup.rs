@@ -7,7 +7,8 @@
 //!            ─▶ other words, one of them verified ────▶ one relay changed it; the verified one counts
 //!            ─▶ other words, none verified ───────────▶ one relay changed it, nobody can tell which; the first stays
 //!            ─▶ other words, both verified, one author ─▶ the author said two things under one id; the first stays
-//!            ─▶ both verified, two authors ───────────▶ two messages that happen to have one id
+//!            ─▶ two authors ──────────────────────────▶ both verified: two messages that happen to have one id;
+//!                                                       else the verified one counts, or the first
 //! ```
 //!
 //! The real application drops the second copy unseen. Whatever differs here comes with both relays and both copies,
@@ -61,18 +62,21 @@ pub enum Finding {
     NewWasChanged,
     /// One of the two relays changed what was said; neither copy is verified.
     OneWasChanged,
+    /// The copies name different authors, and not both are verified: a relay lied, or somebody reused the id.
+    OtherAuthor,
     /// The author signed two different statements under one id; the relays are innocent.
     AuthorSaidBoth,
 }
 
 impl Finding {
     /// All findings.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::HeldWasStripped,
         Self::NewWasStripped,
         Self::HeldWasChanged,
         Self::NewWasChanged,
         Self::OneWasChanged,
+        Self::OtherAuthor,
         Self::AuthorSaidBoth,
     ];
 
@@ -87,6 +91,9 @@ impl Finding {
             Self::OneWasChanged => {
                 format!("relays {held_by} and {new_by} delivered different versions of this message")
             }
+            Self::OtherAuthor => {
+                format!("relays {held_by} and {new_by} delivered this message with different authors")
+            }
             Self::AuthorSaidBoth => "the author sent different versions of this message".to_owned(),
         }
     }
@@ -100,7 +107,8 @@ impl Finding {
             Self::HeldWasChanged => "first_copy_changed",
             Self::NewWasChanged => "later_copy_changed",
             Self::OneWasChanged => "copies_differ",
-            Self::AuthorSaidBoth => "author_differs",
+            Self::OtherAuthor => "authors_differ",
+            Self::AuthorSaidBoth => "author_said_both",
         }
     }
 }
@@ -180,15 +188,22 @@ impl Decode for EvidenceCopy {
 /// all the same, the finding names the relay.
 #[must_use]
 pub fn compare(held: &Copy<'_>, new: &Copy<'_>) -> Comparison {
-    let same_author = held.author == new.author;
-    if held.verbatim == new.verbatim && same_author {
+    if held.verbatim == new.verbatim && held.author == new.author {
         return Comparison::Same;
     }
-    let same = same_author && says_the_same(held.verbatim, new.verbatim);
     let verified = |copy: &Copy<'_>| copy.verdict == Verdict::Verified;
+    // A relay that passes a member's message off as the group's has not found another author.
+    let other_author = held.author.zip(new.author).is_some_and(|(held, new)| held != new);
+    if other_author {
+        return match (verified(held), verified(new)) {
+            (true, true) => Comparison::Separate,
+            (false, true) => Comparison::Replace(Finding::OtherAuthor),
+            (_, false) => Comparison::Keep(Finding::OtherAuthor),
+        };
+    }
+    let same = says_the_same(held.verbatim, new.verbatim);
     let signed = |copy: &Copy<'_>| is_signed(copy.verbatim);
     match (verified(held), verified(new)) {
-        (true, true) if !same_author => Comparison::Separate,
         // Two signatures over the same words, or the same words encoded twice by the author.
         (true, true) if same => Comparison::Same,
         (true, true) => Comparison::Keep(Finding::AuthorSaidBoth),
@@ -329,15 +344,25 @@ mod tests {
         let copy = |relay, author, verdict, verbatim| Copy { relay, author, verdict, verbatim };
         let held = copy(&one, Some(&ann), Verdict::Verified, &hi);
         assert_eq!(compare(&held, &copy(&two, Some(&bob), Verdict::Verified, HI)), Comparison::Separate);
+        let unsigned = copy(&two, Some(&bob), Verdict::Unsigned, HI);
+        assert_eq!(compare(&held, &unsigned), Comparison::Keep(Finding::OtherAuthor));
+        assert_eq!(compare(&unsigned, &held), Comparison::Replace(Finding::OtherAuthor));
         assert_eq!(
-            compare(&held, &copy(&two, Some(&bob), Verdict::Unsigned, HI)),
-            Comparison::Keep(Finding::NewWasChanged),
-            "a relay names another author"
+            compare(&unsigned, &copy(&one, Some(&ann), Verdict::Unsigned, HI)),
+            Comparison::Keep(Finding::OtherAuthor)
         );
-        assert_eq!(
-            compare(&copy(&two, None, Verdict::Unsigned, HI), &held),
-            Comparison::Replace(Finding::HeldWasChanged)
-        );
+    }
+
+    #[test]
+    fn a_message_passed_off_as_the_groups_was_stripped() {
+        let (one, two, ann) = (id("one"), id("two"), id("ann"));
+        let hi = signed(HI);
+        let good = Copy { relay: &one, author: Some(&ann), verdict: Verdict::Verified, verbatim: &hi };
+        let channel = Copy { relay: &two, author: None, verdict: Verdict::Unsigned, verbatim: HI };
+        assert_eq!(compare(&good, &channel), Comparison::Keep(Finding::NewWasStripped));
+        assert_eq!(compare(&channel, &good), Comparison::Upgrade(Finding::HeldWasStripped));
+        let changed = Copy { verbatim: HO, ..channel };
+        assert_eq!(compare(&changed, &good), Comparison::Replace(Finding::HeldWasChanged));
     }
 
     #[test]

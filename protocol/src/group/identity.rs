@@ -3,7 +3,7 @@
 use rand_core::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::constants::MEMBER_ID_BYTES;
+use super::constants::{MEMBER_ID_BYTES, public_group_id_input};
 use super::json_bytes;
 use crate::crypto::hash::sha256;
 use crate::crypto::random_bytes;
@@ -115,10 +115,10 @@ opaque_id!(
 );
 
 impl PublicGroupId {
-    /// The id that we write for a new group: SHA-256 of the raw 32-byte root key **[U]**.
+    /// The id that we write for a new group: SHA-256 of the raw 32-byte root key `[U]`.
     #[must_use]
     pub fn of_root_key(root_key: &Ed25519PublicKey) -> Self {
-        Self(sha256(&root_key.0).to_vec())
+        Self(sha256(public_group_id_input(root_key)).to_vec())
     }
 
     /// Whether the id is what we would write for `root_key`. A `false` is worth a warning at most.
@@ -128,7 +128,7 @@ impl PublicGroupId {
     }
 }
 
-/// A member's public key; in JSON base64url of the 44-byte DER form **[U]**.
+/// A member's public key; in JSON base64url of the 44-byte DER form `[U]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberKey(pub Ed25519PublicKey);
 

@@ -1,11 +1,12 @@
 //! LAYER 3: groups with owners, relays and members (channels.md; docs/protocol.md, "Groups").
 //!
 //! ```text
-//! event      what people and programs say: one JSON message      batch, forward, container   how it is packed
-//! signed     who said it, and the rule that accepts or drops it  permissions                 who may say it
-//! profile, link      what the group link shows                   roster                      who holds which role
-//! relay_status       an owner's view of one relay                served_group                a relay's view of one group
-//! membership         one person in one group                     dedup, moderation, removal  what is shown once, edited, ended
+//! event         what is said: one JSON message          signed, forward, chunk, batch, container   how it travels
+//! signing       must it be signed, what is it worth     permissions, moderation                    who may say it
+//! profile       what a group or person shows            link, opened                               what links say
+//! roster, roster_transfer    who holds which role       introduction, joining                      who comes in
+//! relay_status  an owner's view of one relay            served_group                               a relay's view of one group
+//! membership    one person in one group                 dedup, removal                             copies compared, last words
 //! ```
 //!
 //! Everything here is pure: bytes, moments and keys come in as arguments; records and effects go out.

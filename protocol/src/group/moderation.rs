@@ -64,7 +64,8 @@ pub enum ChangeRefused {
 /// Whether `change` by `author` with `verdict` may be made to `item`, which is nothing when the post has not come.
 /// `sent_at` is the broker time of the change.
 ///
-/// With no item, `Ok` means: remember the change until the post comes, and ask again.
+/// With no item, `Ok` means: remember the change until the post comes, and ask again. Callers bound how many they
+/// remember.
 ///
 /// # Errors
 /// [`ChangeRefused`] with the reason.

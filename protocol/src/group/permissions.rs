@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::constants::MINOR_ROLES_CHANGED_BY;
 use super::event::Event;
 use super::event::content::Scope;
 use super::identity::{MemberId, MemberRole};
@@ -19,19 +20,19 @@ pub struct Actor {
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Post, edit a post of one's own, or add to it, in the main conversation.
+    /// Post in the main conversation.
     Post,
-    /// The same in the group's name.
+    /// Post or edit in the group's name.
     PostAsGroup,
-    /// The same in the conversation of one member with the moderators.
+    /// Post or edit in the conversation of one member with the moderators.
     PostInSupport {
         /// Whether it is the actor's own conversation.
         own: bool,
     },
     /// React, or take a reaction back.
     React,
-    /// Delete a post of one's own.
-    DeleteOwn,
+    /// Edit or delete a post of one's own: the author may, whatever the role has become since.
+    ChangeOwn,
     /// Delete another's post.
     DeleteOther {
         /// The author's role.
@@ -124,7 +125,7 @@ pub fn permit(actor: Actor, action: Action) -> Result<(), NotPermitted> {
         _ => {}
     }
     match action {
-        Action::React | Action::DeleteOwn | Action::ChangeOwnProfile | Action::Leave | Action::Introduce => {
+        Action::React | Action::ChangeOwn | Action::ChangeOwnProfile | Action::Leave | Action::Introduce => {
             Ok(())
         }
         Action::Post if role.may_post() => Ok(()),
@@ -150,8 +151,7 @@ fn change_role(from: MemberRole, to: MemberRole) -> Result<MemberRole, NotPermit
         (MemberRole::Owner, _) | (_, MemberRole::Owner) => Err(NotPermitted::OwnerRole),
         (_, MemberRole::Unknown) => Err(NotPermitted::UnknownRole),
         (from, to) if from.is_roster_role() || to.is_roster_role() => Ok(MemberRole::Owner),
-        // Whether moderators may change the roles without privileges is [U]; the specification's table says so.
-        (_, _) => Ok(MemberRole::Moderator),
+        (_, _) => Ok(MINOR_ROLES_CHANGED_BY),
     }
 }
 
@@ -178,12 +178,15 @@ pub fn judge(
     };
     let action = match event {
         Event::MessageNew(post) => said(post.scope.as_ref(), post.as_group)?,
-        Event::MessageUpdate(edit) => said(edit.scope.as_ref(), edit.as_group)?,
+        Event::MessageUpdate(edit) => match said(edit.scope.as_ref(), edit.as_group)? {
+            Action::Post => Action::ChangeOwn,
+            action => action,
+        },
         Event::FileDescription(_) | Event::FileCancel(_) => Action::Post,
         Event::MessageDelete(delete) => match &delete.member_id {
             _ if delete.only_history.unwrap_or(false) => Action::DeleteHistory,
             Some(of) if of != author => Action::DeleteOther { author: target(of)? },
-            _ => Action::DeleteOwn,
+            _ => Action::ChangeOwn,
         },
         Event::MessageReact(_) if !preferences.allows_reactions() => return Err(NotPermitted::Preference),
         Event::MessageReact(_) => Action::React,
@@ -251,7 +254,7 @@ mod tests {
         assert_eq!(who(Action::PostInSupport { own: true }), from(Unknown));
         assert_eq!(who(Action::PostInSupport { own: false }), from(Moderator));
         assert_eq!(who(Action::React), from(Unknown));
-        assert_eq!(who(Action::DeleteOwn), from(Unknown));
+        assert_eq!(who(Action::ChangeOwn), from(Unknown));
         assert_eq!(who(Action::DeleteHistory), [Owner]);
         assert_eq!(who(Action::Govern), [Owner]);
         assert_eq!(who(Action::Introduce), [Relay]);
@@ -286,7 +289,7 @@ mod tests {
         for role in from(Unknown) {
             let blocked = Actor { role, blocked: true };
             assert_eq!(permit(blocked, Action::Leave), Ok(()));
-            for action in [Action::Post, Action::React, Action::DeleteOwn, Action::ChangeOwnProfile] {
+            for action in [Action::Post, Action::React, Action::ChangeOwn, Action::ChangeOwnProfile] {
                 assert_eq!(permit(blocked, action), Err(NotPermitted::Blocked));
             }
         }
@@ -318,6 +321,8 @@ mod tests {
         assert_eq!(judge(Observer, &open, "x.msg.new", &support), Ok(()));
         let others = support.replace(&own, &other);
         assert_eq!(judge(Observer, &open, "x.msg.new", &others), Err(NotPermitted::NeedsRole(Moderator)));
+        let edit = format!(r#"{{"msgId":"AQID",{content}}}"#);
+        assert_eq!(judge(Observer, &none, "x.msg.update", &edit), Ok(()), "once an author");
         let delete = |of: &str| format!(r#"{{"msgId":"AQID","memberId":"{of}"}}"#);
         assert_eq!(judge(Observer, &none, "x.msg.del", &delete(&own)), Ok(()));
         assert_eq!(judge(Moderator, &none, "x.msg.del", &delete(&other)), Err(NotPermitted::TargetAbove));

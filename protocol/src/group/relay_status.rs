@@ -15,11 +15,14 @@
 //! deadline and a next step, so none can hang: what can be asked again is asked again with growing pauses, and given
 //! up after a day with a reason for people. From `Rejected` and `Inactive` the owner may start again.
 
+mod record;
+#[cfg(test)]
+mod tests;
+
 use thiserror::Error;
 
 use super::constants::{OWNER_RETRY_MS_MAX, OWNER_RETRY_MS_MIN, OWNER_STEP_MS_MAX};
 use super::relay_end::Ended;
-use crate::encoding::{Decode, DecodeError, Encode, Reader};
 use crate::timestamp::Timestamp;
 
 /// Where a relay stands.
@@ -378,184 +381,5 @@ impl RelayLife {
                 event,
             ) => return Err(NotAllowedNow { status, event }),
         })
-    }
-}
-
-impl Encode for RelayLife {
-    fn encode(&self, out: &mut Vec<u8>) {
-        match self.status {
-            RelayStatus::New => out.push(b'N'),
-            RelayStatus::Invited => out.push(b'I'),
-            RelayStatus::ReadingLink => out.push(b'L'),
-            RelayStatus::Connecting => out.push(b'C'),
-            RelayStatus::AwaitingAck { version } => {
-                out.push(b'W');
-                out.extend_from_slice(&version.to_be_bytes());
-            }
-            RelayStatus::Listing => out.push(b'P'),
-            RelayStatus::AcknowledgedRoster => out.push(b'R'),
-            RelayStatus::Active => out.push(b'A'),
-            RelayStatus::Inactive(end) => out.extend([b'E', end.tag()]),
-            RelayStatus::Rejected(end) => out.extend([b'X', end.tag()]),
-        }
-        out.extend_from_slice(&self.since.0.to_be_bytes());
-        out.extend_from_slice(&self.tried_at.0.to_be_bytes());
-        out.extend_from_slice(&self.tries.to_be_bytes());
-    }
-}
-
-impl Decode for RelayLife {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let status = match reader.u8()? {
-            b'N' => RelayStatus::New,
-            b'I' => RelayStatus::Invited,
-            b'L' => RelayStatus::ReadingLink,
-            b'C' => RelayStatus::Connecting,
-            b'W' => RelayStatus::AwaitingAck { version: reader.i64()? },
-            b'P' => RelayStatus::Listing,
-            b'R' => RelayStatus::AcknowledgedRoster,
-            b'A' => RelayStatus::Active,
-            b'E' => RelayStatus::Inactive(Ended::from_tag(reader.u8()?)?),
-            b'X' => RelayStatus::Rejected(Ended::from_tag(reader.u8()?)?),
-            _ => return Err(DecodeError::Invalid("relay status")),
-        };
-        let (since, tried_at) = (Timestamp(reader.i64()?), Timestamp(reader.i64()?));
-        Ok(Self { status, since, tried_at, tries: reader.u32()? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const STATUSES: [RelayStatus; 10] = [
-        RelayStatus::New,
-        RelayStatus::Invited,
-        RelayStatus::ReadingLink,
-        RelayStatus::Connecting,
-        RelayStatus::AwaitingAck { version: 2 },
-        RelayStatus::Listing,
-        RelayStatus::AcknowledgedRoster,
-        RelayStatus::Active,
-        RelayStatus::Inactive(Ended::Left),
-        RelayStatus::Rejected(Ended::Declined),
-    ];
-
-    const EVENTS: [RelayEvent; 21] = [
-        RelayEvent::InvitationSent,
-        RelayEvent::AddressUnusable,
-        RelayEvent::Accept { same_link: true },
-        RelayEvent::Accept { same_link: false },
-        RelayEvent::Reject,
-        RelayEvent::LinkMatches,
-        RelayEvent::LinkDiffers,
-        RelayEvent::LinkUnreadable,
-        RelayEvent::Connected { roster: Some(2) },
-        RelayEvent::Connected { roster: None },
-        RelayEvent::RosterSent { version: 3 },
-        RelayEvent::RosterAck { version: 2, ok: true },
-        RelayEvent::RosterAck { version: 2, ok: false },
-        RelayEvent::RosterAck { version: 1, ok: true },
-        RelayEvent::LinkWritten { listed: true },
-        RelayEvent::LinkWritten { listed: false },
-        RelayEvent::Left,
-        RelayEvent::Remove,
-        RelayEvent::ConnectionGone,
-        RelayEvent::Timeout,
-        RelayEvent::Retry,
-    ];
-
-    fn life(status: RelayStatus) -> RelayLife {
-        RelayLife { status, since: Timestamp(0), tried_at: Timestamp(0), tries: 0 }
-    }
-
-    /// One line per pair: the next status and the effects, `=` when nothing changes, `-` when it has no place.
-    fn table(now: Timestamp) -> String {
-        let mut lines = String::new();
-        for status in STATUSES {
-            for event in EVENTS {
-                let outcome = match life(status).apply(event, now, &OwnerPace::default()) {
-                    Err(_) => "-".to_owned(),
-                    Ok((next, effects)) if next.status == status && effects.is_empty() => "=".to_owned(),
-                    Ok((next, effects)) if next.status == status => format!("= {effects:?}"),
-                    Ok((next, effects)) => format!("{:?} {effects:?}", next.status),
-                };
-                lines.push_str(&format!("{status:?} + {event:?}: {outcome}\n"));
-            }
-        }
-        lines
-    }
-
-    #[test]
-    fn every_pair_of_status_and_event() {
-        let expected = include_str!("../../tests/vectors/states/relay_status.txt");
-        let table = table(Timestamp(1));
-        for (line, wanted) in table.lines().zip(expected.lines()) {
-            assert_eq!(line, wanted);
-        }
-        assert_eq!(table.len(), expected.len());
-    }
-
-    #[test]
-    fn every_waiting_state_has_a_deadline_and_an_end() {
-        for status in STATUSES {
-            let mut life = life(status);
-            let waits = !matches!(status, RelayStatus::Active) && !status.has_ended();
-            assert_eq!(life.deadline(&OwnerPace::default()).is_some(), waits, "{status:?}");
-            let mut timeouts = 0;
-            while let Some(deadline) = life.deadline(&OwnerPace::default()) {
-                timeouts += 1;
-                if timeouts > 100 {
-                    break;
-                }
-                assert!(deadline > life.tried_at, "{status:?}: time moves on");
-                life = life.apply(RelayEvent::Timeout, deadline, &OwnerPace::default()).unwrap().0;
-            }
-            let own_server = matches!(status, RelayStatus::Listing | RelayStatus::AcknowledgedRoster);
-            assert_eq!(timeouts > 100, own_server, "{status:?}: given up after {timeouts}");
-            assert!(!waits || own_server || life.status.has_ended());
-        }
-    }
-
-    #[test]
-    fn reasons_are_for_people_and_stored() {
-        for end in Ended::ALL {
-            assert!(end.to_string().len() > 10);
-            for status in [RelayStatus::Inactive(end), RelayStatus::Rejected(end)] {
-                assert_eq!(RelayLife::from_bytes(&life(status).to_bytes()), Ok(life(status)));
-            }
-        }
-        for status in STATUSES {
-            assert_eq!(RelayLife::from_bytes(&life(status).to_bytes()), Ok(life(status)));
-        }
-    }
-
-    proptest! {
-        /// Whatever happens in whatever order: only a relay that was in the written link is active, and an ended one
-        /// comes back by the owner's wish alone.
-        #[test]
-        fn no_way_around_the_listing(events in prop::collection::vec(prop::sample::select(&EVENTS[..]), 0..60)) {
-            let mut life = RelayLife::new(Timestamp(0));
-            for (at, event) in events.into_iter().enumerate() {
-                let before = life.status;
-                if let Ok((next, _)) = life.apply(event, Timestamp(i64::try_from(at).unwrap()), &OwnerPace::default()) {
-                    if next.status == RelayStatus::Active && before != RelayStatus::Active {
-                        prop_assert_eq!(event, RelayEvent::LinkWritten { listed: true });
-                        prop_assert!(before.is_publishable());
-                    }
-                    if before.has_ended() && !next.status.has_ended() {
-                        prop_assert_eq!(event, RelayEvent::Retry);
-                    }
-                    life = next;
-                }
-            }
-        }
-
-        #[test]
-        fn records_fail_softly(bytes: Vec<u8>) {
-            let _ = RelayLife::from_bytes(&bytes);
-        }
     }
 }

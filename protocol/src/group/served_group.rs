@@ -15,6 +15,10 @@
 //! An invitation that is repeated for the same group gets the same answer. Each state that waits has a deadline and a
 //! next step. One read of the group link that misses our entry changes nothing: it is read again first.
 
+mod record;
+#[cfg(test)]
+mod tests;
+
 use thiserror::Error;
 
 use super::constants::{
@@ -22,7 +26,6 @@ use super::constants::{
     REQUEST_AGE_MS_MAX, REQUEST_RETRY_MS_MAX, REQUEST_RETRY_MS_MIN, REQUEST_TRIES_MAX,
 };
 use super::served_end::{Refusal, ServiceEnd};
-use crate::encoding::{Decode, DecodeError, Encode, Reader, put_short};
 use crate::timestamp::Timestamp;
 
 /// Where a served group stands.
@@ -388,199 +391,5 @@ impl ServedLife {
 
             (status @ (ReadingLink | CreatingLink), event) => return Err(NotServedNow { status, event }),
         })
-    }
-}
-
-impl Encode for ServedLife {
-    fn encode(&self, out: &mut Vec<u8>) {
-        match self.status {
-            ServedStatus::ReadingLink => out.push(b'I'),
-            ServedStatus::CreatingLink => out.push(b'L'),
-            ServedStatus::Accepted => out.push(b'C'),
-            ServedStatus::AcknowledgedRoster => out.push(b'R'),
-            ServedStatus::Active { misses } => {
-                out.push(b'A');
-                out.extend_from_slice(&misses.to_be_bytes());
-            }
-            ServedStatus::Inactive(end) => {
-                out.push(b'E');
-                put_short(out, end.word().as_bytes());
-            }
-            ServedStatus::Refused(refusal) => {
-                out.push(b'X');
-                put_short(out, refusal.word().as_bytes());
-            }
-            ServedStatus::Leaving => out.push(b'V'),
-            ServedStatus::Rejected => out.push(b'J'),
-            ServedStatus::Gone => out.push(b'G'),
-        }
-        out.extend_from_slice(&self.since.0.to_be_bytes());
-        out.extend_from_slice(&self.tried_at.0.to_be_bytes());
-        out.extend_from_slice(&self.tries.to_be_bytes());
-    }
-}
-
-impl Decode for ServedLife {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let status = match reader.u8()? {
-            b'I' => ServedStatus::ReadingLink,
-            b'L' => ServedStatus::CreatingLink,
-            b'C' => ServedStatus::Accepted,
-            b'R' => ServedStatus::AcknowledgedRoster,
-            b'A' => ServedStatus::Active { misses: reader.u32()? },
-            b'E' => ServedStatus::Inactive(ServiceEnd::from_word(reader.text()?)?),
-            b'X' => ServedStatus::Refused(Refusal::from_word(reader.text()?)?),
-            b'V' => ServedStatus::Leaving,
-            b'J' => ServedStatus::Rejected,
-            b'G' => ServedStatus::Gone,
-            _ => return Err(DecodeError::Invalid("status of a served group")),
-        };
-        let (since, tried_at) = (Timestamp(reader.i64()?), Timestamp(reader.i64()?));
-        Ok(Self { status, since, tried_at, tries: reader.u32()? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const STATUSES: [ServedStatus; 11] = [
-        ServedStatus::ReadingLink,
-        ServedStatus::CreatingLink,
-        ServedStatus::Accepted,
-        ServedStatus::AcknowledgedRoster,
-        ServedStatus::Active { misses: 0 },
-        ServedStatus::Active { misses: 2 },
-        ServedStatus::Inactive(ServiceEnd::Unlisted),
-        ServedStatus::Refused(Refusal::InvalidGroup),
-        ServedStatus::Leaving,
-        ServedStatus::Rejected,
-        ServedStatus::Gone,
-    ];
-
-    const EVENTS: [ServedEvent; 18] = [
-        ServedEvent::Invited { same_member: true },
-        ServedEvent::Invited { same_member: false },
-        ServedEvent::LinkValid,
-        ServedEvent::LinkInvalid,
-        ServedEvent::RelayLinkCreated,
-        ServedEvent::OwnerConnected,
-        ServedEvent::OwnerGone,
-        ServedEvent::RosterApplied { version: 2 },
-        ServedEvent::RosterFailed { version: 2 },
-        ServedEvent::Listed,
-        ServedEvent::Unlisted,
-        ServedEvent::LinkGone,
-        ServedEvent::Removed,
-        ServedEvent::GroupDeleted,
-        ServedEvent::NoticeDelivered,
-        ServedEvent::OperatorLeaves,
-        ServedEvent::OperatorAllows,
-        ServedEvent::Timeout,
-    ];
-
-    fn life(status: ServedStatus) -> ServedLife {
-        ServedLife { status, since: Timestamp(0), tried_at: Timestamp(0), tries: 0 }
-    }
-
-    /// One line per pair: the next status and the effects, `=` when nothing changes, `-` when it has no place.
-    fn table(now: Timestamp) -> String {
-        let mut lines = String::new();
-        for status in STATUSES {
-            for event in EVENTS {
-                let outcome = match life(status).apply(event, now, &RelayPace::default()) {
-                    Err(_) => "-".to_owned(),
-                    Ok((next, effects)) if next.status == status && effects.is_empty() => "=".to_owned(),
-                    Ok((next, effects)) if next.status == status => format!("= {effects:?}"),
-                    Ok((next, effects)) => format!("{:?} {effects:?}", next.status),
-                };
-                lines.push_str(&format!("{status:?} + {event:?}: {outcome}\n"));
-            }
-        }
-        lines
-    }
-
-    #[test]
-    fn every_pair_of_status_and_event() {
-        let expected = include_str!("../../tests/vectors/states/served_group.txt");
-        let table = table(Timestamp(1));
-        for (line, wanted) in table.lines().zip(expected.lines()) {
-            assert_eq!(line, wanted);
-        }
-        assert_eq!(table.len(), expected.len());
-    }
-
-    #[test]
-    fn every_waiting_state_has_a_deadline_and_an_end() {
-        let pace = RelayPace::default();
-        for status in STATUSES {
-            let mut life = life(status);
-            let rests = matches!(status, ServedStatus::Rejected | ServedStatus::Gone);
-            assert_eq!(life.deadline(&pace).is_none(), rests, "{status:?}");
-            let mut timeouts = 0;
-            while let Some(deadline) = life.deadline(&pace) {
-                timeouts += 1;
-                if timeouts > 5_000 {
-                    break;
-                }
-                assert!(deadline > life.tried_at, "{status:?}: time moves on");
-                life = life.apply(ServedEvent::Timeout, deadline, &pace).unwrap().0;
-            }
-            let serves_on = matches!(status, ServedStatus::Active { .. });
-            assert_eq!(timeouts > 5_000, serves_on, "{status:?}: ended after {timeouts}");
-        }
-    }
-
-    #[test]
-    fn one_bad_read_is_not_the_end() {
-        let pace = RelayPace::default();
-        let mut life = life(ServedStatus::Active { misses: 0 });
-        for misses in 1..LINK_MISSES_MAX {
-            let (missed, effects) = life.apply(ServedEvent::Unlisted, Timestamp(5), &pace).unwrap();
-            assert_eq!((missed.status, effects.len()), (ServedStatus::Active { misses }, 0));
-            assert_eq!(missed.deadline(&pace), Some(Timestamp(5 + LINK_RECHECK_MS)));
-            let (found, _) = missed.apply(ServedEvent::Listed, Timestamp(6), &pace).unwrap();
-            assert_eq!(found.status, ServedStatus::Active { misses: 0 });
-            life = missed;
-        }
-        let (ended, effects) = life.apply(ServedEvent::Unlisted, Timestamp(6), &pace).unwrap();
-        assert_eq!(ended.status, ServedStatus::Inactive(ServiceEnd::Unlisted));
-        assert_eq!(effects, [ServedEffect::Notify(Notice::OwnLeave), ServedEffect::DeleteRelayLink]);
-    }
-
-    proptest! {
-        /// Whatever happens in whatever order: nobody is served without a checked link, and what has ended comes back
-        /// by an invitation alone.
-        #[test]
-        fn no_way_around_the_checks(events in prop::collection::vec(prop::sample::select(&EVENTS[..]), 0..60)) {
-            let mut life = ServedLife::invited(Timestamp(0));
-            let mut checked = false;
-            for (at, event) in events.into_iter().enumerate() {
-                let before = life.status;
-                let now = Timestamp(i64::try_from(at).unwrap());
-                if let Ok((next, effects)) = life.apply(event, now, &RelayPace::default()) {
-                    if before == ServedStatus::ReadingLink && next.status == ServedStatus::CreatingLink {
-                        checked = true;
-                    } else if next.status == ServedStatus::ReadingLink {
-                        checked = false;
-                    }
-                    prop_assert!(!next.status.serves() || checked);
-                    if !before.serves() && next.status.serves() {
-                        prop_assert_eq!(event, ServedEvent::RelayLinkCreated);
-                        prop_assert_eq!(&effects, &[ServedEffect::Accept]);
-                    }
-                    life = next;
-                }
-            }
-        }
-
-        #[test]
-        fn records_round_trip_and_fail_softly(bytes: Vec<u8>, which in 0..STATUSES.len()) {
-            let record = life(STATUSES[which]);
-            prop_assert_eq!(ServedLife::from_bytes(&record.to_bytes()), Ok(record));
-            let _ = ServedLife::from_bytes(&bytes);
-        }
     }
 }

@@ -12,7 +12,7 @@
 
 use thiserror::Error;
 
-use super::constants::SIGNATURES_MAX;
+use super::constants::{SIGNATURES_MAX, STATEMENT_READ_BYTES_MAX};
 use super::event::{Message, MessageError};
 use super::identity::{MemberId, MemberKey, PublicGroupId};
 use crate::crypto::sign::{Ed25519PrivateKey, Signature};
@@ -103,6 +103,10 @@ impl<'a> Statement<'a> {
     /// # Errors
     /// [`DecodeError`] when it is neither `{` nor a well-formed `/` element with one to four signatures.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        // Out of a compressed container more may come than any record or batch could take.
+        if bytes.len() > STATEMENT_READ_BYTES_MAX {
+            return Err(DecodeError::Invalid("message: too long"));
+        }
         let mut reader = Reader::new(bytes);
         let seal = match reader.peek() {
             Some(JSON_TAG) => None,
@@ -264,7 +268,8 @@ mod tests {
         let kind = [b"/G\x01R", &good[4..]].concat();
         let short = [b"/G\x01M\x3f", &good[5..68], JSON].concat();
         let nested = [&good[..69], &good].concat();
-        for bytes in [&none[..], &many, &kind, &short, &nested, b"", b"/", b"/X", b"[", &good[..69]] {
+        let long = vec![b'{'; STATEMENT_READ_BYTES_MAX + 1];
+        for bytes in [&none[..], &many, &long, &kind, &short, &nested, b"", b"/", b"/X", b"[", &good[..69]] {
             assert!(Statement::parse(bytes).is_err());
         }
     }

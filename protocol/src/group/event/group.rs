@@ -26,7 +26,7 @@ pub struct GroupPreferencesChange {
 pub struct GroupDelete {}
 
 /// x.grp.roster: the signed header. The blob follows in chunks under this message's id. `version` and `fileInv`
-/// stand at the top of `params` **[U]**.
+/// stand at the top of `params` `[U]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Roster {

@@ -96,7 +96,7 @@ impl GroupLinkRejection {
     }
 }
 
-/// x.grp.link.acpt: knocking was answered; not used with relays **[U]**.
+/// x.grp.link.acpt: knocking was answered; not used with relays `[U]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkAccept {

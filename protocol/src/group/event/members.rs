@@ -54,10 +54,10 @@ pub struct MemberRoleChange {
     pub member_id: MemberId,
     /// The new role.
     pub role: MemberRole,
-    /// The member's key, for those who have not met it **[U: key name]**.
+    /// The member's key, for those who have not met it `[U: key name]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_key: Option<MemberKey>,
-    /// The version of the roster that this makes **[U: key name]**.
+    /// The version of the roster that this makes `[U: key name]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roster_version: Option<i64>,
 }
@@ -98,7 +98,7 @@ pub struct MemberDelete {
     /// Whether the member's messages go too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub messages: bool,
-    /// The version of the roster that this makes **[U: key name]**.
+    /// The version of the roster that this makes `[U: key name]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roster_version: Option<i64>,
 }

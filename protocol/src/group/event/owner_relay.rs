@@ -62,7 +62,7 @@ pub struct Capabilities {
 /// x.grp.relay.reject: in the same place as the acceptance.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RelayReject {
-    /// A word, perhaps followed by `: ` and words for people **[U: key name]**.
+    /// A word, perhaps followed by `: ` and words for people `[U: key name]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
