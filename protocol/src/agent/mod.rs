@@ -292,11 +292,11 @@ impl<'a, S: AgentStore> Agent<'a, S> {
 
     fn load_for_writing(&mut self, id: ConnectionId) -> Outcome<Connection, S> {
         let connection = self.load(id)?;
-        if !connection.can_write() {
-            return Err(AgentError::NotAllowedNow(id));
-        }
         if !connection.sync.may_send() {
             return Err(AgentError::OutOfSync(connection.sync));
+        }
+        if !connection.can_write() {
+            return Err(AgentError::NotAllowedNow(id));
         }
         Ok(connection)
     }
@@ -328,3 +328,6 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         self.tell(id, Event::Ignored(refusal));
     }
 }
+
+#[cfg(test)]
+mod tests;
