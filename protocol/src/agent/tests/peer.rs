@@ -19,7 +19,7 @@ use crate::crypto::ratchet::{AgreementKeys, RATCHET_VERSIONS, Ratchet};
 use crate::encoding::{Decode as _, Encode as _};
 use crate::smp::command::{Command, NewQueue, QueueRequest};
 use crate::smp::ids::{RecipientId, SenderId};
-use crate::smp::key::AuthPublicKey;
+use crate::smp::key::{AuthPrivateKey, AuthPublicKey};
 use crate::smp::queue_uri::{QueueInfo, QueueMode, QueueUri};
 use crate::smp::response::BrokerMessage;
 
@@ -220,7 +220,7 @@ impl Peer {
             server: queue.location.server.clone(),
             correlation_id: None,
             entity: queue.location.sender_id.0.to_vec(),
-            key: is_signed.then(|| queue.key.clone()),
+            key: is_signed.then(|| AuthPrivateKey::Ed25519(queue.key.clone())),
             command: Command::Send { notify: false, body: body.into() },
         })
     }
@@ -269,7 +269,7 @@ impl Peer {
             server: queue.location.server.clone(),
             correlation_id: None,
             entity: queue.location.sender_id.0.to_vec(),
-            key: Some(queue.key.clone()),
+            key: Some(AuthPrivateKey::Ed25519(queue.key.clone())),
             command: Command::Skey { sender_key },
         });
         assert_eq!(answer, BrokerMessage::Ok);
@@ -297,7 +297,7 @@ pub(super) fn create(world: &mut World, receive: &mut ReceiveQueue) {
         server: receive.server.server.clone(),
         correlation_id: None,
         entity: Vec::new(),
-        key: Some(receive.key.clone()),
+        key: Some(AuthPrivateKey::Ed25519(receive.key.clone())),
         command: Command::New(Box::new(new)),
     });
     let BrokerMessage::Ids(ids) = answer else { panic!("a new queue") };

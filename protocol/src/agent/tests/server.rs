@@ -11,7 +11,7 @@ use crate::crypto::sign::Ed25519PublicKey;
 use crate::smp::command::{Command, LinkData, NewQueue, QueueRequest};
 use crate::smp::error::{CommandError, ErrorType};
 use crate::smp::ids::{LinkId, MessageId, RecipientId, SenderId};
-use crate::smp::key::AuthPublicKey;
+use crate::smp::key::{AuthPrivateKey, AuthPublicKey};
 use crate::smp::message::{seal_message, seal_quota};
 use crate::smp::queue_uri::QueueMode;
 use crate::smp::response::{BrokerMessage, QueueIds};
@@ -55,7 +55,7 @@ impl Server {
 
     /// Does what is asked.
     pub(super) fn handle(&mut self, request: &Request) -> Answer {
-        let key = request.key.as_ref().map(|key| AuthPublicKey::Ed25519(key.public_key()));
+        let key = request.key.as_ref().map(AuthPrivateKey::public_key);
         match &request.command {
             Command::New(new) => self.create(request, new, key),
             Command::Skey { sender_key } => match self.of_sender(&request.entity) {
