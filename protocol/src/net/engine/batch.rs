@@ -1,8 +1,10 @@
 //! One batch: a transaction, and after its commit what was decided in it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand_core::CryptoRng;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::application::{Application, Fatal, NetworkChange, Transactional as _};
@@ -35,6 +37,9 @@ const HASH_MEMORY_MS: i64 = 21 * 24 * 3_600_000;
 /// How often older ones are forgotten.
 const FORGET_EVERY_MS: i64 = 3_600_000;
 
+/// How long the end of a program waits for answers to what it has sent.
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
+
 /// What leaves after the commit.
 #[derive(Default)]
 struct Outbox {
@@ -65,7 +70,7 @@ impl<A: Application> Engine<A> {
                 Ok(())
             })?;
         }
-        Ok(())
+        self.settle()
     }
 
     /// One batch: `handle` decides, the commit makes it durable, and then it is carried out.
@@ -76,11 +81,7 @@ impl<A: Application> Engine<A> {
         let now = clock::now();
         let mut outbox = Outbox::default();
         self.application.store().begin()?;
-        let handled = handle(self, &mut outbox, now)
-            .and_then(|()| self.timers(now))
-            .and_then(|()| self.start_up(&mut outbox, now))
-            .and_then(|()| self.dispatch(now))
-            .and_then(|()| self.make_requests(&mut outbox, now));
+        let handled = handle(self, &mut outbox, now).and_then(|()| self.go_on(&mut outbox, now));
         if let Err(error) = handled {
             if let Err(error) = self.application.store().rollback() {
                 warn!(%error, "the transaction could not be rolled back");
@@ -100,9 +101,21 @@ impl<A: Application> Engine<A> {
         if !outbox.requests.is_empty() {
             crash_point!("engine.request.committed");
         }
+        self.set_timer();
         self.send(outbox);
         self.application.after_commit();
         Ok(())
+    }
+
+    /// What is due whatever came in.
+    fn go_on(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
+        if self.is_settling {
+            return Ok(());
+        }
+        self.timers(now)?;
+        self.start_up(outbox, now)?;
+        self.dispatch(now)?;
+        self.make_requests(outbox, now)
     }
 
     fn handle(&mut self, input: Input<A::Command>, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
@@ -121,11 +134,9 @@ impl<A: Application> Engine<A> {
                     self.receive(&queue.server, queue.recipient_id, message_id, &body, outbox, now)?;
                 }
                 Ok(_) | Err(CallError::Refused(ErrorType::NoMessage)) => {}
-                Err(CallError::Refused(ErrorType::Auth)) => {
-                    self.queue_gone(&queue.server, &queue.recipient_id, &mut rng, now)?;
-                }
                 // the next session delivers the message again
                 Err(CallError::Disconnected | CallError::Connect(_)) => {}
+                // so does another subscription; or the server says why not
                 Err(error) => {
                     debug!(%error, "an acknowledgement failed");
                     outbox.resubscriptions.push(*queue);
@@ -243,20 +254,23 @@ impl<A: Application> Engine<A> {
 
     fn timers(&mut self, now: Timestamp) -> Result<(), Fatal> {
         self.jobs.advance(now);
-        // asked for in this batch, or before
-        self.wake_at = [self.wake_at, self.wishes.wake_at.take()].into_iter().flatten().min();
+        self.set_timer();
         if self.wake_at.is_some_and(|moment| moment <= now) {
             self.wake_at = None;
             let mut rng = system_rng();
             let mut context = Context::new(now, &mut rng, &mut self.wishes);
             self.application.on_timer(&mut context)?;
-            self.wake_at = self.wishes.wake_at.take();
         }
         if self.forget_at <= now {
             self.application.store().forget_before(now.plus_ms(-HASH_MEMORY_MS))?;
             self.forget_at = now.plus_ms(FORGET_EVERY_MS);
         }
         Ok(())
+    }
+
+    /// Takes over what handlers asked for.
+    fn set_timer(&mut self) {
+        self.wake_at = [self.wake_at, self.wishes.wake_at.take()].into_iter().flatten().min();
     }
 
     /// One page of what has to be done after the start.
@@ -299,10 +313,10 @@ impl<A: Application> Engine<A> {
 
     /// Asks connections for their next requests, as far as there is room for them on the network.
     fn make_requests(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
+        let mut rng = system_rng();
         for id in std::mem::take(&mut self.wishes.touched) {
             self.jobs.touch(id);
         }
-        let mut rng = system_rng();
         while outbox.requests.len() < REQUESTS_MAX
             && let Some(id) = self.jobs.next()
         {
@@ -317,8 +331,10 @@ impl<A: Application> Engine<A> {
                     }
                 }
             }
+            // who is touched by these events is asked in the next batch, which follows at once
+            self.dispatch(now)?;
         }
-        self.dispatch(now)
+        Ok(())
     }
 
     /// Carries out what is durable now.
@@ -350,6 +366,28 @@ impl<A: Application> Engine<A> {
                 let _unheard = sender.send((tag, result));
             });
         }
+    }
+
+    /// Gives what is on its way a moment to be answered, and stores the outcomes. Without it requests would be
+    /// repeated after the next start, and messages, too: harmless, but a waste.
+    fn settle(&mut self) -> Result<(), Fatal> {
+        self.is_settling = true;
+        let deadline = Instant::now() + SETTLE_LIMIT;
+        let mut inputs = Vec::new();
+        while !self.tickets.is_empty() {
+            let (events, runtime) = (&mut self.events, &self.runtime);
+            let next = runtime.block_on(async { tokio::time::timeout_at(deadline, events.next()).await });
+            let Ok(Some(event)) = next else { break };
+            if let Some(input @ Input::Answered { .. }) = self.input_of(event) {
+                inputs.push(input);
+            }
+        }
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        self.transaction(|engine, outbox, now| {
+            inputs.into_iter().try_for_each(|input| engine.handle(input, outbox, now))
+        })
     }
 
     fn ticket(&mut self, errand: Errand) -> Ticket {

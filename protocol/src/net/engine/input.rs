@@ -40,6 +40,9 @@ pub(super) type LinkResult = (LinkTag, Result<OpenedLink, ReadLinkError>);
 impl<A: Application> Engine<A> {
     /// Waits for something to do, and takes what there is. Nothing when the handle is gone.
     pub(super) fn gather(&mut self) -> Option<Vec<Input<A::Command>>> {
+        if self.is_ending {
+            return None;
+        }
         let mut inputs = Vec::new();
         if !self.has_work() {
             self.wait(&mut inputs);
@@ -49,7 +52,7 @@ impl<A: Application> Engine<A> {
                 Ok(command) => inputs.push(Input::Command(command)),
                 Err(tokio::sync::mpsc::error::TryRecvError::Empty) => break,
                 Err(tokio::sync::mpsc::error::TryRecvError::Disconnected) => {
-                    self.commands_open = false;
+                    self.is_ending = true;
                     break;
                 }
             }
@@ -62,12 +65,15 @@ impl<A: Application> Engine<A> {
         {
             inputs.extend(self.input_of(event));
         }
-        (self.commands_open || !inputs.is_empty()).then_some(inputs)
+        Some(inputs)
     }
 
     /// Whether there is something to do without any input.
     fn has_work(&self) -> bool {
-        !matches!(self.startup, Startup::Done) || self.jobs.has_next() || !self.commands_open
+        !matches!(self.startup, Startup::Done)
+            || self.jobs.has_next()
+            || !self.wishes.touched.is_empty()
+            || self.is_ending
     }
 
     fn wait(&mut self, inputs: &mut Vec<Input<A::Command>>) {
@@ -90,14 +96,12 @@ impl<A: Application> Engine<A> {
                 () = tokio::time::sleep(nap) => {}
             }
         });
-        if closed {
-            self.commands_open = false;
-        }
+        self.is_ending |= closed;
         inputs.extend(event.and_then(|event| self.input_of(event)));
     }
 
     /// Nothing for the answer to a command that nobody remembers.
-    fn input_of(&mut self, event: NetworkEvent) -> Option<Input<A::Command>> {
+    pub(super) fn input_of(&mut self, event: NetworkEvent) -> Option<Input<A::Command>> {
         Some(match event {
             NetworkEvent::Message { server, queue, message_id, body } => {
                 Input::Message { server, queue, message_id, body }

@@ -41,7 +41,10 @@ struct Engine<A: Application> {
     network: Network,
     events: NetworkEvents,
     commands: mpsc::Receiver<A::Command>,
-    commands_open: bool,
+    /// The handle is gone: the batch in hand is the last.
+    is_ending: bool,
+    /// Only outcomes are stored from now on.
+    is_settling: bool,
     links: mpsc::UnboundedReceiver<LinkResult>,
     /// For the tasks that read links.
     link_sender: mpsc::UnboundedSender<LinkResult>,

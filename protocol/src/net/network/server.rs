@@ -78,6 +78,8 @@ pub(super) struct ServerTask {
     /// When to try again for the sake of subscriptions.
     next_attempt: Option<Instant>,
     backoff: Backoff,
+    /// Whether the world knows that there is no session.
+    told_down: bool,
 }
 
 /// What the task shares with its session.
@@ -122,6 +124,7 @@ impl ServerTask {
             failure: None,
             next_attempt: None,
             backoff: Backoff::new(),
+            told_down: false,
         }
     }
 
@@ -134,6 +137,7 @@ impl ServerTask {
                     self.failure = None;
                     self.backoff = Backoff::new();
                     self.next_attempt = None;
+                    self.told_down = false;
                     self.state.inbox.put(NetworkEvent::Up(self.state.server.clone()));
                     match self.serve(session).await {
                         SessionEnd::Closed => return,
@@ -200,16 +204,15 @@ impl ServerTask {
         for (_, reply) in self.calls.drain(..) {
             reply.give(&self.state.inbox, Err(error.clone().into()));
         }
-        let is_news = self.failure.is_none();
         self.failure = Some((Instant::now(), error.clone()));
         self.next_attempt = Some(Instant::now() + self.backoff.next());
-        if is_news {
-            self.down(error.into());
-        }
+        self.down(error.into());
     }
 
-    fn down(&self, reason: CallError) {
-        self.state.inbox.put(NetworkEvent::Down { server: self.state.server.clone(), reason });
+    fn down(&mut self, reason: CallError) {
+        if !std::mem::replace(&mut self.told_down, true) {
+            self.state.inbox.put(NetworkEvent::Down { server: self.state.server.clone(), reason });
+        }
     }
 
     /// Runs a session: commands as they come, and all that shall be subscribed.
@@ -227,7 +230,7 @@ impl ServerTask {
     }
 }
 
-/// Hands commands to the session until it ends or the network is dropped.
+/// Hands commands to the session. Ends with the session, at the latest, or when the network is dropped.
 async fn feed(
     state: &State,
     instructions: &mut mpsc::UnboundedReceiver<Instruction>,
@@ -253,8 +256,9 @@ async fn feed(
                 }
             },
             room = to_session.reserve(), if has_due => {
-                let next = state.subscriptions().next_due();
-                if let (Ok(room), Some((queue, key))) = (room, next) {
+                // the session has ended: what is due is asked for in the next one
+                let Ok(room) = room else { return };
+                if let Some((queue, key)) = state.subscriptions().next_due() {
                     room.send(Outgoing {
                         request: Box::new(subscribe(&state.server, queue, key)),
                         tag: Tag::Subscribe(queue),
