@@ -251,6 +251,8 @@ fn meaning(body: &[u8]) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::crypto::sign::Ed25519PrivateKey;
     use crate::group::identity::PublicGroupId;
@@ -379,6 +381,17 @@ mod tests {
             for cut in 0..bytes.len() {
                 assert!(Evidence::from_bytes(&bytes[..cut]).is_err());
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_copies_and_records_are_survived(held: Vec<u8>, new: Vec<u8>, verified: bool) {
+            let (one, two) = (id("one"), id("two"));
+            let verdict = if verified { Verdict::Verified } else { Verdict::Unsigned };
+            let copy = |relay, verbatim| Copy { relay, author: None, verdict, verbatim };
+            let _ = compare(&copy(&one, &held), &copy(&two, &new));
+            let _ = Evidence::from_bytes(&held);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Between an owner and a relay, setting up (channels.md §9.1).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::group::constants::REASON_BYTES_MAX;
 use crate::group::identity::{LinkText, MemberId, MemberRole};
@@ -63,7 +64,7 @@ pub struct Capabilities {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RelayReject {
     /// A word, perhaps followed by `: ` and words for people `[U: key name]`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "any_as_text")]
     pub reason: Option<String>,
 }
 
@@ -90,6 +91,15 @@ impl RelayReject {
         truncate(&mut reason);
         reason
     }
+}
+
+/// Text, or the JSON text of anything else: a reason in a form that we do not know must not hide the refusal.
+fn any_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = Option::<Value>::deserialize(deserializer)?;
+    Ok(value.map(|value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }))
 }
 
 /// Cuts at [`REASON_BYTES_MAX`], on a character.
@@ -130,6 +140,24 @@ pub struct RosterAck {
     /// Which version the relay now serves, or could not take.
     pub version: i64,
     /// Why it could not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "any_as_text")]
     pub error: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_in_any_form_is_a_refusal() {
+        let reject = |json| serde_json::from_str::<RelayReject>(json).unwrap().explained();
+        assert_eq!(reject("{}"), "the relay gave no reason");
+        assert_eq!(reject(r#"{"reason":"rejoin_rejected"}"#), "the relay's operator has left this group");
+        assert_eq!(reject(r#"{"reason":"later_word"}"#), "later_word");
+        assert_eq!(reject(r#"{"reason":{"type":"later"}}"#), r#"{"type":"later"}"#);
+        let ack = |json| serde_json::from_str::<RosterAck>(json).unwrap().error;
+        assert_eq!(ack(r#"{"version":1}"#), None);
+        assert_eq!(ack(r#"{"version":1,"error":null}"#), None);
+        assert_eq!(ack(r#"{"version":1,"error":["digest"]}"#).as_deref(), Some(r#"["digest"]"#));
+    }
 }
