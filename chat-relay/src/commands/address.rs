@@ -13,7 +13,7 @@ use crate::store::sqlite::SqliteStore;
 
 #[derive(Serialize)]
 struct Address {
-    event: &'static str,
+    r#type: &'static str,
     address: String,
 }
 
@@ -30,5 +30,5 @@ pub(super) fn run(global: &GlobalArgs, args: &AddressArgs) -> anyhow::Result<()>
     } else {
         address.clone()
     };
-    output::print(global.json, &text, &Address { event: "address", address })
+    output::print(global.json, &text, &Address { r#type: "address", address })
 }

@@ -16,7 +16,7 @@ use crate::{address, output};
 
 #[derive(Serialize)]
 struct Initialised<'a> {
-    event: &'static str,
+    r#type: &'static str,
     directory: &'a std::path::Path,
     address: String,
 }
@@ -42,6 +42,6 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
         "A relay was made in {}.\nIts address, once it runs (`chat-relay start`):\n{link}",
         directory.path().display()
     );
-    let value = Initialised { event: "initialised", directory: directory.path(), address: link };
+    let value = Initialised { r#type: "initialised", directory: directory.path(), address: link };
     output::print(global.json, &text, &value)
 }

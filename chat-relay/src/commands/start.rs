@@ -19,7 +19,7 @@ use crate::store::sqlite::SqliteStore;
 /// The line on stdout that says: owners can invite now.
 #[derive(Serialize)]
 struct Ready<'a> {
-    event: &'static str,
+    r#type: &'static str,
     address: &'a str,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     let ended = runtime.block_on(serve(handle, notices, |notice| match notice {
         Notice::Ready => {
             let text = format!("ready {address}");
-            output::print(json, &text, &Ready { event: "ready", address: &address })
+            output::print(json, &text, &Ready { r#type: "ready", address: &address })
         }
     }));
     drop(lock);
