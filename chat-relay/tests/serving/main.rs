@@ -1,0 +1,6 @@
+//! The relay against a queue server, with an owner and members made of agents: all in this process.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod host;
+mod people;
+mod scenes;

@@ -1,0 +1,304 @@
+//! What a relay does, seen from outside.
+
+use chat_relay::config::Tuning;
+use protocol::agent::event::{Event as AgentEvent, SendFailure};
+use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::group::event::members::{MemberDelete, MemberRoleChange};
+use protocol::group::event::{Event, Message};
+use protocol::group::forward::ForwardSender;
+use protocol::group::identity::{LinkText, MemberId, MemberRole};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::group::signed::Statement;
+use protocol::net::rng::system_rng;
+
+use crate::host::Order;
+use crate::people::{Group, post};
+
+fn reason(answer: &Event) -> String {
+    let Event::RelayReject(reject) = answer else { panic!("the relay refuses, not {answer:?}") };
+    reject.explained()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_reaches_members_with_the_bytes_that_were_signed() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut early = group.join().await;
+    let element = group.owner.post("tea at five").await;
+    let heard = early.hear_post("tea at five").await;
+    assert_eq!(heard.verbatim, element);
+    let from = ForwardSender::Member { id: group.owner.id.clone(), name: "Olga".to_owned() };
+    assert_eq!(heard.from, Some(from));
+
+    // Whoever comes later is given it as history, with the same bytes.
+    let mut late = group.join().await;
+    assert_eq!(late.hear_post("tea at five").await.verbatim, element);
+
+    // The author does not get it back: what comes next is the answer to the next post's sign of life.
+    group.owner.post("second").await;
+    early.hear_post("second").await;
+    let joined = |heard: &crate::people::Heard| matches!(heard.event, Event::MemberNew(_)).then_some(());
+    group.owner.hear("news of the first member", joined).await;
+    group.owner.hear("news of the second member", joined).await;
+    assert!(!group.owner.has_unheard_post("tea at five"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_are_shown_the_owner_and_the_roster() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    member
+        .hear("the relay's profile", |heard| matches!(heard.event, Event::LinkMember(_)).then_some(()))
+        .await;
+    let owner = group.owner.id.clone();
+    let intro = |heard: &crate::people::Heard| match &heard.event {
+        Event::MemberIntro(intro) => Some(intro.member_info.clone()),
+        _ => None,
+    };
+    let shown = member.hear("the owner", intro).await;
+    assert_eq!((shown.member_id, shown.member_role), (owner, MemberRole::Owner));
+    let roster = |heard: &crate::people::Heard| match &heard.event {
+        Event::Roster(header) => Some((header.version, heard.from.clone())),
+        _ => None,
+    };
+    let (version, from) = member.hear("the roster", roster).await;
+    assert_eq!(version, 1);
+    assert!(matches!(from, Some(ForwardSender::Member { .. })), "the header is forwarded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_those_on_the_roster_post_and_strangers_are_introduced_first() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut reader = group.join().await;
+    let writer = group.join().await;
+    writer.post("too early").await;
+    let roster = Group::roster_with(&writer, MemberRole::Member);
+    group.publish_roster(2, &roster).await;
+    let change = MemberRoleChange {
+        member_id: writer.id.clone(),
+        role: MemberRole::Member,
+        member_key: None,
+        roster_version: Some(2),
+    };
+    group.owner.say(Event::MemberRole(change)).await;
+    reader.hear("the new role", |heard| matches!(heard.event, Event::MemberRole(_)).then_some(())).await;
+    let element = writer.post("now I may").await;
+    let introduced = reader
+        .hear("the writer's profile", |heard| match &heard.event {
+            Event::MemberNew(new) => Some(new.member_info.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!((introduced.member_id, introduced.member_role), (writer.id.clone(), MemberRole::Member));
+    assert_eq!(reader.hear_post("now I may").await.verbatim, element);
+    assert!(!reader.has_unheard_post("too early"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_and_repeated_messages_go_nowhere() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let mut forged = group.owner.signed(post("forged"));
+    let last = forged.len() - 3;
+    forged[last] ^= 1;
+    group.owner.send(&forged).await;
+    let element = group.owner.post("once").await;
+    group.owner.send(&element).await;
+    // The same id with other words.
+    let id = Statement::parse(&element).unwrap().message().unwrap().message_id;
+    let json = Message::new(id, post("altered")).to_json();
+    group.owner.send(&json).await;
+    group.owner.post("last").await;
+    member.hear_post("once").await;
+    member.hear_post("last").await;
+    for text in ["forged", "once", "altered"] {
+        assert!(!member.has_unheard_post(text), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_invitation_gets_the_same_answer() {
+    let mut group = Group::create(Tuning::default(), |_| ()).await;
+    let (_, first) = group.invite().await;
+    let (connection, second) = group.invite().await;
+    assert_eq!(first, second);
+    group.join_up(connection, &second).await;
+    group.publish_roster(1, &Default::default()).await;
+    group.list(true).await;
+    let mut member = group.join().await;
+    // Anybody can repeat the invitation by now: the true owner's connection goes on.
+    let (_, third) = group.invite().await;
+    assert_eq!(first, third);
+    group.owner.post("still me").await;
+    member.hear_post("still me").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_not_right_is_refused_with_the_reason() {
+    let mut elsewhere = Group::create(Tuning::default(), |profile| {
+        let other = "simplex:/c#AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA?h=example.org&p=1&c=AAAA";
+        profile.public_group.as_mut().unwrap().group_link = LinkText::new(other).unwrap();
+    })
+    .await;
+    let (_, answer) = elsewhere.invite().await;
+    assert!(reason(&answer).contains("another group link"), "{}", reason(&answer));
+    elsewhere.forgotten().await;
+
+    let mut nameless = Group::create(Tuning::default(), |profile| profile.display_name.clear()).await;
+    let (_, answer) = nameless.invite().await;
+    assert!(reason(&answer).contains("display name"), "{}", reason(&answer));
+
+    let mut stranger = Group::create(Tuning::default(), |_| ()).await;
+    stranger.owner.id = MemberId::generate(&mut system_rng());
+    let (_, answer) = stranger.invite().await;
+    assert!(reason(&answer).contains("not an owner"), "{}", reason(&answer));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_made_to_another_relay_is_refused() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut rng = system_rng();
+    let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+    let other = MemberId::generate(&mut rng);
+    let (_, answer) = group.ask(id, key, &other).await;
+    assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+    // Nor can anybody take the owner's place.
+    let owner = group.owner.id.clone();
+    let relay = group.relay_id.clone();
+    let (_, answer) = group.ask(owner, Ed25519PrivateKey::generate(&mut rng), &relay).await;
+    assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_relay_passes_on_the_owners_word_and_forgets_the_group() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let relay = group.relay_id.clone();
+    let delete = MemberDelete { member_id: relay, messages: false, roster_version: None };
+    let element = group.owner.say(Event::MemberDelete(delete)).await;
+    let notice = member
+        .hear("the owner's notice", |heard| {
+            matches!(heard.event, Event::MemberDelete(_)).then(|| heard.verbatim.clone())
+        })
+        .await;
+    assert_eq!(notice, element);
+    group.forgotten().await;
+    let link = group.relay_link.clone().unwrap();
+    assert!(member.peer.read(&link).await.is_err(), "the relay link is deleted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_is_not_listed_any_more_says_that_it_leaves() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let key = member.peer.read(&group.relay_link.clone().unwrap()).await.unwrap().root_key;
+    group.list(false).await;
+    let leave = member
+        .hear("the relay's leave", |heard| {
+            matches!(heard.event, Event::Leave(_)).then(|| (heard.from.clone(), heard.verbatim.clone()))
+        })
+        .await;
+    assert_eq!(leave.0, None, "said by the relay itself");
+    let said = Statement::parse(&leave.1).unwrap();
+    let id = group.profile.public_group.as_ref().unwrap().public_group_id.clone();
+    let key = protocol::group::identity::MemberKey(key);
+    let state = said.check(&id, &group.relay_id, Some(&key));
+    assert_eq!(state, protocol::group::signed::SignatureState::Verified);
+    group.forgotten().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_member_hears_it_and_is_cut_off() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let mut witness = group.join().await;
+    let delete = MemberDelete { member_id: member.id.clone(), messages: false, roster_version: None };
+    group.owner.say(Event::MemberDelete(delete)).await;
+    for person in [&mut member, &mut witness] {
+        person.hear("the removal", |heard| matches!(heard.event, Event::MemberDelete(_)).then_some(())).await;
+    }
+    // Its own messages find no queue any more.
+    let connection = member.connection;
+    loop {
+        member.post("hello?").await;
+        let cut_off = member
+            .peer
+            .event(connection, "an end", |event| match event {
+                AgentEvent::SendFailed { reason: SendFailure::NoQueue, .. } => Some(true),
+                AgentEvent::Sent { .. } => Some(false),
+                _ => None,
+            })
+            .await;
+        if cut_off {
+            break;
+        }
+    }
+    let (id, key, relay) = (member.id.clone(), member.key.clone(), group.relay_id.clone());
+    let (_, answer) = group.ask(id, key, &relay).await;
+    assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_while_the_relay_was_away_is_delivered_once() {
+    let mut group = Group::served(Tuning { page_members: Some(1), ..Tuning::default() }).await;
+    let mut members = [group.join().await, group.join().await, group.join().await];
+    group.owner.post("before").await;
+    for member in &mut members {
+        member.hear_post("before").await;
+    }
+    group.relay.stop().await;
+    for text in ["one", "two", "three"] {
+        group.owner.post(text).await;
+    }
+    group.relay.resume().await;
+    group.owner.post("after").await;
+    for member in &mut members {
+        for text in ["one", "two", "three", "after"] {
+            member.hear_post(text).await;
+        }
+        for text in ["before", "one", "two", "three", "after"] {
+            assert!(!member.has_unheard_post(text), "{text} came twice");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_gone_does_not_hold_up_the_others() {
+    let mut group = Group::served(Tuning::default()).await;
+    let gone = group.join().await;
+    let mut stays = group.join().await;
+    gone.peer.order(Order::Delete(gone.connection)).await;
+    for at in 0..5 {
+        group.owner.post(&format!("post {at}")).await;
+        stays.hear_post(&format!("post {at}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_group_is_passed_on() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    group.owner.say(Event::GroupDelete(Default::default())).await;
+    member.hear("the end", |heard| matches!(heard.event, Event::GroupDelete(_)).then_some(())).await;
+    group.forgotten().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_proves_that_it_holds_its_address() {
+    use protocol::group::event::owner_relay::RelayTest;
+    let mut group = Group::create(Tuning::default(), |_| ()).await;
+    let opened = group.owner.peer.read(&group.relay.address.clone()).await.unwrap();
+    let key = opened.root_key;
+    let test = RelayTest { challenge: vec![7; 32], signature: None };
+    let info = Message::new(Some(SharedMessageId::new([1]).unwrap()), Event::RelayTest(test)).to_json();
+    let connection = group.owner.peer.begin(Order::Request(Box::new(opened), info)).await;
+    let info = group
+        .owner
+        .peer
+        .event(connection, "an answer", |event| match event {
+            AgentEvent::Confirmation { info } => Some(info.clone()),
+            _ => None,
+        })
+        .await;
+    let Event::RelayTest(answer) = Message::parse(&info).unwrap().event else { panic!("not an answer") };
+    key.verify(&[7; 32], &answer.signature.unwrap()).unwrap();
+}
