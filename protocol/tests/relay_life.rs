@@ -133,29 +133,29 @@ impl World {
         match effect {
             // Sending needs the address to be read first, which a crash may forget.
             RelayEffect::SendInvitation if self.is_lucky() => {
-                self.to_owner(RelayEvent::InvitationSent);
-                self.to_relay(ServedEvent::Invited { same_member: true });
+                self.tell_owner(RelayEvent::InvitationSent);
+                self.tell_relay(ServedEvent::Invited { same_member: true });
             }
             RelayEffect::ReadRelayLink if self.is_lucky() => {
                 let wrong = self.scenario == Scenario::WrongLink;
-                self.to_owner(if wrong { RelayEvent::LinkDiffers } else { RelayEvent::LinkMatches });
+                self.tell_owner(if wrong { RelayEvent::LinkDiffers } else { RelayEvent::LinkMatches });
             }
             RelayEffect::SendInvitation | RelayEffect::ReadRelayLink => {}
             RelayEffect::AllowConnection | RelayEffect::AllowToFinish => {
-                self.to_relay(ServedEvent::OwnerConnected);
-                self.to_owner(RelayEvent::Connected { roster: Some(0) });
+                self.tell_relay(ServedEvent::OwnerConnected);
+                self.tell_owner(RelayEvent::Connected { roster: Some(0) });
             }
             RelayEffect::SendRoster if self.scenario == Scenario::NoRoster => {
-                self.to_relay(ServedEvent::RosterFailed { version: 0 });
+                self.tell_relay(ServedEvent::RosterFailed { version: 0 });
             }
-            RelayEffect::SendRoster => self.to_relay(ServedEvent::RosterApplied { version: 0 }),
+            RelayEffect::SendRoster => self.tell_relay(ServedEvent::RosterApplied { version: 0 }),
             RelayEffect::WriteGroupLink => {
                 let delay = self.rng.random_range(1..60_000);
                 self.at(self.now + delay, Event::LinkWritten);
             }
             RelayEffect::SendRemoval if self.scenario == Scenario::OwnerRemovesSilently => {}
-            RelayEffect::SendRemoval => self.to_relay(ServedEvent::Removed),
-            RelayEffect::DeleteConnection => self.to_relay(ServedEvent::OwnerGone),
+            RelayEffect::SendRemoval => self.tell_relay(ServedEvent::Removed),
+            RelayEffect::DeleteConnection => self.tell_relay(ServedEvent::OwnerGone),
             RelayEffect::ClearCreating
             | RelayEffect::AnnounceRelay
             | RelayEffect::Show(_)
@@ -167,39 +167,39 @@ impl World {
         match effect {
             ServedEffect::ReadGroupLink if self.is_lucky() => {
                 let invalid = self.scenario == Scenario::InvalidGroup;
-                self.to_relay(if invalid { ServedEvent::LinkInvalid } else { ServedEvent::LinkValid });
+                self.tell_relay(if invalid { ServedEvent::LinkInvalid } else { ServedEvent::LinkValid });
             }
             ServedEffect::CheckLink if self.is_lucky() => {
                 let listed = self.is_listed;
-                self.to_relay(if listed { ServedEvent::Listed } else { ServedEvent::Unlisted });
+                self.tell_relay(if listed { ServedEvent::Listed } else { ServedEvent::Unlisted });
             }
             ServedEffect::ReadGroupLink | ServedEffect::CheckLink => {}
-            ServedEffect::CreateRelayLink => self.to_relay(ServedEvent::RelayLinkCreated),
-            ServedEffect::Accept => self.to_owner(RelayEvent::Accept { same_link: true }),
-            ServedEffect::Decline(_) => self.to_owner(RelayEvent::Reject),
+            ServedEffect::CreateRelayLink => self.tell_relay(ServedEvent::RelayLinkCreated),
+            ServedEffect::Accept => self.tell_owner(RelayEvent::Accept { same_link: true }),
+            ServedEffect::Decline(_) => self.tell_owner(RelayEvent::Reject),
             ServedEffect::AckRoster { version } => {
-                self.to_owner(RelayEvent::RosterAck { version, ok: true });
+                self.tell_owner(RelayEvent::RosterAck { version, ok: true });
             }
             ServedEffect::AckRosterError { version } => {
-                self.to_owner(RelayEvent::RosterAck { version, ok: false });
+                self.tell_owner(RelayEvent::RosterAck { version, ok: false });
             }
             ServedEffect::Notify(notice) => {
                 if notice == Notice::OwnLeave {
-                    self.to_owner(RelayEvent::Left);
+                    self.tell_owner(RelayEvent::Left);
                 }
-                self.to_relay(ServedEvent::NoticeDelivered);
+                self.tell_relay(ServedEvent::NoticeDelivered);
             }
-            ServedEffect::DeleteConnections => self.to_owner(RelayEvent::ConnectionGone),
+            ServedEffect::DeleteConnections => self.tell_owner(RelayEvent::ConnectionGone),
             ServedEffect::DeleteRelayLink => {}
         }
     }
 
-    fn to_owner(&mut self, event: RelayEvent) {
+    fn tell_owner(&mut self, event: RelayEvent) {
         self.last_to_owner = self.last_to_owner.max(self.now) + self.rng.random_range(1..20_000);
         self.at(self.last_to_owner, Event::Owner(event));
     }
 
-    fn to_relay(&mut self, event: ServedEvent) {
+    fn tell_relay(&mut self, event: ServedEvent) {
         if self.scenario == Scenario::RelayIsDown {
             return;
         }
