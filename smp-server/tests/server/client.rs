@@ -16,6 +16,7 @@ use protocol::smp::error::ErrorType;
 use protocol::smp::ids::{MessageId, RecipientId};
 use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::message::ReceivedMessage;
+use protocol::smp::password::BasicAuth;
 use protocol::smp::response::{BrokerMessage, QueueIds};
 use protocol::smp::transmission::Transmission;
 use protocol::transport::block::{BLOCK_BYTES, BlockCipher, BlockOpener, BlockSealer};
@@ -25,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
-use crate::host::Host;
+use crate::host::Place;
 
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -63,9 +64,10 @@ pub(crate) struct Greeted {
 }
 
 /// Connects up to the server's hello.
-pub(crate) async fn greet(host: &Host) -> Greeted {
-    let socket = TcpStream::connect(host.address).await.unwrap();
-    let secured = tls::connect(socket, host.key_hash).await.unwrap();
+pub(crate) async fn greet(server: &impl AsRef<Place>) -> Greeted {
+    let place = server.as_ref();
+    let socket = TcpStream::connect(place.address).await.unwrap();
+    let secured = tls::connect(socket, place.key_hash).await.unwrap();
     let (mut stream, session_id) = (secured.stream, secured.tls_unique.as_bytes().to_vec());
     let mut block = [0; BLOCK_BYTES];
     timeout(PATIENCE, stream.read_exact(&mut block)).await.unwrap().unwrap();
@@ -92,16 +94,16 @@ impl Greeted {
 
 impl Client {
     /// A client of version 18 that sends no session key, so that blocks are not encrypted.
-    pub(crate) async fn connect(host: &Host) -> Self {
-        Self::connect_as(host, 18, false).await
+    pub(crate) async fn connect(server: &impl AsRef<Place>) -> Self {
+        Self::connect_as(server, 18, false).await
     }
 
-    pub(crate) async fn connect_as(host: &Host, version: u16, encrypted: bool) -> Self {
-        let mut greeted = greet(host).await;
+    pub(crate) async fn connect_as(server: &impl AsRef<Place>, version: u16, encrypted: bool) -> Self {
+        let mut greeted = greet(server).await;
         let own_key = X25519PrivateKey::generate(&mut system_rng());
         let hello = ClientHello {
             version,
-            key_hash: host.key_hash.to_vec(),
+            key_hash: server.as_ref().key_hash.to_vec(),
             session_key: encrypted.then(|| own_key.public_key()),
             is_proxy: false,
             service: None,
@@ -283,11 +285,23 @@ impl Client {
         request: Option<QueueRequest<'static>>,
         subscribe: bool,
     ) -> Result<Queue, ErrorType> {
+        self.create_for(key, correlation_id, request, subscribe, None).await
+    }
+
+    /// A new queue with this password.
+    pub(crate) async fn create_for(
+        &mut self,
+        key: AuthPrivateKey,
+        correlation_id: &[u8],
+        request: Option<QueueRequest<'static>>,
+        subscribe: bool,
+        password: Option<BasicAuth>,
+    ) -> Result<Queue, ErrorType> {
         let dh_key = X25519PrivateKey::generate(&mut system_rng());
         let command = Command::New(Box::new(NewQueue {
             recipient_key: key.public_key(),
             dh_key: dh_key.public_key(),
-            password: None,
+            password,
             subscribe,
             request,
             notifier: None,

@@ -16,7 +16,7 @@ use crate::client::{Client, greet};
 use crate::host::Host;
 
 fn hello(host: &Host, version: u16) -> ClientHello {
-    let key_hash = host.key_hash.to_vec();
+    let key_hash = host.as_ref().key_hash.to_vec();
     ClientHello { version, key_hash, session_key: None, is_proxy: false, service: None }
 }
 
@@ -86,7 +86,7 @@ async fn slow_hellos_are_cut() {
     let host = Host::start("[times]\nhandshake_timeout = \"100ms\"\ntls_timeout = \"100ms\"").await;
     let mut greeted = greet(&host).await;
     assert!(greeted.is_closed().await);
-    let mut silent = TcpStream::connect(host.address).await.unwrap();
+    let mut silent = TcpStream::connect(host.as_ref().address).await.unwrap();
     assert!(matches!(silent.read(&mut [0]).await, Ok(0) | Err(_)));
 }
 
@@ -94,7 +94,7 @@ async fn slow_hellos_are_cut() {
 async fn too_many_connections_are_turned_away() {
     let host = Host::start("[limits]\nconnections = 1").await;
     let mut first = Client::connect(&host).await;
-    let mut second = TcpStream::connect(host.address).await.unwrap();
+    let mut second = TcpStream::connect(host.as_ref().address).await.unwrap();
     assert!(matches!(second.read(&mut [0]).await, Ok(0) | Err(_)));
     first.nothing_else().await;
 }
@@ -118,7 +118,7 @@ async fn hello_arrives(host: &Host, alpn: Option<&[u8]>) -> bool {
         .with_no_client_auth();
     config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
     config.enable_sni = false;
-    let socket = TcpStream::connect(host.address).await.unwrap();
+    let socket = TcpStream::connect(host.as_ref().address).await.unwrap();
     let name = rustls::pki_types::ServerName::try_from("server.invalid").unwrap();
     let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, socket).await else {
         return false;

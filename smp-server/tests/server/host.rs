@@ -21,10 +21,15 @@ queue_quota = 4
 event_interval = "20ms"
 "#;
 
-/// A running server.
-pub(crate) struct Host {
+/// Where a server is and who it is.
+pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     pub(crate) key_hash: [u8; 32],
+}
+
+/// A running server.
+pub(crate) struct Host {
+    place: Place,
     server: Arc<Server>,
     running: JoinHandle<()>,
 }
@@ -55,7 +60,7 @@ impl Host {
         let address = listeners[0].local_addr().unwrap();
         let server = Arc::new(Server::new(settings, identity, store, None).unwrap());
         let running = tokio::spawn(server::run(server.clone(), listeners, threads));
-        Self { address, key_hash: identity.key_hash(), server, running }
+        Self { place: Place { address, key_hash: identity.key_hash() }, server, running }
     }
 
     /// Stops it gracefully.
@@ -64,5 +69,11 @@ impl Host {
         server.stop();
         drop(server);
         running.await.unwrap();
+    }
+}
+
+impl AsRef<Place> for Host {
+    fn as_ref(&self) -> &Place {
+        &self.place
     }
 }

@@ -4,12 +4,14 @@
 
 mod batching;
 mod client;
+mod durability;
 mod expiry;
 mod handshake;
 mod host;
 mod links;
 mod messages;
 mod process;
+mod program;
 mod queues;
 mod subscriptions;
 mod syntax;

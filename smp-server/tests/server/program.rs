@@ -1,0 +1,102 @@
+//! The real program as a child process, in a directory of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use protocol::smp::address::ServerAddressWithAuth;
+use serde_json::Value;
+
+use crate::host::Place;
+
+/// The program, not started yet.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smp-server"));
+    command.env_clear();
+    command
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(directory: &Path, arguments: &[&str]) -> Output {
+    program().arg("--directory").arg(directory).args(arguments).output().unwrap()
+}
+
+/// Makes a server in `directory`, which must not be used yet.
+pub(crate) fn init(directory: &Path, arguments: &[&str]) -> Value {
+    let mut all = vec!["--json", "init", "--host", "127.0.0.1", "--bind", "127.0.0.1", "--port", "0"];
+    all.extend_from_slice(arguments);
+    let output = run(directory, &all);
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// A server that runs; killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+    place: Place,
+}
+
+impl AsRef<Place> for Program {
+    fn as_ref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Program {
+    /// Starts the server of `directory` and waits until it listens.
+    pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let mut command = program();
+        command.arg("--directory").arg(directory).args(["--json", "start"]).args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Starts the server by a command of the caller's.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Ok(listening) = serde_json::from_str::<Value>(&line) else {
+            panic!("{:?} instead of a server", child.wait_with_output());
+        };
+        let address: ServerAddressWithAuth = listening["address"].as_str().unwrap().parse().unwrap();
+        let place = Place {
+            address: listening["sockets"][0].as_str().unwrap().parse().unwrap(),
+            key_hash: address.server.key_hash().sha256().unwrap(),
+        };
+        Self { child, place }
+    }
+
+    /// The port that it took.
+    pub(crate) fn port(&self) -> String {
+        self.place.address.port().to_string()
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop; gives how it ended and what it said.
+    pub(crate) fn stop(mut self) -> Output {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let mut stderr = Vec::new();
+        std::io::Read::read_to_end(self.child.stderr.as_mut().unwrap(), &mut stderr).unwrap();
+        Output { status: self.child.wait().unwrap(), stdout: Vec::new(), stderr }
+    }
+
+    /// Waits until it ended by itself.
+    #[cfg(feature = "crash-points")]
+    pub(crate) fn wait(mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
