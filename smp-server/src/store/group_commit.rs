@@ -184,3 +184,161 @@ fn leaves_disk_unknown(error: &StoreError) -> bool {
         Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use protocol::smp::command::LinkData;
+    use protocol::smp::ids::{LinkId, MessageId};
+    use protocol::smp::key::AuthPublicKey;
+    use protocol::timestamp::Timestamp;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::store::{
+        AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, MemoryStore, NewMessage, NewQueue,
+        QueueNumber, Secured, StoredMessage,
+    };
+
+    /// How the disk of a [`Watched`] store behaves, and how often it was written.
+    #[derive(Debug, Default)]
+    struct Disk {
+        commits: AtomicUsize,
+        /// Fail with this SQLite error code, unless it is 0.
+        failure: AtomicUsize,
+    }
+
+    /// A store in memory whose commits are counted, slow, and fail when told to.
+    struct Watched {
+        inner: MemoryStore,
+        disk: Arc<Disk>,
+    }
+
+    impl QueueStore for Watched {
+        fn open_reader(&self) -> Result<Box<dyn QueueReader>> {
+            self.inner.open_reader()
+        }
+
+        fn begin(&mut self) -> Result<()> {
+            Ok(())
+        }
+
+        fn commit(&mut self) -> Result<()> {
+            self.disk.commits.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            match self.disk.failure.load(Ordering::Relaxed) {
+                0 => Ok(()),
+                code => {
+                    let code = rusqlite::ffi::Error::new(i32::try_from(code).unwrap());
+                    Err(StoreError::Database(rusqlite::Error::SqliteFailure(code, None)))
+                }
+            }
+        }
+
+        fn create_queue(&mut self, queue: &NewQueue) -> Result<Created> {
+            self.inner.create_queue(queue)
+        }
+
+        fn secure_queue(&mut self, queue: QueueNumber, key: &AuthPublicKey) -> Result<Secured> {
+            self.inner.secure_queue(queue, key)
+        }
+
+        fn replace_recipient_keys(&mut self, queue: QueueNumber, keys: &[AuthPublicKey]) -> Result<()> {
+            self.inner.replace_recipient_keys(queue, keys)
+        }
+
+        fn set_link_data(&mut self, queue: QueueNumber, id: LinkId, data: &LinkData<'_>) -> Result<LinkSet> {
+            self.inner.set_link_data(queue, id, data)
+        }
+
+        fn delete_link_data(&mut self, queue: QueueNumber) -> Result<()> {
+            self.inner.delete_link_data(queue)
+        }
+
+        fn append_message(
+            &mut self,
+            queue: QueueNumber,
+            message: &NewMessage<'_>,
+            rules: AppendRules,
+        ) -> Result<Appended> {
+            self.inner.append_message(queue, message, rules)
+        }
+
+        fn acknowledge(
+            &mut self,
+            queue: QueueNumber,
+            id: Option<MessageId>,
+        ) -> Result<Option<StoredMessage>> {
+            self.inner.acknowledge(queue, id)
+        }
+
+        fn suspend_queue(&mut self, queue: QueueNumber) -> Result<()> {
+            self.inner.suspend_queue(queue)
+        }
+
+        fn delete_queue(&mut self, queue: QueueNumber) -> Result<()> {
+            self.inner.delete_queue(queue)
+        }
+
+        fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {
+            self.inner.mark_used(queues, day)
+        }
+
+        fn expire_messages(
+            &mut self,
+            before: Timestamp,
+            cursor: ExpiryCursor,
+            limit: u32,
+        ) -> Result<ExpiryPage> {
+            self.inner.expire_messages(before, cursor, limit)
+        }
+    }
+
+    fn watched() -> (Store, StoreThreads, Arc<Disk>) {
+        let disk = Arc::new(Disk::default());
+        let store = Box::new(Watched { inner: MemoryStore::new(), disk: disk.clone() });
+        let (store, threads) = Store::start(store, &Storage::default()).unwrap();
+        (store, threads, disk)
+    }
+
+    #[tokio::test]
+    async fn steps_of_many_share_a_commit() {
+        const STEPS: usize = 500;
+        let (store, threads, disk) = watched();
+        let mut tasks = JoinSet::new();
+        for step in 0..STEPS {
+            let store = store.clone();
+            tasks.spawn(async move { store.write(move |_| Ok(step)).await.unwrap() });
+        }
+        let done = tasks.join_all().await;
+        assert_eq!(done.len(), STEPS);
+        let commits = disk.commits.load(Ordering::Relaxed);
+        assert!(commits < STEPS / 10, "{commits} commits");
+        drop(store);
+        tokio::task::spawn_blocking(|| threads.join()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_failed_step_does_not_fail_its_neighbours() {
+        let (store, _threads, _) = watched();
+        let (good, bad) =
+            tokio::join!(store.write(|_| Ok(1)), store.write(|store| store.suspend_queue(QueueNumber(9))),);
+        assert_eq!(good.unwrap(), 1);
+        assert!(matches!(bad, Err(StoreError::NoQueue)));
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_fails_every_step_of_its_group() {
+        let (store, _threads, disk) = watched();
+        for (code, halts) in [(rusqlite::ffi::SQLITE_FULL, false), (rusqlite::ffi::SQLITE_IOERR, true)] {
+            disk.failure.store(usize::try_from(code).unwrap(), Ordering::Relaxed);
+            let (first, second) = tokio::join!(store.write(|_| Ok(1)), store.write(|_| Ok(2)));
+            assert!(matches!((first, second), (Err(StoreError::Commit(_)), Err(StoreError::Commit(_)))));
+            disk.failure.store(0, Ordering::Relaxed);
+            let later = store.write(|_| Ok(3)).await;
+            assert_eq!(later.is_err(), halts, "after {code}");
+        }
+        assert!(store.read(|_| Ok(4)).await.is_ok(), "what is stored can still be read");
+    }
+}

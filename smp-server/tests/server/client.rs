@@ -298,14 +298,7 @@ impl Client {
         password: Option<BasicAuth>,
     ) -> Result<Queue, ErrorType> {
         let dh_key = X25519PrivateKey::generate(&mut system_rng());
-        let command = Command::New(Box::new(NewQueue {
-            recipient_key: key.public_key(),
-            dh_key: dh_key.public_key(),
-            password,
-            subscribe,
-            request,
-            notifier: None,
-        }));
+        let command = new_queue(&key, &dh_key, request, subscribe, password);
         let bytes = command.encode(self.version);
         match self.ask_with(correlation_id, Some(&key), b"", &bytes).await {
             BrokerMessage::Ids(ids) => Ok(Queue { secret: dh_key.box_key(&ids.server_dh_key), key, ids }),
@@ -369,6 +362,17 @@ impl Queue {
 pub(crate) const MESSAGING: Option<QueueRequest<'static>> = Some(QueueRequest::Messaging(None));
 /// A contact queue without link data.
 pub(crate) const CONTACT: Option<QueueRequest<'static>> = Some(QueueRequest::Contact(None));
+
+pub(crate) fn new_queue(
+    key: &AuthPrivateKey,
+    dh_key: &X25519PrivateKey,
+    request: Option<QueueRequest<'static>>,
+    subscribe: bool,
+    password: Option<BasicAuth>,
+) -> Command<'static> {
+    let (recipient_key, dh_key) = (key.public_key(), dh_key.public_key());
+    Command::New(Box::new(NewQueue { recipient_key, dh_key, password, subscribe, request, notifier: None }))
+}
 
 pub(crate) fn message(body: &[u8]) -> Command<'static> {
     Command::Send { notify: true, body: body.to_vec().into() }

@@ -4,6 +4,8 @@
 
 mod batching;
 mod client;
+#[cfg(feature = "crash-points")]
+mod crash_points;
 mod durability;
 mod expiry;
 mod handshake;
