@@ -1,7 +1,8 @@
 //! The server: listeners, connections, timers, and its end.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -134,7 +135,14 @@ fn listen_at(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
         socket.bind(SocketAddr::new(address, port))?;
         socket.listen(BACKLOG)
     };
-    open(address).with_context(|| {
+    let opened = match open(address) {
+        // A machine without IPv6: all its addresses are of IPv4.
+        Err(error) if address == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            open(Ipv4Addr::UNSPECIFIED.into())
+        }
+        opened => opened,
+    };
+    opened.with_context(|| {
         format!("Unable to listen at {}: choose another --port or --bind", SocketAddr::new(address, port))
     })
 }

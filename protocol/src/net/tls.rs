@@ -97,9 +97,20 @@ impl ServerTls {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        self.accept_within(io, TLS_SETUP_LIMIT).await
+    }
+
+    /// As [`Self::accept`], within a limit of the caller's.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub async fn accept_within<IO>(&self, io: IO, limit: Duration) -> Result<Secured<IO>, TlsError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         let handshake = tap(self.acceptor.accept(io));
         let (stream, finished) =
-            tokio::time::timeout(TLS_SETUP_LIMIT, handshake).await.map_err(|_| TlsError::TimedOut)?;
+            tokio::time::timeout(limit, handshake).await.map_err(|_| TlsError::TimedOut)?;
         let stream = stream.map_err(TlsError::Handshake)?;
         if stream.get_ref().1.alpn_protocol().is_none() {
             return Err(TlsError::NoAlpn);

@@ -78,7 +78,7 @@ macro_rules! section {
 section! {
     /// Where the server listens and how it is found.
     Listen / ListenLayer in "Listening" {
-        /// Address to listen at. `::` takes IPv4 too; where a machine has no IPv6, use 0.0.0.0.
+        /// Address to listen at. `::` is every address, of IPv4 too.
         bind ("bind", "SMP_SERVER_BIND"): IpAddr = IpAddr::from([0u16; 8]),
         /// Ports to listen at, joined by commas. 0 takes a free one and prints it.
         ports ("port", "SMP_SERVER_PORT"): Ports = Ports(vec![5223]),

@@ -59,27 +59,25 @@ pub(super) fn queues_of(commands: &[Accepted]) -> BTreeSet<QueueNumber> {
     commands.iter().filter_map(|accepted| accepted.queue.as_ref()).map(|queue| queue.number).collect()
 }
 
+/// What is executed in order: the commands of a queue. Those of no queue stand alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Queue(QueueNumber),
+    Alone(usize),
+}
+
 async fn execute_all(client: Arc<Client>, commands: Vec<Accepted>) -> Vec<Response> {
-    let mut groups: BTreeMap<Option<QueueNumber>, Vec<(usize, Accepted)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<(usize, Accepted)>> = BTreeMap::new();
     for (position, accepted) in commands.into_iter().enumerate() {
-        groups
-            .entry(accepted.queue.as_ref().map(|queue| queue.number))
-            .or_default()
-            .push((position, accepted));
+        let group = match &accepted.queue {
+            Some(queue) => Group::Queue(queue.number),
+            None => Group::Alone(position),
+        };
+        groups.entry(group).or_default().push((position, accepted));
     }
     let mut tasks = JoinSet::new();
     for (_, group) in groups {
-        let client = client.clone();
-        tasks.spawn(async move {
-            let mut responses = Vec::with_capacity(group.len());
-            for (position, accepted) in group {
-                let (correlation_id, entity_id) =
-                    (accepted.correlation_id.clone(), accepted.entity_id.clone());
-                let reply = execute(&client, accepted).await;
-                responses.push((position, Response { correlation_id, entity_id, reply }));
-            }
-            responses
-        });
+        tasks.spawn(execute_in_order(client.clone(), group));
     }
     let mut responses: BTreeMap<usize, Response> = BTreeMap::new();
     while let Some(group) = tasks.join_next().await {
@@ -89,4 +87,15 @@ async fn execute_all(client: Arc<Client>, commands: Vec<Accepted>) -> Vec<Respon
         }
     }
     responses.into_values().collect()
+}
+
+/// Executes the commands of one queue, each with its position in the block.
+async fn execute_in_order(client: Arc<Client>, commands: Vec<(usize, Accepted)>) -> Vec<(usize, Response)> {
+    let mut responses = Vec::with_capacity(commands.len());
+    for (position, accepted) in commands {
+        let (correlation_id, entity_id) = (accepted.correlation_id.clone(), accepted.entity_id.clone());
+        let reply = execute(&client, accepted).await;
+        responses.push((position, Response { correlation_id, entity_id, reply }));
+    }
+    responses
 }

@@ -68,8 +68,7 @@ pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStrea
 async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<TcpStream>, Box<Session>)> {
     socket.set_nodelay(true).context("Unable to configure the socket")?;
     let times = &server.settings.times;
-    let secured =
-        timeout(times.tls_timeout.0, server.tls.accept(socket)).await.context("TLS took too long")??;
+    let secured = server.tls.accept_within(socket, times.tls_timeout.0).await?;
     let Secured { mut stream, tls_unique, chain } = secured;
     let certificates = chain.iter().map(|certificate| certificate.to_vec()).collect();
     let hellos = say_hello(server, &mut stream, tls_unique.as_bytes(), certificates);
