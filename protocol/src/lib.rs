@@ -24,8 +24,19 @@ pub mod timestamp;
 pub mod transport;
 pub mod version;
 
-/// Where test builds may abort, see [`crash`]: around the commit of a batch of the engine.
+/// Where test builds may abort, see [`crash`]: before the commit of each step that an agent takes, when the server
+/// has done its part, and around the commit of a batch of the engine.
 pub const CRASH_POINTS: &[&str] = &[
+    "agent.queue.created",
+    "agent.queue.deleted",
+    "agent.peer.secured",
+    "agent.link.written",
+    "agent.request.sent",
+    "agent.request.received",
+    "agent.confirmation.sent",
+    "agent.confirmation.received",
+    "agent.message.sent",
+    "agent.message.received",
     "engine.message.handled",
     "engine.message.committed",
     "engine.answer.handled",

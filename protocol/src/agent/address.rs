@@ -1,5 +1,6 @@
 //! Contact addresses: queues that anybody writes to, with link data that say what they are for (agent.md §3.8, §4.8).
 
+use crate::crash_point;
 use crate::crypto::hash::sha256;
 use crate::encoding::Encode as _;
 
@@ -59,6 +60,7 @@ impl<S: AgentStore> Agent<'_, S> {
             return Ok(());
         }
         self.store.remember_hash(id, &name, self.now).map_err(AgentError::Store)?;
+        crash_point!("agent.request.received");
         self.tell(id, Event::Request { invitation: Invitation { agent_version, link }, info });
         Ok(())
     }

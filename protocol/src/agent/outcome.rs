@@ -7,6 +7,7 @@
 //! | queue full | again, slowly, for 7 days | again, slowly; a confirmation fails | – | – |
 //! | no answer | again, fast, for 2 days | again, fast, for 2 days | again, fast | again, fast, for 2 days |
 
+use crate::crash_point;
 use crate::encoding::Encode as _;
 use crate::smp::error::ErrorType;
 use crate::smp::response::{BrokerMessage, QueueIds};
@@ -49,6 +50,7 @@ impl<S: AgentStore> Agent<'_, S> {
             RequestOutcome::Answer(answer) => answer,
         };
         if job.task == Task::DeleteQueue {
+            crash_point!("agent.queue.deleted");
             self.remove(id)?;
             return Ok(Next::Done);
         }
@@ -91,6 +93,7 @@ impl<S: AgentStore> Agent<'_, S> {
         if !is_as_asked {
             return self.step(id, connection, Step::Broken(Failure::BadAnswer), Vec::new());
         }
+        crash_point!("agent.queue.created");
         connection.receive.set_created(ids);
         if connection.phase == Phase::Deleting {
             return Ok(());
@@ -107,19 +110,28 @@ impl<S: AgentStore> Agent<'_, S> {
                 self.step(id, connection, Step::Broken(Failure::BadAnswer), Vec::new())
             }
             Task::SetLinkData { .. } => {
+                crash_point!("agent.link.written");
                 self.tell(id, Event::LinkDataSet);
                 Ok(())
             }
             Task::Invite => {
+                crash_point!("agent.request.sent");
                 connection.opening = Opening::Nothing;
                 self.step(id, connection, Step::InvitationSent, Vec::new())
             }
-            Task::Confirm { .. } => self.step(id, connection, Step::ConfirmationSent, Vec::new()),
-            Task::Message(message) => self.message_sent(id, connection, message),
-            Task::SecurePeerQueue
-            | Task::SecureOwnQueue { .. }
-            | Task::RatchetKey { .. }
-            | Task::DeleteQueue => Ok(()),
+            Task::Confirm { .. } => {
+                crash_point!("agent.confirmation.sent");
+                self.step(id, connection, Step::ConfirmationSent, Vec::new())
+            }
+            Task::Message(message) => {
+                crash_point!("agent.message.sent");
+                self.message_sent(id, connection, message)
+            }
+            Task::SecurePeerQueue => {
+                crash_point!("agent.peer.secured");
+                Ok(())
+            }
+            Task::SecureOwnQueue { .. } | Task::RatchetKey { .. } | Task::DeleteQueue => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@
 //! Whatever comes is acknowledged after the commit, since the server would repeat it for ever; what cannot be
 //! taken changes nothing and is reported as [`Event::Ignored`].
 
+use crate::crash_point;
 use crate::crypto::dh::X25519PublicKey;
 use crate::crypto::hash::sha256;
 use crate::crypto::ratchet::parameters::RatchetParameters;
@@ -211,6 +212,7 @@ impl<S: AgentStore> Agent<'_, S> {
         connection.receive.peer = Some(peer);
         connection.received = Position::first(&plain);
         connection.opening = sender_key.map_or(Opening::Nothing, Opening::Key);
+        crash_point!("agent.confirmation.received");
         let with_key = sender_key.is_some();
         self.step(id, connection, Step::ConfirmationReceived { with_key }, info)?;
         Ok(Ok(()))
@@ -293,6 +295,7 @@ impl<S: AgentStore> Agent<'_, S> {
         connection.received = Position { number, hash: Some(hash) };
         match body {
             MessageBody::Application(body) => {
+                crash_point!("agent.message.received");
                 self.tell(id, Event::Message { number, hash, server_time, integrity, body });
                 Ok(())
             }

@@ -11,6 +11,7 @@
 use crate::smp::key::AuthPublicKey;
 use crate::smp::queue_uri::{QueueAddress, QueueInfo, QueueLocation, QueueUri};
 
+use super::error::AgentError;
 use super::event::{Event, Refusal};
 use super::job::Purpose;
 use super::message::MessageBody;
@@ -31,6 +32,10 @@ impl<S: AgentStore> Agent<'_, S> {
             self.ignore(id, Refusal::Queue);
             return Ok(());
         };
+        if !connection.sync.may_send() {
+            self.ignore(id, Refusal::Prohibited);
+            return Ok(());
+        }
         let is_known = |location: &QueueLocation| {
             connection.send.as_ref().is_some_and(|queue| is_same(&queue.location, location))
         };
@@ -48,9 +53,16 @@ impl<S: AgentStore> Agent<'_, S> {
             address: QueueAddress { dh_key: queue.dh_public, ..info.address },
         };
         let sender_key = AuthPublicKey::Ed25519(queue.key.public_key());
-        connection.replacement = Some(Replacement { queue, is_secured: false });
         let body = MessageBody::QueueKey(vec![(ours, sender_key)]);
-        self.queue_service_message(id, connection, Purpose::QueueKey, body)
+        match self.queue_service_message(id, connection, Purpose::QueueKey, body) {
+            // A server with so many hosts that our answer would not fit: nobody means that.
+            Err(AgentError::TooLarge { .. }) => self.ignore(id, Refusal::Queue),
+            result => {
+                result?;
+                connection.replacement = Some(Replacement { queue, is_secured: false });
+            }
+        }
+        Ok(())
     }
 
     /// `QUSE`: the new queue takes our messages.
@@ -60,6 +72,10 @@ impl<S: AgentStore> Agent<'_, S> {
         connection: &mut Connection,
         queues: &[(QueueLocation, bool)],
     ) -> Outcome<(), S> {
+        if !connection.sync.may_send() {
+            self.ignore(id, Refusal::Prohibited);
+            return Ok(());
+        }
         let location = queues.first().map(|(location, _)| location);
         let replacement = connection.replacement.as_mut();
         let named = replacement.filter(|queue| location.is_some_and(|it| is_same(&queue.queue.location, it)));

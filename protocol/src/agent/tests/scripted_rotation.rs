@@ -5,6 +5,8 @@ use super::world::{Name, World, server};
 use crate::agent::event::{Event, Refusal};
 use crate::agent::message::MessageBody;
 use crate::agent::queue::{PeerSecret, QueueSecret, ReceiveQueue};
+use crate::encoding::Encode as _;
+use crate::smp::address::{KeyHash, ServerAddress};
 use crate::smp::command::Command;
 use crate::smp::queue_uri::{QueueLocation, QueueUri};
 use crate::smp::response::BrokerMessage;
@@ -129,4 +131,51 @@ fn a_second_offer_takes_the_place_of_the_first() {
     world.settle();
     assert!(world.alice.take_events().contains(&Event::Switched));
     assert_eq!(world.alice.record(alice).send.unwrap().location, second.location().unwrap());
+}
+
+/// The longest list of hosts that a message can name: our answer would be longer than the peer's word, and is not
+/// given.
+#[test]
+fn a_server_with_too_many_hosts_is_not_followed() {
+    let (mut world, mut peer, alice) = connected(125);
+    let queue = second_queue(&mut world, &mut peer);
+    // a short name, and the key hash left out: it does not count when places are compared
+    let short = |key_hash| ServerAddress::new(vec!["a".parse().unwrap()], None, key_hash).unwrap();
+    let mut record = world.alice.record(alice);
+    record.send.as_mut().unwrap().location.server = short(server().server.key_hash().clone());
+    world.with(Name::Alice, |agent| agent.save(alice, &record).unwrap());
+    let replaced = QueueLocation { server: short(KeyHash::absent()), ..old_location(&peer) };
+    let message = |hosts: usize, last: usize| {
+        let mut names: Vec<_> = (0..hosts).map(|at| format!("{at:0>250}")).collect();
+        names.push("x".repeat(last));
+        let mut added = uri(&queue);
+        let names = names.into_iter().map(|name| name.parse().unwrap()).collect();
+        let key_hash = added.address.server.key_hash().clone();
+        added.address.server = ServerAddress::new(names, None, key_hash).unwrap();
+        MessageBody::QueueAdd(vec![(added, Some(replaced.clone()))])
+    };
+    let room = 15_838 - 43;
+    let size = |body: &MessageBody| body.to_bytes().len() - 1;
+    let rest = room - size(&message(0, 1));
+    let longest = message(rest / 251, rest % 251 + 1);
+    assert_eq!(size(&longest), room);
+    peer.say(&mut world, longest);
+    world.settle();
+    assert_eq!(world.alice.take_events(), [Event::Ignored(Refusal::Queue)]);
+    assert_eq!(world.alice.record(alice).replacement, None);
+}
+
+#[test]
+fn nobody_moves_while_the_ratchets_are_out_of_step() {
+    let (mut world, mut peer, alice) = connected(126);
+    let queue = second_queue(&mut world, &mut peer);
+    world.with(Name::Alice, |agent| agent.resync(alice).unwrap());
+    world.settle();
+    world.alice.take_events();
+    let replaced = Some(old_location(&peer));
+    peer.say(&mut world, MessageBody::QueueAdd(vec![(uri(&queue), replaced)]));
+    peer.say(&mut world, MessageBody::QueueUse(vec![(queue.location().unwrap(), true)]));
+    world.settle();
+    let refused = Event::Ignored(Refusal::Prohibited);
+    assert_eq!(world.alice.take_events(), [refused.clone(), refused]);
 }
