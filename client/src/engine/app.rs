@@ -10,7 +10,7 @@ use protocol::net::network::ReadLinkError;
 use protocol::timestamp::Timestamp;
 use tokio::sync::mpsc;
 
-use super::goal::{End, Goal, Waiter};
+use super::goal::{End, Goal, Progress, Waiter};
 use super::owner_relays::PACE;
 use super::step::{Done, Step, Stop};
 use super::tag::Tag;
@@ -39,12 +39,14 @@ pub(crate) struct Client {
     requests: u64,
     /// When the last step was; deadlines are looked at after it.
     now: Timestamp,
+    /// Whether something came from the network since commands were looked at.
+    stirred: bool,
 }
 
 impl Client {
     /// On an open store.
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, tidings: Vec::new(), waiters: Vec::new(), requests: 0, now: Timestamp::default() }
+        Self { store, tidings: Vec::new(), waiters: Vec::new(), requests: 0, now: Timestamp::default(), stirred: false }
     }
 
     /// Takes a step; what it refuses is given back, what it breaks ends the engine.
@@ -64,6 +66,7 @@ impl Client {
         let mut step =
             Step { store: &mut self.store, context, tidings: &mut self.tidings, followed: &followed };
         let result = act(&mut step);
+        self.linger(context)?;
         self.wake(context)?;
         match result {
             Ok(value) => Ok(Ok(value)),
@@ -72,13 +75,31 @@ impl Client {
         }
     }
 
+    /// Gives commands whose goal is reached a little time for what is still on its way.
+    fn linger(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let now = context.now();
+        let store = &mut self.store;
+        for waiter in &mut self.waiters {
+            if self.stirred && matches!(waiter.goal, Goal::Flushed) {
+                // Something has just come, so more may follow.
+                waiter.lingers_until = None;
+            }
+            let enough = matches!(waiter.progress(store, now)?, Progress::Enough(_));
+            if enough && waiter.lingers_until.is_none() {
+                waiter.lingers_until = Some(now.plus_ms(waiter.linger_ms()));
+            }
+        }
+        self.stirred = false;
+        Ok(())
+    }
+
     /// Asks to be woken for whatever is due next.
     fn wake(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
         let relays = self.store.next_relay_due_ms()?.map(Timestamp);
         let groups = self.store.groups()?;
         let restores = groups.iter().filter(|group| !group.record.status.is_over());
         let restores = restores.filter_map(|group| group.record.restore.due_at_ms.map(Timestamp));
-        let deadlines = self.waiters.iter().filter_map(|waiter| waiter.deadline);
+        let deadlines = self.waiters.iter().flat_map(|waiter| [waiter.deadline, waiter.lingers_until]).flatten();
         if let Some(next) = relays.into_iter().chain(restores).chain(deadlines).min() {
             context.wake_at(next);
         }
@@ -93,14 +114,13 @@ impl Client {
         goal: Goal,
         timeout_ms: u64,
         replies: mpsc::UnboundedSender<Reply>,
-    ) {
+    ) -> Result<(), Fatal> {
         let forever = matches!(goal, Goal::Followed(_) | Goal::Watched(_));
         let timeout_ms = i64::try_from(timeout_ms).unwrap_or(i64::MAX);
         let deadline = (!forever).then(|| context.now().plus_ms(timeout_ms));
-        if let Some(deadline) = deadline {
-            context.wake_at(deadline);
-        }
-        self.waiters.push(Waiter { request, goal, deadline, replies });
+        self.waiters.push(Waiter { request, goal, deadline, replies, lingers_until: None });
+        self.linger(context)?;
+        self.wake(context)
     }
 
     /// What reading a link came to, for the command that waits for it.
@@ -155,6 +175,7 @@ impl Application for Client {
         connection: ConnectionId,
         event: AgentEvent,
     ) -> Result<(), Fatal> {
+        self.stirred = true;
         let handled = self.step(context, |step| step.agent_event(connection, event))?;
         if let Err(error) = handled {
             // Nobody asked, so nobody is refused; it is worth a word.
@@ -170,6 +191,7 @@ impl Application for Client {
         result: Result<OpenedLink, ReadLinkError>,
     ) -> Result<(), Fatal> {
         let Some(tag) = Tag::from_bytes(&tag.0) else { return Ok(()) };
+        self.stirred = true;
         let done = self.step(context, |step| step.link_read(&tag, result))?;
         self.link_done(&tag, done);
         Ok(())
@@ -190,7 +212,7 @@ impl Application for Client {
         }
         match goal {
             Ok(None) => drop(replies.send(Reply::Success)),
-            Ok(Some(goal)) => self.wait(context, request, goal, timeout_ms, replies),
+            Ok(Some(goal)) => self.wait(context, request, goal, timeout_ms, replies)?,
             Err(error) => {
                 self.tidings.truncate(before);
                 drop(replies.send(Reply::Failure(error)));
@@ -209,6 +231,7 @@ impl Application for Client {
 
     fn on_network(&mut self, context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
         self.now = context.now();
+        self.stirred = true;
         let event = match change {
             NetworkChange::Up(server) => {
                 Event::Network { server: server.to_string(), up: true, reason: None }

@@ -6,7 +6,7 @@ use protocol::timestamp::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::error::CommandError;
-use crate::event::{DeliveryState, Event, Reply};
+use crate::event::{DeliveryState, Event, Reply, Signature};
 use crate::exit_code::ExitCode;
 use crate::query;
 use crate::store::group::{GroupId, GroupStatus};
@@ -53,6 +53,26 @@ pub(super) struct Waiter {
     pub(super) deadline: Option<Timestamp>,
     /// Where its answer goes.
     pub(super) replies: mpsc::UnboundedSender<Reply>,
+    /// What was asked is so; it ends then even if more is still on its way.
+    pub(super) lingers_until: Option<Timestamp>,
+}
+
+/// How long a message is given to reach the servers of further relays.
+const LINGER_DELIVERED_MS: i64 = 1_000;
+/// How long further relays are given to let us in.
+const LINGER_JOINED_MS: i64 = 3_000;
+/// How long nothing must happen before everything counts as received.
+const LINGER_FLUSHED_MS: i64 = 2_000;
+
+/// How far a goal is.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// It is not reached.
+    Waiting,
+    /// It is reached; more that belongs to it is still on its way.
+    Enough(End),
+    /// It is reached, or will not be.
+    Over(End),
 }
 
 impl Waiter {
@@ -80,6 +100,10 @@ impl Waiter {
                     is_of(*id, group) && wanted.iter().any(|wanted| wanted.to_string() == *message_id)
                 }
                 Event::Message(row) => is_of(*id, &row.group) && row.own,
+                Event::Edited { group, signature: Signature::Own, .. }
+                | Event::Deleted { group, signature: Signature::Own, .. }
+                | Event::GroupEnded { group, .. } => is_of(*id, group),
+                Event::Member(row) => is_of(*id, &row.group),
                 _ => false,
             },
             Goal::Published(id, _) => match event {
@@ -90,15 +114,37 @@ impl Waiter {
         }
     }
 
-    /// Whether it is over: with what is still to be shown, and how it ends.
+    /// How long this goal lingers once it is reached.
+    pub(super) fn linger_ms(&self) -> i64 {
+        match &self.goal {
+            Goal::Joined(_) | Goal::Restored(_) => LINGER_JOINED_MS,
+            Goal::Flushed => LINGER_FLUSHED_MS,
+            _ => LINGER_DELIVERED_MS,
+        }
+    }
+
+    /// How the command ends, if it does now.
     ///
     /// # Errors
     /// When the store fails.
     pub(super) fn end(&self, store: &mut Store, now: Timestamp) -> Result<Option<End>, StoreError> {
+        Ok(match self.progress(store, now)? {
+            Progress::Waiting => None,
+            Progress::Enough(end) => self.lingers_until.is_some_and(|until| until <= now).then_some(end),
+            Progress::Over(end) => Some(end),
+        })
+    }
+
+    /// How far the goal is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) fn progress(&self, store: &mut Store, now: Timestamp) -> Result<Progress, StoreError> {
         let late = self.deadline.is_some_and(|deadline| deadline <= now);
         match &self.goal {
-            Goal::Followed(_) | Goal::Watched(_) => Ok(None),
-            Goal::JoinLink | Goal::RestoreLink(_) => Ok(late.then(|| failed(unreachable_link()))),
+            Goal::Followed(_) | Goal::Watched(_) => Ok(Progress::Waiting),
+            Goal::JoinLink | Goal::RestoreLink(_) if late => Ok(Progress::Over(failed(unreachable_link()))),
+            Goal::JoinLink | Goal::RestoreLink(_) => Ok(Progress::Waiting),
             Goal::Created(id) => created(store, *id, late),
             Goal::Relay(id, relay) => relay_end(store, *id, *relay, late),
             Goal::RelayRemoved(id) => link_end(store, *id, late),
@@ -106,12 +152,18 @@ impl Waiter {
             Goal::Restored(id) => restored(store, *id, late),
             Goal::Delivered(id, wanted) => delivered(store, *id, wanted, late),
             Goal::Published(id, wanted) => {
-                let delivered = delivered(store, *id, std::slice::from_ref(wanted), late)?;
-                if link_end(store, *id, late)?.is_none() { Ok(None) } else { Ok(delivered) }
+                match link_end(store, *id, late)? {
+                    Progress::Waiting => Ok(Progress::Waiting),
+                    _ => delivered(store, *id, std::slice::from_ref(wanted), late),
+                }
             }
             Goal::Flushed => {
-                let waiting = store.connections_with_jobs()?.len();
-                Ok((waiting == 0 || late).then(|| End { events: Vec::new(), result: Ok(()) }))
+                let end = End { events: Vec::new(), result: Ok(()) };
+                Ok(match store.connections_with_jobs()?.len() {
+                    _ if late => Progress::Over(end),
+                    0 => Progress::Enough(end),
+                    _ => Progress::Waiting,
+                })
             }
         }
     }
@@ -134,12 +186,12 @@ fn unreachable_link() -> CommandError {
     CommandError::new(ExitCode::Unreachable, "The server of the link did not answer in time")
 }
 
-fn created(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreError> {
+fn created(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError> {
     let relays = store.relays(id)?;
     let group = store.group(id)?;
     let settled = relays.iter().all(|relay| relay.record.is_settled()) && !is_writing(&group);
     if !settled && !late {
-        return Ok(None);
+        return Ok(Progress::Waiting);
     }
     let active = relays.iter().filter(|relay| relay.record.is_active()).count();
     let mut events: Vec<Event> =
@@ -153,11 +205,11 @@ fn created(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreE
         )),
         (0, false) => Err(still_waiting("No relay is active yet; the group is kept")),
     };
-    Ok(Some(End { events, result }))
+    Ok(Progress::Over(End { events, result }))
 }
 
-fn relay_end(store: &Store, id: GroupId, relay: RelayId, late: bool) -> Result<Option<End>, StoreError> {
-    let Some(relay) = store.relay(relay)? else { return Ok(None) };
+fn relay_end(store: &Store, id: GroupId, relay: RelayId, late: bool) -> Result<Progress, StoreError> {
+    let Some(relay) = store.relay(relay)? else { return Ok(Progress::Waiting) };
     let group = store.group(id)?;
     let row = query::relay_row(&group.alias, &relay);
     let result = if relay.record.is_active() {
@@ -171,24 +223,27 @@ fn relay_end(store: &Store, id: GroupId, relay: RelayId, late: bool) -> Result<O
     } else if late {
         Err(still_waiting("The relay is not active yet"))
     } else {
-        return Ok(None);
+        return Ok(Progress::Waiting);
     };
-    Ok(Some(End { events: vec![Event::GroupRelay(row)], result }))
+    Ok(Progress::Over(End { events: vec![Event::GroupRelay(row)], result }))
 }
 
-fn link_end(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreError> {
+fn link_end(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError> {
     let group = store.group(id)?;
     let farewells = store.relays(id)?.iter().any(|relay| relay.record.farewell.is_some());
     let undelivered =
         store.relays(id)?.iter().any(|relay| relay.record.connected) && store.count_undelivered(id)? > 0;
     if !is_writing(&group) && !farewells && !undelivered {
-        return Ok(Some(End { events: Vec::new(), result: Ok(()) }));
+        return Ok(Progress::Over(End { events: Vec::new(), result: Ok(()) }));
     }
-    Ok(late
-        .then(|| failed(still_waiting("The group link is not written yet, or relays do not know of it yet"))))
+    if !late {
+        return Ok(Progress::Waiting);
+    }
+    let text = "The group link is not written yet, or relays do not know of it yet";
+    Ok(Progress::Over(failed(still_waiting(text))))
 }
 
-fn joined(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreError> {
+fn joined(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError> {
     let group = store.group(id)?;
     let events = vec![Event::Group(query::group_row(store, id, &group)?)];
     let reasons = || -> Result<String, StoreError> {
@@ -199,9 +254,13 @@ fn joined(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreEr
             .collect();
         Ok(if reasons.is_empty() { "no relay has answered".to_owned() } else { reasons.join("; ") })
     };
+    let settled = store.relays(id)?.iter().all(|relay| relay.record.is_settled());
     let result = match group.status {
+        GroupStatus::Active if !settled && !late => {
+            return Ok(Progress::Enough(End { events, result: Ok(()) }));
+        }
         GroupStatus::Active => Ok(()),
-        GroupStatus::Joining if !late => return Ok(None),
+        GroupStatus::Joining if !late => return Ok(Progress::Waiting),
         GroupStatus::Joining => Err(still_waiting(&format!("Not joined yet: {}", reasons()?))),
         GroupStatus::Deleted => {
             Err(CommandError::new(ExitCode::GroupDeleted, "The owner has ended this group"))
@@ -211,26 +270,25 @@ fn joined(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreEr
             format_args!("The relays let nobody in: {}", reasons()?),
         )),
     };
-    Ok(Some(End { events, result }))
+    Ok(Progress::Over(End { events, result }))
 }
 
-fn restored(store: &Store, id: GroupId, late: bool) -> Result<Option<End>, StoreError> {
+fn restored(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError> {
     let relays = store.relays(id)?;
-    if !late && relays.iter().any(|relay| !relay.record.is_settled()) {
-        return Ok(None);
-    }
     let group = store.group(id)?;
-    let events =
-        relays.iter().map(|relay| Event::GroupRelay(query::relay_row(&group.alias, relay))).collect();
+    let events = relays.iter().map(|relay| Event::GroupRelay(query::relay_row(&group.alias, relay))).collect();
+    let settled = relays.iter().all(|relay| relay.record.is_settled());
     let connected = relays.iter().any(|relay| relay.record.connected);
-    let result = if connected {
-        Ok(())
-    } else if late {
-        Err(still_waiting("No relay is connected yet"))
-    } else {
-        Err(CommandError::new(ExitCode::NoActiveRelay, "No relay of this group can be used now"))
+    let result = match (connected, settled) {
+        (true, false) if !late => return Ok(Progress::Enough(End { events, result: Ok(()) })),
+        (true, _) => Ok(()),
+        (false, false) if !late => return Ok(Progress::Waiting),
+        (false, false) => Err(still_waiting("No relay is connected yet")),
+        (false, true) => {
+            Err(CommandError::new(ExitCode::NoActiveRelay, "No relay of this group can be used now"))
+        }
     };
-    Ok(Some(End { events, result }))
+    Ok(Progress::Over(End { events, result }))
 }
 
 fn delivered(
@@ -238,7 +296,7 @@ fn delivered(
     id: GroupId,
     wanted: &[SharedMessageId],
     late: bool,
-) -> Result<Option<End>, StoreError> {
+) -> Result<Progress, StoreError> {
     let mut missing = 0_u64;
     for shared_id in wanted {
         missing += u64::from(!store.is_durable(id, shared_id)?);
@@ -247,7 +305,7 @@ fn delivered(
     let group = store.group(id)?;
     let silent = relays.iter().all(|relay| !relay.record.connected) && !group.status.is_over();
     if missing > 0 && !late && !silent {
-        return Ok(None);
+        return Ok(Progress::Waiting);
     }
     let mut events = Vec::new();
     for shared_id in wanted {
@@ -263,7 +321,9 @@ fn delivered(
         }
     }
     if missing == 0 {
-        return Ok(Some(End { events, result: Ok(()) }));
+        let on_their_way = !events.is_empty() && !late;
+        let end = End { events, result: Ok(()) };
+        return Ok(if on_their_way { Progress::Enough(end) } else { Progress::Over(end) });
     }
     events.push(Event::Waiting { group: group.alias, messages: store.count_undelivered(id)? });
     let error = if silent {
@@ -274,7 +334,7 @@ fn delivered(
     } else {
         still_waiting("No relay's server has it yet; what you sent is kept and goes out later")
     };
-    Ok(Some(End { events, result: Err(error) }))
+    Ok(Progress::Over(End { events, result: Err(error) }))
 }
 
 fn is_writing(group: &crate::store::group::Group) -> bool {

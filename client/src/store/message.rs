@@ -215,9 +215,11 @@ impl Store {
         Ok(Copies { duplicates: unsigned(duplicates), conflicts: unsigned(conflicts), relays })
     }
 
-    /// Second copies dropped and copies that differed, over the whole group.
+    /// Second copies of messages that were dropped, and copies of anything that differed, over the whole group.
     pub(crate) fn count_copies(&self, group: GroupId) -> Result<(u64, u64), StoreError> {
-        let sql = "SELECT coalesce(sum(duplicates), 0), coalesce(sum(conflicts), 0) FROM copies WHERE group_id = ?1";
+        let sql = "SELECT coalesce(sum(duplicates) FILTER (WHERE message_id IS NOT NULL), 0),
+                          coalesce(sum(conflicts), 0)
+                   FROM copies LEFT JOIN messages USING (group_id, shared_id) WHERE group_id = ?1";
         let counts = self.one(sql, params![group.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let (duplicates, conflicts): (i64, i64) = counts.unwrap_or_default();
         Ok((unsigned(duplicates), unsigned(conflicts)))
