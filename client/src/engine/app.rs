@@ -46,7 +46,14 @@ pub(crate) struct Client {
 impl Client {
     /// On an open store.
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, tidings: Vec::new(), waiters: Vec::new(), requests: 0, now: Timestamp::default(), stirred: false }
+        Self {
+            store,
+            tidings: Vec::new(),
+            waiters: Vec::new(),
+            requests: 0,
+            now: Timestamp::default(),
+            stirred: false,
+        }
     }
 
     /// Takes a step; what it refuses is given back, what it breaks ends the engine.
@@ -99,7 +106,8 @@ impl Client {
         let groups = self.store.groups()?;
         let restores = groups.iter().filter(|group| !group.record.status.is_over());
         let restores = restores.filter_map(|group| group.record.restore.due_at_ms.map(Timestamp));
-        let deadlines = self.waiters.iter().flat_map(|waiter| [waiter.deadline, waiter.lingers_until]).flatten();
+        let deadlines =
+            self.waiters.iter().flat_map(|waiter| [waiter.deadline, waiter.lingers_until]).flatten();
         if let Some(next) = relays.into_iter().chain(restores).chain(deadlines).min() {
             context.wake_at(next);
         }

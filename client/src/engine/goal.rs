@@ -151,12 +151,10 @@ impl Waiter {
             Goal::Joined(id) => joined(store, *id, late),
             Goal::Restored(id) => restored(store, *id, late),
             Goal::Delivered(id, wanted) => delivered(store, *id, wanted, late),
-            Goal::Published(id, wanted) => {
-                match link_end(store, *id, late)? {
-                    Progress::Waiting => Ok(Progress::Waiting),
-                    _ => delivered(store, *id, std::slice::from_ref(wanted), late),
-                }
-            }
+            Goal::Published(id, wanted) => match link_end(store, *id, late)? {
+                Progress::Waiting => Ok(Progress::Waiting),
+                _ => delivered(store, *id, std::slice::from_ref(wanted), late),
+            },
             Goal::Flushed => {
                 let end = End { events: Vec::new(), result: Ok(()) };
                 Ok(match store.connections_with_jobs()?.len() {
@@ -276,7 +274,8 @@ fn joined(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError
 fn restored(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError> {
     let relays = store.relays(id)?;
     let group = store.group(id)?;
-    let events = relays.iter().map(|relay| Event::GroupRelay(query::relay_row(&group.alias, relay))).collect();
+    let events =
+        relays.iter().map(|relay| Event::GroupRelay(query::relay_row(&group.alias, relay))).collect();
     let settled = relays.iter().all(|relay| relay.record.is_settled());
     let connected = relays.iter().any(|relay| relay.record.connected);
     let result = match (connected, settled) {
