@@ -343,6 +343,19 @@ async fn subscriptions_fill_blocks_and_are_repeated_in_the_next_session() {
 }
 
 #[tokio::test]
+async fn a_server_that_comes_late_is_subscribed_by_itself() {
+    let address = ScriptedServer::start().await.address;
+    let (network, mut events) = network();
+    network.subscribe(&address, subscriptions(1));
+    let reason = expect_down(&mut events).await;
+    assert!(matches!(reason, CallError::Connect(ConnectError::Unreachable(_))), "{reason:?}");
+    let server = ScriptedServer::start_at(address.port().unwrap()).await;
+    let mut peer = server.accept().await;
+    take_subscriptions(&mut peer, 1).await;
+    expect_up(&mut events).await;
+}
+
+#[tokio::test]
 async fn a_refused_subscription_is_reported_and_an_odd_answer_taken() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();

@@ -51,6 +51,11 @@ pub struct Received {
 
 impl ScriptedServer {
     pub async fn start() -> Self {
+        Self::start_at(0).await
+    }
+
+    /// On this port, or on any free one if it is 0.
+    pub async fn start_at(port: u16) -> Self {
         let read =
             |name: &str| std::fs::read(format!("{}/tests/certs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let chain = [read("ed25519-leaf.pem"), read("ed25519-ca.pem")].concat();
@@ -59,7 +64,7 @@ impl ScriptedServer {
         let pkcs8 = PrivatePkcs8KeyDer::from_pem_slice(&key).unwrap();
         let leaf_key = protocol::crypto::sign::Ed25519PrivateKey::from_der(pkcs8.secret_pkcs8_der()).unwrap();
 
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let identity = CertificateDer::from_pem_slice(&read("ed25519-ca.pem")).unwrap();
         let address = ServerAddress::new(
             vec!["127.0.0.1".parse().unwrap()],

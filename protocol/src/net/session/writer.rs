@@ -42,7 +42,7 @@ pub(super) struct Writer<'a, O: Owner> {
     /// When anything was written last.
     wrote: Instant,
     pinged: Instant,
-    /// Blocks that wait for the next write; kept for its capacity.
+    /// Blocks that wait for the next write; kept for its capacity while there is something to do.
     out: Vec<u8>,
 }
 
@@ -131,6 +131,10 @@ impl<'a, O: Owner> Writer<'a, O> {
         };
         for command in expired {
             self.shared.owner.answered(command.tag, Err(CallError::TimedOut));
+        }
+        if nothing_to_send && waiting == 0 {
+            // sessions may be many and rest for long
+            self.out = Vec::new();
         }
         let silent_for = now.saturating_duration_since(silence.heard);
         if silence.timeouts >= TIMEOUTS_MAX && silent_for >= DEAD_AFTER {
