@@ -132,21 +132,57 @@ async fn clients_of_port_443_are_taken_and_those_without_a_protocol_name_are_not
     assert!(matches!(other, Err(TlsError::Handshake(_))), "{other:?}");
 }
 
-/// Accepts a client that is not ours.
+/// Services present a certificate; it must be their own (smp.md §3.5, and the trap of §3.3).
+#[tokio::test]
+async fn a_service_is_known_by_its_certificate_and_a_forged_one_refused() {
+    let server = server(&["ed25519-leaf", "ed25519-ca"]);
+    let present = |names: &'static [&str]| {
+        let config = other_client(default_provider(), Some(names));
+        accept_client(&server, config, &[b"smp/1"])
+    };
+    let service = ["operated-leaf", "operated-id", "operator"];
+    let accepted = present(&["operated-leaf", "operated-id", "operator"]).await.unwrap();
+    assert_eq!(accepted.chain, chain(&service));
+    for refused in [
+        &["attacker-leaf", "operated-id", "attacker-ca"][..],
+        &["namesake-leaf", "ed25519-ca", "namesake-ca"],
+        &["expired-leaf", "ed25519-ca"],
+        &["operated-leaf"],
+    ] {
+        let result = present(refused).await;
+        assert!(matches!(result, Err(TlsError::Handshake(_))), "{refused:?}: {result:?}");
+    }
+}
+
+/// Accepts a client that is not ours and has no certificate.
 async fn accept_from(
     server: &ServerTls,
     provider: rustls::crypto::CryptoProvider,
     alpn: &[&[u8]],
 ) -> Result<Secured<DuplexStream>, TlsError> {
-    let provider = Arc::new(provider);
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate("ed25519-ca")).unwrap();
-    let mut config = rustls::ClientConfig::builder_with_provider(provider.clone())
+    accept_client(server, other_client(provider, None), alpn).await
+}
+
+fn other_client(
+    provider: rustls::crypto::CryptoProvider,
+    certificates: Option<&[&str]>,
+) -> rustls::ClientConfig {
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyServer))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(AnyServer));
+    match certificates {
+        Some(names) => builder.with_client_auth_cert(chain(names), key(names[0])).unwrap(),
+        None => builder.with_no_client_auth(),
+    }
+}
+
+async fn accept_client(
+    server: &ServerTls,
+    mut config: rustls::ClientConfig,
+    alpn: &[&[u8]],
+) -> Result<Secured<DuplexStream>, TlsError> {
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     let (near, far) = duplex(1024);
     let connector = TlsConnector::from(Arc::new(config));

@@ -144,7 +144,7 @@ impl<A: Application> Engine<A> {
             },
             Input::SubscriptionEnded { server, queue, reason } => match reason {
                 SubscriptionEnd::Moved => {
-                    warn!(server = %server.first_host(), "another program took over a queue of ours");
+                    warn!("another program took over a queue of ours");
                     let change = NetworkChange::TakenOver { server, queue };
                     let mut context = Context::new(now, &mut rng, &mut self.wishes);
                     self.application.on_network(&mut context, change)?;
