@@ -96,6 +96,8 @@ settings! {
     joining_ttl "CHAT_RELAY_JOINING_TTL": Duration = Duration::from_seconds(86_400),
     /// Groups served at most; further invitations are refused
     groups_max "CHAT_RELAY_GROUPS_MAX": u32 = 10_000,
+    /// Groups at most that owners invited us to and whose links were not read yet; further invitations are refused
+    unread_groups_max "CHAT_RELAY_UNREAD_GROUPS_MAX": u32 = 1000,
     /// Members of one group at most; further joiners are refused
     members_max "CHAT_RELAY_MEMBERS_MAX": u32 = 100_000,
     /// Newest messages handed to a joiner
@@ -295,6 +297,7 @@ fn check_text(name: &'static str, text: &str) -> Result<(), CommandError> {
 fn check_limits(limits: &Limits) -> Result<(), CommandError> {
     let counts = [
         ("groups_max", limits.groups_max),
+        ("unread_groups_max", limits.unread_groups_max),
         ("members_max", limits.members_max),
         ("page_members", limits.page_members),
         ("member_backlog_max", limits.member_backlog_max),

@@ -32,6 +32,8 @@ use crate::store::records::{
 };
 use crate::turn::{Turn, stored};
 
+/// Connections in an owner's name, beside the owner's own, that a group has at most.
+const CLAIMANTS_MAX: usize = 4;
 /// Longest challenge that a test of the relay may hold, bytes.
 const CHALLENGE_BYTES_MAX: usize = 255;
 
@@ -63,10 +65,15 @@ fn invited<S: RelayStore>(
         Ok(key) => key,
         Err(problem) => return refuse(turn, invitation, Refusal::InvalidGroup, Some(&problem)),
     };
-    let (now, groups_max) = (turn.now(), turn.limits.groups_max);
-    let Some((group, is_new)) = turn.store.group_for_invitation(&key, now, groups_max)? else {
+    let (now, limits) = (turn.now(), turn.limits);
+    let Some((group, is_new)) = turn.store.group_for_invitation(&key, now, limits)? else {
         return refuse(turn, invitation, Refusal::Full, None);
     };
+    if matches!(group.life.status, ServedStatus::Inactive(_)) {
+        // Members are being told that it is over. The owner asks again, and finds a new beginning.
+        tracing::info!(group = group.id.0, "an invitation to a group that is ending is left unanswered");
+        return Ok(());
+    }
     turn.store.add_invitation(group.id, &invitation.to_bytes(), &offer.from_member_profile)?;
     turn.reached(Step::InvitationStored);
     tracing::info!(group = group.id.0, is_new, "an owner invites this relay");
@@ -238,6 +245,9 @@ fn answer<S: RelayStore>(
     } else {
         Purpose::Member(group.id, owner.number)
     };
+    if is_claim {
+        make_room_for_claimant(turn, group.id)?;
+    }
     let until = turn.now().plus_ms(turn.limits.joining_ttl.ms());
     let Some(connection) = turn.accept(&invitation, Event::RelayAccept(accept), purpose, Some(until))? else {
         return Ok(());
@@ -254,6 +264,17 @@ fn answer<S: RelayStore>(
     }
     turn.reached(Step::OwnerAnswered);
     tracing::info!(group = group.id.0, is_claim, "the owner was answered with the relay link");
+    Ok(())
+}
+
+/// Closes the oldest claimants of a group when there are many: anybody can make one.
+fn make_room_for_claimant<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> Result<(), Fatal> {
+    let mut connections = turn.store.connections_of_group(group)?;
+    connections.retain(|(_, purpose)| matches!(purpose, Purpose::Claimant(..)));
+    let surplus = (connections.len() + 1).saturating_sub(CLAIMANTS_MAX);
+    for (connection, _) in connections.into_iter().take(surplus) {
+        turn.close(connection, false)?;
+    }
     Ok(())
 }
 

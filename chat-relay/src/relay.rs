@@ -58,6 +58,8 @@ pub struct Relay<S> {
     server_is_up: bool,
     is_ready: bool,
     clean_at: Timestamp,
+    /// The group whose delivery was carried forward last.
+    delivered_last: GroupId,
 }
 
 impl<S: RelayStore> Relay<S> {
@@ -80,6 +82,7 @@ impl<S: RelayStore> Relay<S> {
             server_is_up: false,
             is_ready: false,
             clean_at: Timestamp::default(),
+            delivered_last: GroupId(0),
         }
     }
 
@@ -176,7 +179,7 @@ impl<S: RelayStore> Relay<S> {
             }
             Event::SendFailed { reason, .. } => {
                 tracing::info!(group = group.0, %reason, "a message to a member was given up");
-                Ok(())
+                owes(&mut turn, number)
             }
             _ => Ok(()),
         }
@@ -250,11 +253,16 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             self.clean_at = now.plus_ms(self.limits.cleaning_interval.ms());
         }
         context.wake_at(self.clean_at);
+        let delivered_last = self.delivered_last;
         let mut turn = self.turn(context);
         lifecycle::deadlines(&mut turn)?;
-        worker::carry_on(&mut turn)?;
+        let delivered_last = worker::carry_on(&mut turn, delivered_last)?;
         cleaning::close_expired(&mut turn)?;
-        if is_cleaning_due { cleaning::forget_old(&mut turn) } else { Ok(()) }
+        if is_cleaning_due {
+            cleaning::forget_old(&mut turn)?;
+        }
+        self.delivered_last = delivered_last;
+        Ok(())
     }
 
     fn on_network(&mut self, _context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
@@ -307,6 +315,15 @@ fn set_link<S: RelayStore>(
         turn.store.update_member(&member)?;
     }
     Ok(())
+}
+
+/// A member misses messages: it is given the roster and history when it can be reached again.
+fn owes<S: RelayStore>(turn: &mut Turn<'_, '_, S>, number: MemberNumber) -> Result<(), Fatal> {
+    let Some(mut member) = turn.store.member(number)?.filter(|member| !member.passed_over) else {
+        return Ok(());
+    };
+    member.passed_over = true;
+    Ok(turn.store.update_member(&member)?)
 }
 
 /// A member cannot be reached any more: its queue is gone. For an owner it is time to look at the group link.

@@ -1,5 +1,6 @@
 //! The persisted steps of the relay, each with two points where a test build can crash: as it is taken, inside the
-//! transaction, and when it is durable but nothing of it was sent or acknowledged yet.
+//! transaction, and when it is durable, whether what it sends has left or not. The engine has points of its own around
+//! the commit.
 
 macro_rules! steps {
     ($($(#[doc = $doc:literal])* $step:ident = $taken:literal, $durable:literal,)*) => {

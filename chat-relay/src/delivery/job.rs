@@ -1,7 +1,8 @@
 //! One step of a job: what each member of a page gets, and where the cursor goes. Pure.
 //!
 //! ```text
-//! recipient ─┬─ too much waits ─▶ passed over: owed the roster and history when its queue empties
+//! recipient ─┬─ too much waits ─▶ passed over: owed the roster and history
+//!            ├─ was passed over ─▶ roster and history, then the body
 //!            ├─ knows the author ─▶ the body
 //!            └─ does not         ─▶ the author's profile ahead of the body
 //! ```
@@ -18,6 +19,11 @@ pub enum Handout {
     Body,
     /// The author's profile, then the body.
     Introduced,
+    /// What it was passed over for, then the body. It drops what it has already.
+    CaughtUp {
+        /// Whether the author's profile goes ahead of the body.
+        introduced: bool,
+    },
     /// Nothing: too much waits already.
     PassedOver,
 }
@@ -46,9 +52,12 @@ pub fn step(
     let is_last = page.len() < usize::try_from(page_members).unwrap_or(usize::MAX);
     let cursor = page.last().map_or(cursor, |last| last.number);
     let handout = |recipient: Recipient| {
+        let introduced = introduces && !recipient.met_author;
         let handout = if recipient.waiting > backlog_max {
             Handout::PassedOver
-        } else if introduces && !recipient.met_author {
+        } else if recipient.passed_over {
+            Handout::CaughtUp { introduced }
+        } else if introduced {
             Handout::Introduced
         } else {
             Handout::Body
@@ -103,6 +112,7 @@ mod tests {
             role: MemberRole::Observer,
             waiting,
             met_author,
+            passed_over: false,
         }
     }
 
@@ -116,6 +126,16 @@ mod tests {
         let step = step(MemberNumber(0), page, 3, 5, true);
         assert_eq!(handouts(&step), [Handout::Body, Handout::PassedOver, Handout::Body]);
         assert_eq!((step.cursor, step.is_last), (MemberNumber(3), false));
+    }
+
+    #[test]
+    fn whoever_was_passed_over_catches_up_once_there_is_room() {
+        let owed = |waiting| Recipient { passed_over: true, ..recipient(1, waiting, true) };
+        let page = vec![owed(6), owed(5)];
+        assert_eq!(
+            handouts(&step(MemberNumber(0), page, 9, 5, true)),
+            [Handout::PassedOver, Handout::CaughtUp { introduced: false }]
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use protocol::net::engine::Fatal;
 
 use super::job::{Handout, introduced, is_sendable, step};
 use super::task::pack;
-use crate::admission::member_new;
+use crate::admission::{self, member_new};
 use crate::lifecycle;
 use crate::steps::Step;
 use crate::store::RelayStore;
@@ -19,23 +19,25 @@ use crate::turn::Turn;
 /// Groups that one turn carries forward at most.
 const GROUPS_PER_TURN: usize = 64;
 
-/// One step for each group that has something to deliver; asks to be woken when more is left.
+/// One step for each group that has something to deliver, those after `after` first; gives the last one served. Asks to
+/// be woken when more is left.
 ///
 /// # Errors
 /// When the store fails; so for every function here.
-pub fn carry_on<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal> {
-    let groups = turn.store.groups_with_deliveries()?;
-    for group in groups.into_iter().take(GROUPS_PER_TURN) {
+pub fn carry_on<S: RelayStore>(turn: &mut Turn<'_, '_, S>, after: GroupId) -> Result<GroupId, Fatal> {
+    let groups = turn.store.groups_with_deliveries(after, GROUPS_PER_TURN)?;
+    let last = groups.last().copied().unwrap_or(after);
+    for group in groups {
         match turn.store.job(group)? {
             Some(job) => serve_page(turn, job)?,
             None => start_job(turn, group)?,
         }
     }
-    if !turn.store.groups_with_deliveries()?.is_empty() {
+    if !turn.store.groups_with_deliveries(last, 1)?.is_empty() {
         let now = turn.now();
         turn.wake_at(now);
     }
-    Ok(())
+    Ok(last)
 }
 
 fn start_job<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> Result<(), Fatal> {
@@ -104,7 +106,13 @@ fn hand_out<S: RelayStore>(
 ) -> Result<(), Fatal> {
     let sent = match handout {
         Handout::PassedOver => false,
-        Handout::Body if !is_sendable(&job.body) => true,
+        // A removal that no body could announce.
+        _ if !is_sendable(&job.body) => true,
+        Handout::CaughtUp { introduced } => {
+            admission::catch_up(turn, job.group, recipient.number)?;
+            let next = if introduced { Handout::Introduced } else { Handout::Body };
+            return hand_out(turn, job, author, bodies, recipient, next);
+        }
         Handout::Body => {
             let body = match bodies.plain {
                 Some(body) => body,

@@ -6,6 +6,8 @@ use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::Profile;
 use protocol::timestamp::Timestamp;
 
+use crate::config::Limits;
+
 use super::records::{
     DeliveryJob, DeliveryJobId, Ending, GroupId, GroupKey, LinkState, LiveRoster, Member, MemberNumber,
     MemberStatus, MessageKind, NewMember, NewMessage, Purpose, ServedGroup,
@@ -45,8 +47,12 @@ fn key(owner: u8) -> GroupKey {
     GroupKey { group_link: LinkText::new("simplex:/c#1").expect("a link"), owner: id(owner), relay: id(200) }
 }
 
+fn groups_max(groups_max: u32) -> Limits {
+    Limits { groups_max, ..Limits::default() }
+}
+
 fn group(store: &mut impl RelayStore) -> Result<ServedGroup, StoreError> {
-    Ok(store.group_for_invitation(&key(1), NOW, 10)?.expect("there is room").0)
+    Ok(store.group_for_invitation(&key(1), NOW, &groups_max(10))?.expect("there is room").0)
 }
 
 fn member(
@@ -86,10 +92,17 @@ fn message(author: MemberNumber, text: &str, kind: MessageKind, target: Option<&
 
 fn an_invitation_finds_its_group_again<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
     let first = group(store)?;
-    assert_eq!(store.group_for_invitation(&key(1), NOW, 10)?, Some((first.clone(), false)), "the same again");
-    let (other, is_new) = store.group_for_invitation(&key(2), NOW, 2)?.expect("there is room");
+    assert_eq!(
+        store.group_for_invitation(&key(1), NOW, &groups_max(10))?,
+        Some((first.clone(), false)),
+        "the same again"
+    );
+    let (other, is_new) = store.group_for_invitation(&key(2), NOW, &groups_max(2))?.expect("there is room");
     assert!(other.id != first.id && is_new, "another owner, another group");
-    assert_eq!(store.group_for_invitation(&key(3), NOW, 2)?, None, "no room");
+    assert_eq!(store.group_for_invitation(&key(3), NOW, &groups_max(2))?, None, "no room");
+
+    let unread = Limits { unread_groups_max: 2, ..Limits::default() };
+    assert_eq!(store.group_for_invitation(&key(3), NOW, &unread)?, None, "too many wait to be read");
 
     let profile = Profile::named("Olga");
     let ids = [
@@ -262,7 +275,7 @@ fn tasks_become_jobs_in_one_step<S: RelayStore>(store: &mut S) -> Result<(), Sto
         let stored = store.store_message(group, &message(author, text, MessageKind::Post, None), NOW)?;
         tasks.push(store.add_task(group, stored.expect("it is new"), Ending::Nothing)?);
     }
-    assert_eq!(store.groups_with_deliveries()?, [group]);
+    assert_eq!(store.groups_with_deliveries(GroupId(0), 10)?, [group]);
     assert_eq!(store.tasks(group, 2)?.iter().map(|task| task.id).collect::<Vec<_>>(), tasks[..2]);
     let job = DeliveryJob {
         id: DeliveryJobId(0),
@@ -278,7 +291,7 @@ fn tasks_become_jobs_in_one_step<S: RelayStore>(store: &mut S) -> Result<(), Sto
     assert_eq!(store.job(group)?, Some(DeliveryJob { id: started, ..job }));
     store.drop_tasks(&tasks[2..])?;
     store.finish_job(started)?;
-    assert_eq!(store.groups_with_deliveries()?, []);
+    assert_eq!(store.groups_with_deliveries(GroupId(0), 10)?, []);
     Ok(())
 }
 

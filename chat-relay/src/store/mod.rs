@@ -24,6 +24,7 @@ use protocol::group::profile::Profile;
 use protocol::timestamp::Timestamp;
 use thiserror::Error;
 
+use crate::config::Limits;
 use records::{
     DeliveryJob, DeliveryJobId, DeliveryTask, Ending, GroupId, GroupKey, InvitationId, LiveRoster, Member,
     MemberNumber, NewMember, NewMessage, Purpose, Recipient, RelayAddress, ServedGroup, StoredMessage,
@@ -78,12 +79,13 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     /// The earliest moment at which a connection's time is over.
     fn next_expiry(&mut self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// The group that an invitation is about, and whether it is new; nothing when `groups_max` are served already.
+    /// The group that an invitation is about, and whether it is new; nothing when there are as many as the
+    /// limits allow.
     fn group_for_invitation(
         &mut self,
         key: &GroupKey,
         now: Timestamp,
-        groups_max: u32,
+        limits: &Limits,
     ) -> Result<Option<(ServedGroup, bool)>, StoreError>;
     /// A served group.
     fn group(&mut self, id: GroupId) -> Result<Option<ServedGroup>, StoreError>;
@@ -171,8 +173,8 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     fn move_cursor(&mut self, job: DeliveryJobId, cursor: MemberNumber) -> Result<(), StoreError>;
     /// Forgets a job that is done.
     fn finish_job(&mut self, job: DeliveryJobId) -> Result<(), StoreError>;
-    /// Groups with tasks or jobs.
-    fn groups_with_deliveries(&mut self) -> Result<Vec<GroupId>, StoreError>;
+    /// Groups with tasks or jobs, in turn: those after one first.
+    fn groups_with_deliveries(&mut self, after: GroupId, limit: usize) -> Result<Vec<GroupId>, StoreError>;
     /// Remembers that a member was told about another.
     fn introduce(&mut self, author: MemberNumber, recipient: MemberNumber) -> Result<(), StoreError>;
 

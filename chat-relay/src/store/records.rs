@@ -312,6 +312,8 @@ pub struct Recipient {
     pub waiting: u32,
     /// Whether it knows the job's author.
     pub met_author: bool,
+    /// Whether messages were passed over.
+    pub passed_over: bool,
 }
 
 /// The roster that a relay serves.

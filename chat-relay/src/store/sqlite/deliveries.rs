@@ -74,6 +74,20 @@ impl SqliteStore {
         Ok(())
     }
 
+    /// Groups with work after one, then the others.
+    pub(super) fn read_groups_with_work(
+        &mut self,
+        after: GroupId,
+        limit: usize,
+    ) -> Result<Vec<GroupId>, StoreError> {
+        self.all(
+            "SELECT group_id FROM (SELECT group_id FROM delivery_tasks UNION SELECT group_id FROM delivery_jobs)
+             ORDER BY group_id <= ?1, group_id LIMIT ?2",
+            params![after.0, i64::try_from(limit).unwrap_or(i64::MAX)],
+            |row| row.get(0).map(GroupId),
+        )
+    }
+
     pub(super) fn read_job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError> {
         self.one(
             "SELECT job_id, group_id, author, support_of, ending, removes, cursor, body FROM delivery_jobs
@@ -94,7 +108,7 @@ impl SqliteStore {
             "SELECT member_number, connection_id, role,
                (SELECT count(*) FROM (SELECT 1 FROM agent_jobs j
                 WHERE j.connection_id = members.connection_id LIMIT ?4 + 1)),
-               EXISTS (SELECT 1 FROM introductions WHERE author = ?5 AND recipient = member_number)
+               EXISTS (SELECT 1 FROM introductions WHERE author = ?5 AND recipient = member_number), passed_over
              FROM members WHERE group_id = ?1 AND member_number > ?2 AND member_number <> ?5
                AND (status = 'connected' OR member_number IS ?7) AND link <> 'broken' AND connection_id IS NOT NULL
                AND (?6 IS NULL OR member_id = ?6 OR role IN ('moderator', 'admin', 'owner'))
@@ -115,6 +129,7 @@ impl SqliteStore {
                     role: MemberRole::from_word(&row.get::<_, String>(2)?),
                     waiting: row.get(3)?,
                     met_author: row.get(4)?,
+                    passed_over: row.get(5)?,
                 })
             },
         )

@@ -8,6 +8,7 @@ use protocol::timestamp::Timestamp;
 use rusqlite::params;
 
 use super::{SqliteStore, to_json};
+use crate::config::Limits;
 use crate::store::records::{
     DeliveryJob, DeliveryJobId, DeliveryTask, Ending, GroupId, GroupKey, InvitationId, LiveRoster, Member,
     MemberNumber, NewMember, NewMessage, Purpose, Recipient, RelayAddress, ServedGroup, StoredMessage,
@@ -73,7 +74,7 @@ impl RelayStore for SqliteStore {
         &mut self,
         key: &GroupKey,
         now: Timestamp,
-        groups_max: u32,
+        limits: &Limits,
     ) -> Result<Option<(ServedGroup, bool)>, StoreError> {
         let find = |store: &mut Self| {
             let found = store.groups(
@@ -85,8 +86,10 @@ impl RelayStore for SqliteStore {
         if let Some(group) = find(self)? {
             return Ok(Some((group, false)));
         }
-        let served: u32 = self.count("SELECT count(*) FROM served_groups", params![])?;
-        if served >= groups_max {
+        let (sql, unread) = ("SELECT count(*) FROM served_groups", "WHERE public_group_id IS NULL");
+        if self.count(sql, params![])? >= limits.groups_max
+            || self.count(&format!("{sql} {unread}"), params![])? >= limits.unread_groups_max
+        {
             return Ok(None);
         }
         self.insert_group(key, now)?;
@@ -252,12 +255,8 @@ impl RelayStore for SqliteStore {
         self.change_one("DELETE FROM delivery_jobs WHERE job_id = ?1", params![job.0])
     }
 
-    fn groups_with_deliveries(&mut self) -> Result<Vec<GroupId>, StoreError> {
-        self.all(
-            "SELECT group_id FROM delivery_tasks UNION SELECT group_id FROM delivery_jobs ORDER BY group_id",
-            params![],
-            |row| row.get(0).map(GroupId),
-        )
+    fn groups_with_deliveries(&mut self, after: GroupId, limit: usize) -> Result<Vec<GroupId>, StoreError> {
+        self.read_groups_with_work(after, limit)
     }
 
     fn introduce(&mut self, author: MemberNumber, recipient: MemberNumber) -> Result<(), StoreError> {
