@@ -35,9 +35,11 @@ const LIMITS: Limits = Limits { connect: Duration::from_secs(20), answer: Durati
 /// How long a test waits for anything before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Starts a queue server on a free port; it ends with the test's runtime.
+/// Starts a queue server on a free port; it ends with the test's runtime. Its queues are short, so that one is soon
+/// full.
 pub(crate) async fn queue_server() -> ServerAddressWithAuth {
-    const SETTINGS: &str = "[listen]\nbind = \"127.0.0.1\"\nports = 0\n[storage]\nengine = \"memory\"";
+    const SETTINGS: &str = "[listen]\nbind = \"127.0.0.1\"\nports = 0\n[limits]\nqueue_quota = 8
+[storage]\nengine = \"memory\"";
     let settings = toml::from_str::<SettingsLayer>(SETTINGS).unwrap().settle().unwrap();
     let identity = Identity::generate("127.0.0.1").unwrap().identity;
     let (store, threads) = Store::start(Box::new(MemoryStore::new()), &settings.storage).unwrap();
@@ -208,7 +210,9 @@ impl Application for Puppet {
 
 /// Somebody with connections.
 pub(crate) struct Peer {
-    engine: EngineHandle<Order>,
+    directory: tempfile::TempDir,
+    server: ServerAddressWithAuth,
+    engine: Option<EngineHandle<Order>>,
     reports: mpsc::UnboundedReceiver<Report>,
     /// Reports that nobody has waited for yet.
     unseen: Vec<Report>,
@@ -216,19 +220,33 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn start(server: &ServerAddressWithAuth) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, reports) = mpsc::unbounded_channel();
+        let mut peer = Self { directory, server: server.clone(), engine: None, reports, unseen: Vec::new() };
+        peer.resume();
+        peer
+    }
+
+    /// Goes on where it was.
+    pub(crate) fn resume(&mut self) {
         let (sender, reports) = mpsc::unbounded_channel();
+        self.reports = reports;
         let puppet = Puppet {
-            store: SqliteStore::in_memory().unwrap(),
-            server: server.clone(),
+            store: SqliteStore::open(&self.directory.path().join("peer.sqlite")).unwrap(),
+            server: self.server.clone(),
             uncommitted: Vec::new(),
             reports: sender,
         };
-        let engine = engine::start(puppet, LIMITS, &Handle::current()).unwrap();
-        Self { engine, reports, unseen: Vec::new() }
+        self.engine = Some(engine::start(puppet, LIMITS, &Handle::current()).unwrap());
+    }
+
+    /// Goes away; what comes for it waits on its server.
+    pub(crate) async fn pause(&mut self) {
+        self.engine.take().unwrap().stop().await.unwrap();
     }
 
     pub(crate) async fn order(&self, order: Order) {
-        self.engine.command(order).await.unwrap();
+        self.engine.as_ref().unwrap().command(order).await.unwrap();
     }
 
     /// The first report for which `wanted` gives something; the others are kept for later.

@@ -274,6 +274,27 @@ async fn a_member_that_is_gone_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_queue_was_full_catches_up() {
+    let tuning = Tuning { member_backlog_max: Some(2), ..Tuning::default() };
+    let mut group = Group::served(tuning).await;
+    let mut away = group.join().await;
+    let mut here = group.join().await;
+    away.hear("the roster", |heard| matches!(heard.event, Event::Roster(_)).then_some(())).await;
+    away.peer.pause().await;
+    let texts: Vec<String> = (0..20).map(|at| format!("post {at}")).collect();
+    for text in &texts {
+        group.owner.post(text).await;
+        here.hear_post(text).await;
+    }
+    away.peer.resume();
+    for text in &texts {
+        away.hear_post(text).await;
+    }
+    group.owner.post("and now").await;
+    away.hear_post("and now").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_the_group_is_passed_on() {
     let mut group = Group::served(Tuning::default()).await;
     let mut member = group.join().await;
