@@ -8,4 +8,5 @@
 pub mod binaries;
 pub mod process;
 pub mod stage;
+pub mod troupe;
 pub mod world;
