@@ -64,7 +64,7 @@ pub(crate) fn absolute(path: &Path) -> Result<String, CommandError> {
 /// # Errors
 /// When the file exists or the disk refuses.
 pub(crate) fn export_home(
-    store: &mut Store,
+    store: &Store,
     path: &Path,
     passphrase: Zeroizing<String>,
 ) -> Result<(), CommandError> {

@@ -298,7 +298,7 @@ impl Step<'_, '_> {
         let restored = self.store.is_restored()?;
         if restored {
             self.resync_all()?;
-            self.store.set_restored(false)?;
+            self.store.forget_restored()?;
         }
         let now = self.now();
         for group in self.store.groups()? {
@@ -324,10 +324,18 @@ impl Step<'_, '_> {
         self.timer()
     }
 
-    /// Old keys must not be used twice: every connection agrees on new ones.
+    /// Old keys must not be used twice: every connection agrees on new ones. A write of link data that waited when the
+    /// copy was made would bring back old data.
     fn resync_all(&mut self) -> Done<()> {
         let mut connections = BTreeSet::new();
         for group in self.store.groups()? {
+            let created = group.record.owner.as_ref().is_some_and(|owner| owner.link_created);
+            if let (true, Some(link)) = (created, self.store.link_of_group(group.id)?) {
+                while let Some((job, _)) = self.store.first_job(link)? {
+                    self.store.delete_job(job)?;
+                }
+                self.forget_write(group.id)?;
+            }
             connections.extend(self.store.relays(group.id)?.into_iter().filter_map(|relay| relay.connection));
         }
         for connection in connections {

@@ -112,7 +112,6 @@ impl Step<'_, '_> {
                 Goal::Restored(self.take_over(&taken)?)
             }
             Request::ExportHome { path, passphrase } => {
-                // A copy is made by the side, which an open transaction does not allow.
                 let (path, passphrase) = (Path::new(&path), passphrase.0);
                 archive::export_home(self.store, path, passphrase)?;
                 rows.push(Event::Done { what: "home exported to".into(), name: path.display().to_string() });

@@ -91,12 +91,19 @@ impl Step<'_, '_> {
 
     /// The server refuses the data. Relays that wait to be listed ask for another write when they are due.
     pub(super) fn link_refused(&mut self, id: GroupId) -> Done<()> {
+        self.forget_write(id)?;
+        self.warn(Some(id), "the server refuses the data of the group link; it is tried again")
+    }
+
+    /// Whatever write was under way is not any more.
+    pub(super) fn forget_write(&mut self, id: GroupId) -> Done<()> {
         self.store.change_group(id, |group| {
             if let Some(owner) = &mut group.owner {
                 owner.writing = None;
+                owner.write_again = false;
             }
         })?;
-        self.warn(Some(id), "the server refuses the data of the group link; it is tried again")
+        Ok(())
     }
 }
 

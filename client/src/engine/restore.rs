@@ -22,8 +22,8 @@ use crate::store::relay::{Joining, Side};
 const RESTORE_MS_MIN: i64 = 1_000;
 /// Longest pause while no relay is connected.
 const RESTORE_MS_MAX: i64 = 300_000;
-/// Pause while relays are connected: new ones are announced, so this only catches what was missed.
-const RESTORE_IDLE_MS: i64 = 3_600_000;
+/// Pause while relays are connected: changes are announced, so this only catches what was missed or held back.
+const RESTORE_IDLE_MS: i64 = protocol::group::constants::LINK_CHECK_MS;
 
 impl Step<'_, '_> {
     /// Reads the group link now.

@@ -17,11 +17,8 @@ impl Step<'_, '_> {
             if group.status == GroupStatus::Creating {
                 group.status = GroupStatus::Active;
             }
-            if let Some(owner) = &mut group.owner {
-                owner.writing = None;
-                owner.write_again = false;
-            }
         })?;
+        self.forget_write(id)?;
         for (name, link) in &archive.relays {
             self.store.add_relay(id, &Relay::listed(name.clone(), link.clone()))?;
         }

@@ -12,6 +12,10 @@ const RELAY: &str = "relay_addresses.sealed";
 const OWN_NAME: &str = "own name";
 const RESTORED: &str = "restored from a backup";
 
+/// Writes one setting: its name and its sealed value.
+pub(super) const SET_SETTING: &str = "INSERT INTO settings (name, sealed) VALUES (?1, ?2)
+                                      ON CONFLICT DO UPDATE SET sealed = excluded.sealed";
+
 /// A relay's address under a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptRelay {
@@ -29,7 +33,8 @@ impl Store {
 
     /// Sets the name that groups see.
     pub(crate) fn set_own_name(&mut self, name: &str) -> Result<(), StoreError> {
-        self.set_setting(OWN_NAME, Some(name))
+        let sealed = self.seal_record(SETTING, &name)?;
+        self.change_one(SET_SETTING, params![OWN_NAME, sealed])
     }
 
     /// Whether this is a copy whose connections must agree on new keys first.
@@ -37,9 +42,15 @@ impl Store {
         Ok(self.setting(RESTORED)?.is_some())
     }
 
-    /// Says that this is such a copy, or no longer.
-    pub(crate) fn set_restored(&mut self, restored: bool) -> Result<(), StoreError> {
-        self.set_setting(RESTORED, restored.then_some("yes"))
+    /// Says that this is no such copy any more: new keys are under way.
+    pub(crate) fn forget_restored(&mut self) -> Result<(), StoreError> {
+        self.run("DELETE FROM settings WHERE name = ?1", params![RESTORED])?;
+        Ok(())
+    }
+
+    /// The row that marks a copy, for [`SET_SETTING`].
+    pub(super) fn restored_mark(&self) -> Result<(&'static str, Vec<u8>), StoreError> {
+        Ok((RESTORED, self.seal_record(SETTING, &"yes")?))
     }
 
     /// Kept servers, oldest first.
@@ -105,18 +116,5 @@ impl Store {
         let sql = "SELECT sealed FROM settings WHERE name = ?1";
         let sealed: Option<Vec<u8>> = self.one(sql, params![name], |row| row.get(0))?;
         sealed.map(|sealed| self.open_record(SETTING, &sealed)).transpose()
-    }
-
-    fn set_setting(&mut self, name: &str, value: Option<&str>) -> Result<(), StoreError> {
-        let Some(value) = value else {
-            self.run("DELETE FROM settings WHERE name = ?1", params![name])?;
-            return Ok(());
-        };
-        let sealed = self.seal_record(SETTING, &value)?;
-        self.change_one(
-            "INSERT INTO settings (name, sealed) VALUES (?1, ?2)
-             ON CONFLICT DO UPDATE SET sealed = excluded.sealed",
-            params![name, sealed],
-        )
     }
 }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::encoding::DecodeError;
 use protocol::net::engine::{Fatal, Transactional};
-use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Params, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -150,13 +150,14 @@ impl Store {
         }
     }
 
-    /// Writes a consistent copy of the database into a new file, marked as a copy; it is as sealed as the original.
-    pub(crate) fn copy_to_as_backup(&mut self, path: &Path) -> Result<(), StoreError> {
-        // The mark must be in the copy alone, and only the sealing key can write it.
-        self.set_restored(true)?;
-        let copied = self.database.execute("VACUUM INTO ?1", [path.to_string_lossy()]);
-        self.set_restored(false)?;
-        copied?;
+    /// Writes a consistent copy of what is committed into a new file, marked as a copy; it is as sealed as the original.
+    pub(crate) fn copy_to_as_backup(&self, path: &Path) -> Result<(), StoreError> {
+        // A connection of its own, because this one may be in a transaction.
+        let original = self.database.path().ok_or(StoreError::Missing)?;
+        let reader = Connection::open_with_flags(original, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        reader.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
+        let copy = Connection::open(path)?;
+        copy.execute(kept::SET_SETTING, self.restored_mark()?)?;
         Ok(())
     }
 

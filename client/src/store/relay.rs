@@ -177,12 +177,11 @@ impl Relay {
         }
     }
 
-    /// Whether the owner lists it in the group link: those invited when they are ready, those taken over when we are
-    /// connected.
+    /// Whether the owner lists it in the group link: those invited when they are ready, those found there all along.
     pub(crate) fn is_publishable(&self) -> bool {
         match &self.side {
             Side::Owner(life) => life.status.is_publishable(),
-            Side::Member { step, .. } => *step == Joining::Active,
+            Side::Member { .. } => !self.is_over(),
         }
     }
 
