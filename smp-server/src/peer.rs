@@ -40,10 +40,10 @@ struct PeerState {
     getting: BTreeMap<RecipientId, Option<MessageId>>,
     /// Queues with a message to deliver; each at most once, so bounded by the subscriptions.
     ready: VecDeque<RecipientId>,
-    /// News that wait for the timer; at most one for each subscription it had.
-    news: Vec<(RecipientId, News)>,
+    /// News that wait for the timer; of each queue the latest.
+    news: BTreeMap<RecipientId, News>,
     /// News that the timer released.
-    released: Vec<(RecipientId, News)>,
+    released: BTreeMap<RecipientId, News>,
 }
 
 impl Peer {
@@ -134,8 +134,9 @@ impl Peer {
     /// Adds news. Whether they are the first that wait.
     pub fn add_news(&self, queue: RecipientId, news: News) -> bool {
         let mut state = self.lock();
-        state.news.push((queue, news));
-        state.news.len() == 1
+        let is_first = state.news.is_empty();
+        state.news.insert(queue, news);
+        is_first
     }
 
     /// Lets the waiting news go out.
@@ -147,7 +148,7 @@ impl Peer {
     }
 
     /// Takes the news that go out now.
-    pub fn take_news(&self) -> Vec<(RecipientId, News)> {
+    pub fn take_news(&self) -> BTreeMap<RecipientId, News> {
         std::mem::take(&mut self.lock().released)
     }
 

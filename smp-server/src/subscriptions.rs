@@ -231,10 +231,10 @@ mod tests {
         assert!(all.acknowledge(QUEUE, &first, &MESSAGE.0).is_none());
         assert!(first.take_news().is_empty());
         all.release_news();
-        assert_eq!(first.take_news(), [(QUEUE, News::Moved)]);
+        assert_eq!(first.take_news(), [(QUEUE, News::Moved)].into());
         all.remove(QUEUE, &first);
         all.release_news();
-        assert_eq!(second.take_news(), [(QUEUE, News::Deleted)]);
+        assert_eq!(second.take_news(), [(QUEUE, News::Deleted)].into());
         assert!(first.take_news().is_empty());
     }
 

@@ -50,9 +50,10 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     let (store, threads) = Store::start(engine, &settings.storage)?;
     let listeners = server::listen(&settings)?;
     let server = Arc::new(Server::new(settings, &identity, store, create_password)?);
+    // Before anybody is told that the server runs: from then on it can be asked to stop.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     announce(place, &server, identity.key_hash(), &listeners)?;
 
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let running = server::run(server.clone(), listeners, threads);
     let stopping = async move {
         tokio::select! {

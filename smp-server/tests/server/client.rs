@@ -271,6 +271,12 @@ impl Client {
         assert_eq!(self.waiting, []);
     }
 
+    /// Drops what came and was not taken.
+    pub(crate) async fn forget_messages(&mut self) {
+        assert_eq!(self.ask(None, b"", &Command::Ping).await, BrokerMessage::Pong);
+        self.waiting.clear();
+    }
+
     /// A new queue of this client.
     pub(crate) async fn create(&mut self, request: Option<QueueRequest<'static>>, subscribe: bool) -> Queue {
         let key = AuthPrivateKey::generate_ed25519(&mut system_rng());

@@ -119,3 +119,43 @@ async fn a_connection_may_use_only_so_many_queues() {
     client.ok(Some(&first.key), first.recipient_id(), &Command::Del).await;
     client.create(MESSAGING, true).await;
 }
+
+#[tokio::test]
+async fn a_subscription_that_moves_in_the_middle_loses_and_repeats_nothing() {
+    const MESSAGES: u8 = 60;
+    /// How many messages a recipient takes before the other one subscribes.
+    const TURN: usize = 7;
+    let host = Host::start("[limits]\nqueue_quota = 100\n[times]\nevent_interval = \"1h\"").await;
+    let mut sender = Client::connect(&host).await;
+    let mut recipients = [Client::connect(&host).await, Client::connect(&host).await];
+    let queue = recipients[0].create(MESSAGING, false).await;
+    let sender_id = queue.ids.sender_id;
+    let sending = tokio::spawn(async move {
+        for number in 0..MESSAGES {
+            sender.ok(None, sender_id, &message(&[number])).await;
+        }
+    });
+    let mut acknowledged = Vec::new();
+    let mut turn = 0;
+    while acknowledged.len() < usize::from(MESSAGES) {
+        let recipient = &mut recipients[turn % 2];
+        // What the former turn was sent and did not acknowledge is this one's now.
+        recipient.forget_messages().await;
+        recipient.subscribe(&queue).await;
+        let (mut id, mut content) = recipient.message(&queue).await;
+        for taken in 1.. {
+            acknowledged.push(body(content)[0]);
+            let response = recipient.acknowledge(&queue, &id).await;
+            if taken == TURN || acknowledged.len() == usize::from(MESSAGES) {
+                break;
+            }
+            (id, content) = match response {
+                BrokerMessage::Ok => recipient.message(&queue).await,
+                next => queue.open(&next),
+            };
+        }
+        turn += 1;
+    }
+    sending.await.unwrap();
+    assert_eq!(acknowledged, (0..MESSAGES).collect::<Vec<_>>());
+}
