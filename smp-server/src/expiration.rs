@@ -11,14 +11,21 @@ use crate::store::{ExpiryCursor, Result};
 /// Messages that one step looks at, so that other steps do not wait for long.
 const MESSAGES_PER_STEP: u32 = 256;
 
-/// Removes expired messages until the server stops.
-pub(crate) async fn run(server: Arc<Server>) {
-    let times = &server.settings.times;
+/// Removes what expired while the server was down, before any client can ask for it.
+pub(crate) async fn at_start(server: &Server) {
     let mut stop = server.stopping();
-    if times.expire_on_start.0 {
-        report(expire(&server).await);
+    if server.settings.times.expire_on_start.0 {
+        tokio::select! {
+            expired = expire(server) => report(expired),
+            () = stop.requested() => {}
+        }
     }
-    let period = times.expiry_interval.0;
+}
+
+/// Removes expired messages at the interval until the server stops.
+pub(crate) async fn run(server: Arc<Server>) {
+    let mut stop = server.stopping();
+    let period = server.settings.times.expiry_interval.0;
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -149,6 +149,7 @@ fn listen_at(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
 
 /// Serves until [`Server::stop`], then lets connections finish what they do and waits for the last commit.
 pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: StoreThreads) {
+    expiration::at_start(&server).await;
     let mut tasks = JoinSet::new();
     let permits =
         Arc::new(Semaphore::new(usize::try_from(server.settings.limits.connections).unwrap_or(usize::MAX)));

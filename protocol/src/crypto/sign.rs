@@ -43,11 +43,12 @@ impl Ed25519PublicKey {
     /// Checks a signature.
     ///
     /// # Errors
-    /// [`CryptoError::Signature`] when it is not by this key over `message`, or has another length.
+    /// [`CryptoError::Signature`] when it is not by this key over `message`, or has another length;
+    /// [`CryptoError::Key`] when the key is no point of the curve.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         let signature =
             ed25519_dalek::Signature::from_slice(signature).map_err(|_| CryptoError::Signature)?;
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| CryptoError::Signature)?;
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| CryptoError::Key)?;
         key.verify(message, &signature).map_err(|_| CryptoError::Signature)
     }
 }
@@ -159,10 +160,11 @@ impl Ed448PublicKey {
     /// Checks a signature (pure Ed448, empty context).
     ///
     /// # Errors
-    /// [`CryptoError::Signature`] when it is not by this key over `message`, or has another length.
+    /// [`CryptoError::Signature`] when it is not by this key over `message`, or has another length;
+    /// [`CryptoError::Key`] when the key is no point of the curve.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         use ed448_goldilocks_plus as ed448;
-        let key = ed448::VerifyingKey::from_bytes(&self.0).map_err(|_| CryptoError::Signature)?;
+        let key = ed448::VerifyingKey::from_bytes(&self.0).map_err(|_| CryptoError::Key)?;
         let signature = ed448::Signature::from_slice(signature).map_err(|_| CryptoError::Signature)?;
         key.verify_raw(&signature, message).map_err(|_| CryptoError::Signature)
     }

@@ -11,6 +11,7 @@
 
 use subtle::ConstantTimeEq as _;
 
+use crate::crypto::CryptoError;
 use crate::crypto::dh::{X25519PrivateKey, X25519PublicKey};
 use crate::crypto::hash;
 use crate::crypto::secretbox::nonce_from;
@@ -202,14 +203,19 @@ impl Verifier<'_> {
         Verification { is_authorized: false, checks }
     }
 
-    /// Whether `key` made the authenticator, or nothing when it is of another kind.
+    /// Whether `key` made the authenticator, or nothing when there was nothing to compute: it is of another kind, or
+    /// its bytes are no key. Who secures a queue names the key, and must not learn by a fast refusal that it is there.
     fn check(&self, transmission: &Transmission<'_>, authorized: &[u8], key: &AuthPublicKey) -> Option<bool> {
+        let verified = |result: Result<(), CryptoError>| match result {
+            Err(CryptoError::Key) => None,
+            result => Some(result.is_ok()),
+        };
         match (key, &transmission.authenticator) {
             (AuthPublicKey::Ed25519(key), Authenticator::Ed25519(signature)) => {
-                Some(key.verify(authorized, signature).is_ok())
+                verified(key.verify(authorized, signature))
             }
             (AuthPublicKey::Ed448(key), Authenticator::Ed448(signature)) => {
-                Some(key.verify(authorized, signature.as_slice()).is_ok())
+                verified(key.verify(authorized, signature.as_slice()))
             }
             (AuthPublicKey::X25519(key), Authenticator::X25519(sealed)) => {
                 let nonce = nonce_from(transmission.correlation_id);

@@ -13,7 +13,9 @@ pub(super) fn subscribe(client: &Client, queue: &QueueRecord) -> Outcome {
     if client.peer.is_getting(queue.recipient_id) {
         return Err(CommandError::Prohibited.into());
     }
-    client.check_room_for_subscription()?;
+    if client.server.subscriptions.state_for(queue.recipient_id, &client.peer).is_none() {
+        client.check_room_for_subscription()?;
+    }
     let source = Source { queue: queue.number, dh_secret: queue.dh_secret.clone() };
     // Ready: the first message is looked for once the response is on its way.
     client.server.subscriptions.subscribe(queue.recipient_id, &client.peer, source, Delivery::Ready);

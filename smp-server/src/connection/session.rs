@@ -160,15 +160,17 @@ impl Conversation<'_> {
         for Response { correlation_id, entity_id, reply } in &responses {
             self.output.add(correlation_id, entity_id, &reply.message).await?;
         }
-        if responses.len() > RESPONSES_WITH_MESSAGE_MAX {
+        let shares_block = responses.len() <= RESPONSES_WITH_MESSAGE_MAX;
+        if !shares_block {
             self.output.flush().await?;
-            for queue in subscribed {
-                self.client.peer.ready(queue);
-            }
-            return Ok(());
         }
-        let mut is_first = true;
-        for queue in subscribed {
+        let mut is_first = shares_block;
+        let is_named_once = |queue| subscribed.iter().filter(|other| **other == queue).count() == 1;
+        for queue in subscribed.iter().copied() {
+            if !shares_block && is_named_once(queue) {
+                self.client.peer.ready(queue);
+                continue;
+            }
             // A queue that is named twice is delivered twice.
             self.client.server.subscriptions.ready_again(queue, &self.client.peer);
             for (queue, message) in self.read_heads(vec![queue]).await? {
