@@ -9,7 +9,6 @@ use protocol::smp::short_link::LinkType;
 use rand_core::CryptoRng;
 
 use crate::identity::RelayIdentity;
-use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{Purpose, RelayAddress};
 use crate::turn::{Turn, stored};
@@ -78,6 +77,5 @@ fn create<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut address: RelayAddress) 
     address.connection = Some(turn.create_address(draft, &data, Purpose::Address)?);
     address.profile = turn.identity.profile.clone();
     turn.store.set_relay_address(&address)?;
-    turn.reached(Step::AddressDrafted);
     Ok(())
 }

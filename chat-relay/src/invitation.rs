@@ -306,7 +306,6 @@ fn refuse<S: RelayStore>(
     let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
     let reject = Event::RelayReject(refusal.to_reject(problem));
     turn.accept(invitation, reject, Purpose::Answer, Some(until))?;
-    turn.reached(Step::InvitationRefused);
     tracing::info!(reason = refusal.word(), "an invitation is refused");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The persisted steps of the relay, each with two points where a test build can crash: as it is taken, inside the
+//! The persisted steps of serving a group, each with two points where a test build can crash: as it is taken, inside the
 //! transaction, and when it is durable, whether what it sends has left or not. The engine has points of its own around
 //! the commit.
 
@@ -28,16 +28,12 @@ macro_rules! steps {
 }
 
 steps! {
-    /// The relay's address was asked for.
-    AddressDrafted = "relay.address.drafted", "relay.address.drafted.durable",
     /// An owner's invitation waits for the group link to be read.
     InvitationStored = "relay.invitation.stored", "relay.invitation.stored.durable",
     /// The group is valid: it is stored with its owners, and its relay link was asked for.
     GroupAccepted = "relay.group.accepted", "relay.group.accepted.durable",
     /// The owner was answered with the relay link.
     OwnerAnswered = "relay.owner.answered", "relay.owner.answered.durable",
-    /// An invitation was refused.
-    InvitationRefused = "relay.invitation.refused", "relay.invitation.refused.durable",
     /// A part of a roster was taken.
     RosterProgress = "relay.roster.progress", "relay.roster.progress.durable",
     /// A roster is complete, live and acknowledged.
