@@ -247,18 +247,19 @@ async fn two_programs_connect_by_a_link_and_talk_in_order() {
         assert_eq!(bob.message().await, format!("message {number}"));
     }
     let (mut sent, mut heard) = (0, 0);
-    while sent < 20 || heard < 1 {
-        alice
-            .until(|report| match report {
-                Report::Event(_, Event::Sent { .. }) => Some(sent += 1),
+    alice
+        .until(|report| {
+            match report {
+                Report::Event(_, Event::Sent { .. }) => sent += 1,
                 Report::Event(_, Event::Message { body, .. }) => {
                     assert_eq!(body, b"hello");
-                    Some(heard += 1)
+                    heard += 1;
                 }
-                _ => None,
-            })
-            .await;
-    }
+                _ => {}
+            }
+            ((sent, heard) == (20, 1)).then_some(())
+        })
+        .await;
     alice.stop().await.unwrap();
     bob.stop().await.unwrap();
 }
@@ -334,6 +335,25 @@ async fn after_a_broken_connection_messages_flow_again() {
     bob.send(to_alice, "yes").await;
     assert_eq!(bob.message().await, "still there?");
     assert_eq!(alice.message().await, "yes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_network_breaks_nothing_is_lost_doubled_or_reordered() {
+    const MESSAGES: usize = 30;
+    let server = QueueServer::start().await;
+    let (alice, to_bob, mut bob, to_alice) = connected(&server).await;
+    for number in 0..MESSAGES {
+        alice.send(to_bob, &format!("message {number}")).await;
+    }
+    for number in 0..MESSAGES {
+        // in the middle of sending, receiving and acknowledging
+        if number % 8 == 5 {
+            server.drop_connections();
+            // makes Bob connect at once instead of after a while
+            bob.send(to_alice, "are you there?").await;
+        }
+        assert_eq!(bob.message().await, format!("message {number}"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

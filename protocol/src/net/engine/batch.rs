@@ -375,8 +375,9 @@ impl<A: Application> Engine<A> {
         let deadline = Instant::now() + SETTLE_LIMIT;
         let mut inputs = Vec::new();
         while !self.tickets.is_empty() {
-            let (events, runtime) = (&mut self.events, &self.runtime);
-            let next = runtime.block_on(async { tokio::time::timeout_at(deadline, events.next()).await });
+            let events = &mut self.events;
+            let next =
+                self.waiting.block_on(async { tokio::time::timeout_at(deadline, events.next()).await });
             let Ok(Some(event)) = next else { break };
             if let Some(input @ Input::Answered { .. }) = self.input_of(event) {
                 inputs.push(input);

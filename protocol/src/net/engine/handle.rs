@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use thiserror::Error;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
 use super::context::Wishes;
@@ -94,27 +94,32 @@ pub fn start<A: Application>(
     let (command_sender, commands) = mpsc::channel(COMMANDS_MAX);
     let (link_sender, links) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
-    let engine = Engine {
-        application,
-        network: network.clone(),
-        events,
-        commands,
-        is_ending: false,
-        is_settling: false,
-        links,
-        link_sender,
-        runtime: runtime.clone(),
-        wishes: Wishes::default(),
-        jobs: Jobs::default(),
-        tickets: BTreeMap::new(),
-        next_ticket: 0,
-        wake_at: None,
-        startup: Startup::Subscribing { after: None },
-        forget_at: Timestamp::default(),
+    let (runtime, own_network) = (runtime.clone(), network.clone());
+    let run = move || -> Result<(), Fatal> {
+        let engine = Engine {
+            application,
+            network: own_network,
+            events,
+            commands,
+            is_ending: false,
+            is_settling: false,
+            links,
+            link_sender,
+            runtime,
+            waiting: Builder::new_current_thread().enable_time().build()?,
+            wishes: Wishes::default(),
+            jobs: Jobs::default(),
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            wake_at: None,
+            startup: Startup::Subscribing { after: None },
+            forget_at: Timestamp::default(),
+        };
+        engine.run()
     };
     std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
         // nobody may be waiting for the end
-        let _unheard = end.send(engine.run().map_err(EngineError::Failed));
+        let _unheard = end.send(run().map_err(EngineError::Failed));
     })?;
     Ok(EngineHandle { commands: command_sender, network, ended })
 }

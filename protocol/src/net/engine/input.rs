@@ -85,7 +85,7 @@ impl<A: Application> Engine<A> {
 
         let (events, commands, links) = (&mut self.events, &mut self.commands, &mut self.links);
         let (mut event, mut closed) = (None, false);
-        self.runtime.block_on(async {
+        self.waiting.block_on(async {
             tokio::select! {
                 next = events.next() => event = next,
                 command = commands.recv() => match command {

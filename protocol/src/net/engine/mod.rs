@@ -22,7 +22,7 @@ pub use handle::{EngineError, EngineHandle, EngineStopped, start};
 
 use std::collections::BTreeMap;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 
 use self::context::Wishes;
@@ -48,7 +48,10 @@ struct Engine<A: Application> {
     links: mpsc::UnboundedReceiver<LinkResult>,
     /// For the tasks that read links.
     link_sender: mpsc::UnboundedSender<LinkResult>,
+    /// Where links are read.
     runtime: Handle,
+    /// What this thread waits with. Its own, so that it can finish its work while the program's runtime goes away.
+    waiting: Runtime,
     wishes: Wishes,
     jobs: Jobs,
     /// Commands without an answer yet.
