@@ -4,7 +4,7 @@ use clap::Args;
 use protocol::base64url;
 use serde_json::json;
 
-use super::{Place, first_port, identity, server_address};
+use super::{Place, first_port, identity, say, server_address};
 use crate::config::SettingsLayer;
 
 /// Print the server's address.
@@ -29,11 +29,11 @@ pub(super) fn run(place: &Place, args: AddressArgs) -> anyhow::Result<()> {
     let address = server_address(&settings, key_hash, first_port(&settings), password)?;
     let key_hash = base64url::encode(&key_hash);
     if place.json {
-        println!("{}", json!({ "address": address.to_string(), "fingerprint": key_hash }));
+        say(json!({ "address": address.to_string(), "fingerprint": key_hash }))?;
     } else if fingerprint {
-        println!("{key_hash}");
+        say(key_hash)?;
     } else {
-        println!("{address}");
+        say(address)?;
     }
     Ok(())
 }

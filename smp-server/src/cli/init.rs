@@ -7,7 +7,7 @@ use protocol::net::rng::system_rng;
 use protocol::smp::password::BasicAuth;
 use serde_json::json;
 
-use super::{Place, first_port, server_address};
+use super::{Place, first_port, say, server_address};
 use crate::config::SettingsLayer;
 use crate::directory::{CREATE_PASSWORD_FILE, Directory};
 use crate::identity::{CA_KEY_FILE, Identity, create_directory, write_new};
@@ -53,10 +53,10 @@ pub(super) fn run(place: &Place, args: InitArgs) -> anyhow::Result<()> {
             "settings": settings_file,
             "ca_key": ca_key,
         });
-        println!("{line}");
+        say(line)?;
     } else {
-        println!("Server address: {address}");
-        println!("Fingerprint: {}", base64url::encode(&key_hash));
+        say(format_args!("Server address: {address}"))?;
+        say(format_args!("Fingerprint: {}", base64url::encode(&key_hash)))?;
         eprintln!("Settings: {}", settings_file.display());
     }
     eprintln!(

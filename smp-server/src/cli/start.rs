@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Place, identity, server_address};
+use super::{Place, identity, say, server_address};
 use crate::config::{Engine, Settings, SettingsLayer};
 use crate::server::{self, Server};
 use crate::store::{MemoryStore, QueueStore, SqliteStore, Store};
@@ -44,7 +44,12 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
         Engine::Sqlite => {
             let path = directory.database();
             let store = SqliteStore::open(&path);
-            Box::new(store.with_context(|| format!("Unable to open the database at {}", path.display()))?)
+            Box::new(store.with_context(|| {
+                format!(
+                    "Unable to open the database at {}; if it is damaged, restore the directory from a backup",
+                    path.display()
+                )
+            })?)
         }
     };
     let (store, threads) = Store::start(engine, &settings.storage)?;
@@ -88,11 +93,11 @@ fn announce(
             "port": port,
             "sockets": sockets,
         });
-        println!("{line}");
+        say(line)?;
     } else {
-        println!("Server address: {address}");
+        say(format_args!("Server address: {address}"))?;
         for socket in sockets {
-            println!("Listening on {socket}");
+            say(format_args!("Listening on {socket}"))?;
         }
     }
     Ok(())

@@ -60,6 +60,16 @@ fn start_without_a_server_says_what_to_do() {
 }
 
 #[test]
+fn a_damaged_database_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    init(place.path(), &[]);
+    std::fs::write(place.path().join("smp-server.db"), [7; 8192]).unwrap();
+    let output = run(place.path(), &["start"]);
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("restore the directory from a backup"), "{output:?}");
+}
+
+#[test]
 fn unknown_settings_are_refused_by_name() {
     let place = tempfile::tempdir().unwrap();
     init(place.path(), &[]);

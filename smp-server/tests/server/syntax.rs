@@ -163,3 +163,27 @@ async fn correlation_ids_of_any_length_come_back() {
     assert_eq!(crate::client::body(queue.open(&got).1), b"hello");
     client.ok(None, queue.ids.sender_id, &message(b"second")).await;
 }
+
+#[tokio::test]
+async fn changed_and_cut_blocks_do_no_harm() {
+    let host = Host::start("").await;
+    let mut client = Client::connect(&host).await;
+    let queue = client.create(MESSAGING, true).await;
+    let (key, recipient_id) = (Some(&queue.key), queue.recipient_id());
+    let sub = client.transmission(key, b"one", recipient_id.as_ref(), b"SUB");
+    let send = client.transmission(None, b"two", queue.ids.sender_id.as_ref(), b"SEND T hello");
+    let mut content = vec![2];
+    for transmission in [sub, send] {
+        content.extend_from_slice(&u16::try_from(transmission.len()).unwrap().to_be_bytes());
+        content.extend_from_slice(&transmission);
+    }
+    for position in 0..content.len() {
+        let mut changed = content.clone();
+        changed[position] ^= 0x41;
+        client.send_content(&changed).await;
+        client.send_content(&content[..position]).await;
+        // Whatever it answered: it goes on.
+        client.forget_messages().await;
+    }
+    client.subscribe(&queue).await;
+}
