@@ -110,12 +110,14 @@ pub fn has(person: &Person, texts: &[&str]) -> anyhow::Result<()> {
 /// Waits until a person's group has at least this many active relays.
 ///
 /// # Errors
-/// When not in time.
+/// When not in time; with what there was.
 pub fn connected(person: &Person, relays: usize) -> anyhow::Result<()> {
-    eventually(&format!("{} connected to {relays} relays", person.name), || {
-        let rows = person.relays(GROUP)?;
-        Ok((rows.iter().filter(|(_, status)| status == "active").count() >= relays).then_some(()))
-    })
+    let mut last = Vec::new();
+    let found = eventually("the relays", || {
+        last = person.relays(GROUP)?;
+        Ok((last.iter().filter(|(_, status)| status == "active").count() >= relays).then_some(()))
+    });
+    found.with_context(|| format!("{} is connected to {last:?}, not to {relays} relays", person.name))
 }
 
 /// Waits until a relay has one of these statuses for a person, or is not listed where `""` is among them.
