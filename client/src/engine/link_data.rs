@@ -79,8 +79,12 @@ impl Step<'_, '_> {
         })?;
         protocol::crash_point!("client.link.written");
         let Some(write) = written else { return Ok(()) };
-        for relay in self.store.relays(id)? {
-            let listed = write.listed.contains(&relay.id.0);
+        // Those that are listed now come first: another relay's event may begin the next write, which keeps only
+        // relays that are known to be active.
+        let is_listed = |relay: &RelayRow| write.listed.contains(&relay.id.0);
+        let (listed, others): (Vec<_>, Vec<_>) = self.store.relays(id)?.into_iter().partition(is_listed);
+        for relay in listed.into_iter().chain(others) {
+            let listed = is_listed(&relay);
             self.relay_event(relay.id, RelayEvent::LinkWritten { listed })?;
             if !listed && let Some(relay) = self.store.relay(relay.id)? {
                 self.say_farewell(relay)?;
