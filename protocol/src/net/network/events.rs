@@ -49,7 +49,8 @@ pub enum NetworkEvent {
     },
     /// There is a session with this server.
     Up(ServerAddress),
-    /// The session broke, or could not be made. Told once; further attempts follow if queues are subscribed.
+    /// The session broke, or could not be made. Told once, and again when what is found in the server's place cannot
+    /// be used; further attempts follow if queues are subscribed.
     Down {
         /// The server.
         server: ServerAddress,

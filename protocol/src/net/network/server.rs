@@ -78,8 +78,18 @@ pub(super) struct ServerTask {
     /// When to try again for the sake of subscriptions.
     next_attempt: Option<Instant>,
     backoff: Backoff,
-    /// Whether the world knows that there is no session.
-    told_down: bool,
+    /// What the world knows while there is no session.
+    told: Option<Told>,
+}
+
+/// What was told about a session that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    /// The server is out of reach.
+    Down,
+    /// The server that is there cannot be used: it is another one, or speaks other versions. Worth telling even to
+    /// those who know that the server is out of reach.
+    Unusable,
 }
 
 /// What the task shares with its session.
@@ -124,7 +134,7 @@ impl ServerTask {
             failure: None,
             next_attempt: None,
             backoff: Backoff::new(),
-            told_down: false,
+            told: None,
         }
     }
 
@@ -137,7 +147,7 @@ impl ServerTask {
                     self.failure = None;
                     self.backoff = Backoff::new();
                     self.next_attempt = None;
-                    self.told_down = false;
+                    self.told = None;
                     self.state.inbox.put(NetworkEvent::Up(self.state.server.clone()));
                     match self.serve(session).await {
                         SessionEnd::Closed => return,
@@ -210,7 +220,9 @@ impl ServerTask {
     }
 
     fn down(&mut self, reason: CallError) {
-        if !std::mem::replace(&mut self.told_down, true) {
+        let news = Some(if reason.is_temporary() { Told::Down } else { Told::Unusable });
+        if self.told < news {
+            self.told = news;
             self.state.inbox.put(NetworkEvent::Down { server: self.state.server.clone(), reason });
         }
     }
