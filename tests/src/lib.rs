@@ -2,11 +2,15 @@
 //!
 //! ```text
 //! binaries  builds the programs once per run       process  one child: its lines, its end
-//! world     servers, relays, people                crash    named points where a program is made to abort
+//! world     servers, relays, people                stage    a group that runs
+//! tampering what a dishonest relay or server does to its database
+//! stranger  somebody without our programs
 //! ```
 
 pub mod binaries;
 pub mod process;
 pub mod stage;
+pub mod stranger;
+pub mod tampering;
 pub mod troupe;
 pub mod world;

@@ -55,6 +55,14 @@ impl World {
     /// # Errors
     /// When it does not come up.
     pub fn server(&self, name: &str) -> anyhow::Result<Server> {
+        self.server_at(name, 0)
+    }
+
+    /// The same, on this port.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn server_at(&self, name: &str, port: u16) -> anyhow::Result<Server> {
         let directory = self.path().join(name);
         let program = self.binaries.server.clone();
         run_once(Command::new(&program).arg("--directory").arg(&directory).args([
@@ -62,14 +70,8 @@ impl World {
             "--host",
             "127.0.0.1",
         ]))?;
-        let mut server = Server {
-            name: name.to_owned(),
-            directory,
-            program,
-            port: 0,
-            address: String::new(),
-            process: None,
-        };
+        let mut server =
+            Server { name: name.to_owned(), directory, program, port, address: String::new(), process: None };
         server.start(&[])?;
         Ok(server)
     }
@@ -266,6 +268,19 @@ impl Person {
         command.env("CONCLAVE_HOME", &self.home).env("CONCLAVE_KEY_FILE", &self.key_file);
         command.arg("--json").args(arguments).stdin(Stdio::null());
         command
+    }
+
+    /// What a command that must succeed shows to people.
+    ///
+    /// # Errors
+    /// When it does not succeed.
+    pub fn shown(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.program);
+        command.env("CONCLAVE_HOME", &self.home).env("CONCLAVE_KEY_FILE", &self.key_file);
+        let Output { status, stdout, stderr } = command.args(arguments).stdin(Stdio::null()).output()?;
+        let (shown, talk) = (String::from_utf8(stdout)?, String::from_utf8_lossy(&stderr).into_owned());
+        ensure!(status.success(), "{}: {arguments:?} ended with {status}: {talk}", self.name);
+        Ok(shown)
     }
 
     /// The beginning of a command line that somebody can type.

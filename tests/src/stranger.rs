@@ -1,0 +1,169 @@
+//! Somebody who speaks the protocol by its library alone, and whom no program of ours keeps honest.
+
+use std::collections::VecDeque;
+
+use anyhow::{Context as _, bail};
+use protocol::agent::Agent;
+use protocol::agent::address_draft::{AddressDraft, AddressPlan};
+use protocol::agent::connection_request::ConnectionRequest;
+use protocol::agent::event::Event;
+use protocol::agent::link_data::UserLinkData;
+use protocol::agent::memory::MemoryStore;
+use protocol::agent::request::{Request, RequestOutcome, ServerMessage, Work};
+use protocol::agent::signed_link_data::OpenedLink;
+use protocol::agent::store::ConnectionId;
+use protocol::net::clock;
+use protocol::net::error::CallError;
+use protocol::net::network::{Limits, Network, NetworkEvent, NetworkEvents, Subscription};
+use protocol::net::rng::system_rng;
+use protocol::smp::address::ServerAddressWithAuth;
+use protocol::smp::command::Command;
+use protocol::smp::key::AuthPrivateKey;
+use protocol::smp::response::BrokerMessage;
+use protocol::smp::short_link::ShortLink;
+use tokio::runtime::Runtime;
+
+use crate::process::PATIENCE;
+
+/// An agent in memory, with a network.
+#[derive(Debug)]
+pub struct Stranger {
+    runtime: Runtime,
+    network: Network,
+    happened: NetworkEvents,
+    store: MemoryStore,
+    events: VecDeque<(ConnectionId, Event)>,
+}
+
+impl Stranger {
+    /// Nobody in particular.
+    ///
+    /// # Errors
+    /// When no runtime can be made.
+    pub fn new() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let (network, happened) = Network::new(Limits::INTERACTIVE, runtime.handle().clone());
+        Ok(Self { runtime, network, happened, store: MemoryStore::default(), events: VecDeque::new() })
+    }
+
+    /// Makes a contact address with the data that `data` makes of its link, checked by nobody.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub fn publish(
+        &mut self,
+        plan: AddressPlan,
+        data: impl FnOnce(&AddressDraft) -> anyhow::Result<UserLinkData>,
+    ) -> anyhow::Result<ShortLink> {
+        let draft = AddressDraft::new(plan, &mut system_rng())?;
+        let (link, data) = (draft.short_link(), data(&draft)?);
+        let id = Agent::new(&mut self.store, &mut system_rng(), clock::now()).create_address(draft, &data)?;
+        self.work(id)?;
+        match self.event(id)? {
+            Event::AddressCreated => Ok(link),
+            other => bail!("no address: {other:?}"),
+        }
+    }
+
+    /// Reads a link as anybody can.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&self, link: &str) -> anyhow::Result<OpenedLink> {
+        let link: ShortLink = link.parse().context("Not a link")?;
+        Ok(self.runtime.block_on(self.network.read_link(&link))?)
+    }
+
+    /// Sends a well-formed request for a connection.
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub fn request(
+        &mut self,
+        to: &ConnectionRequest,
+        reply_server: &str,
+        info: &[u8],
+    ) -> anyhow::Result<ConnectionId> {
+        let reply_server: ServerAddressWithAuth = reply_server.parse().context("Not an address")?;
+        let id =
+            Agent::new(&mut self.store, &mut system_rng(), clock::now()).request(to, &reply_server, info)?;
+        self.work(id)?;
+        Ok(id)
+    }
+
+    /// Waits for the peer's answer to a request.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub fn answer(&mut self, id: ConnectionId) -> anyhow::Result<Vec<u8>> {
+        let own = Agent::new(&mut self.store, &mut system_rng(), clock::now()).own_queue(id)?;
+        let own = own.context("The request has its queue")?;
+        let subscription =
+            Subscription { queue: own.recipient_id, key: AuthPrivateKey::Ed25519(own.key.clone()) };
+        self.network.subscribe(&own.server, vec![subscription]);
+        loop {
+            if let Some(at) = self.events.iter().position(|(of, _)| *of == id)
+                && let Some((_, Event::Confirmation { info })) = self.events.remove(at)
+            {
+                return Ok(info);
+            }
+            let next =
+                self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.happened.next()).await });
+            let next = next.context("No answer in time")?.context("The network runs")?;
+            let NetworkEvent::Message { server, queue, message_id, body } = next else { continue };
+            let mut rng = system_rng();
+            let mut agent = Agent::new(&mut self.store, &mut rng, clock::now());
+            let own = agent.receive(&server, &queue, ServerMessage { id: message_id, body: &body })?;
+            self.events.extend(agent.take_events());
+            if let Some(own) = own {
+                let acknowledge = own.acknowledge(message_id);
+                self.runtime.block_on(self.network.call(acknowledge))?;
+            }
+        }
+    }
+
+    /// Puts bytes into the queue behind an address, as anybody who knows it can.
+    ///
+    /// # Errors
+    /// When the server does not take them.
+    pub fn drop_bytes(&self, into: &ConnectionRequest, bytes: &[u8]) -> anyhow::Result<()> {
+        let queue = &into.data().queue().address;
+        let request = Request {
+            server: queue.server.clone(),
+            correlation_id: None,
+            entity: queue.sender_id.as_bytes().to_vec(),
+            key: None,
+            command: Command::Send { notify: true, body: bytes.to_vec().into() },
+        };
+        match self.runtime.block_on(self.network.call(request))? {
+            BrokerMessage::Ok => Ok(()),
+            other => bail!("the server says {other:?}"),
+        }
+    }
+
+    /// Does what a connection wants of the network now.
+    fn work(&mut self, id: ConnectionId) -> anyhow::Result<()> {
+        loop {
+            let mut rng = system_rng();
+            let work = Agent::new(&mut self.store, &mut rng, clock::now()).job(id)?;
+            let (job, request) = match work {
+                Work::Run(job, request) => (job, request),
+                Work::Idle => return Ok(()),
+                Work::NotBefore(_) => bail!("a request failed"),
+            };
+            let outcome = match self.runtime.block_on(self.network.call(*request)) {
+                Ok(answer) => RequestOutcome::Answer(answer),
+                Err(CallError::Refused(error)) => RequestOutcome::Answer(BrokerMessage::Err(error)),
+                Err(error) => return Err(error.into()),
+            };
+            let mut agent = Agent::new(&mut self.store, &mut rng, clock::now());
+            agent.job_done(id, job, outcome)?;
+            self.events.extend(agent.take_events());
+        }
+    }
+
+    fn event(&mut self, id: ConnectionId) -> anyhow::Result<Event> {
+        let at = self.events.iter().position(|(of, _)| *of == id).context("Something happened")?;
+        self.events.remove(at).map(|(_, event)| event).context("It is there")
+    }
+}

@@ -1,0 +1,198 @@
+//! What a dishonest relay or server can do: whatever it likes to its own database.
+//!
+//! The programs hold no misbehaviour. A relay takes a message, stops before anything of it went out, finds other
+//! rows when it starts again, and acts on them.
+
+use anyhow::{Context as _, ensure};
+use protocol::group::msg_id::SharedMessageId;
+use protocol::net::rng::system_rng;
+use protocol::smp::ids::LinkId;
+use rusqlite::{Connection, params};
+
+use crate::world::{Relay, Server};
+
+/// Where a relay stops: its owner's message is durable, nothing of it was acknowledged or forwarded.
+const MESSAGE_IS_DURABLE: &str = "relay.message.stored.durable";
+
+/// The database of a relay that does not run.
+#[derive(Debug)]
+pub struct RelayDatabase(Connection);
+
+impl RelayDatabase {
+    /// Has the relay take one message that `say` sends, and stops it before it forwards.
+    ///
+    /// # Errors
+    /// When a step fails, or the message does not reach the relay.
+    pub fn intercept(relay: &mut Relay, say: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<Self> {
+        arm(relay)?;
+        say()?;
+        Self::taken(relay)
+    }
+
+    /// Waits until an armed relay has taken a message, which is not forwarded yet.
+    ///
+    /// # Errors
+    /// When it does not stop by itself, or has forwarded it all the same.
+    pub fn taken(relay: &mut Relay) -> anyhow::Result<Self> {
+        relay.process()?.wait()?;
+        let taken = Self::stop(relay)?;
+        let newest = taken.newest()?;
+        // It may have been packed for its way already: back into the queue with it.
+        let packed = taken.0.execute("DELETE FROM delivery_jobs WHERE cursor = 0", [])?;
+        let queued = taken.0.execute("DELETE FROM delivery_tasks WHERE message_number = ?1", [newest])?;
+        ensure!(packed + queued == 1, "{packed} jobs and {queued} tasks of one message");
+        taken.forward_last(newest)?;
+        Ok(taken)
+    }
+
+    /// Stops the relay where it is.
+    ///
+    /// # Errors
+    /// When it does not run, or its database cannot be opened.
+    pub fn stop(relay: &mut Relay) -> anyhow::Result<Self> {
+        relay.kill()?;
+        Self::open(relay)
+    }
+
+    /// The database of a relay that was stopped.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(relay: &Relay) -> anyhow::Result<Self> {
+        Ok(Self(Connection::open(relay.directory.join("relay.sqlite"))?))
+    }
+
+    /// The number of the newest message.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn newest(&self) -> anyhow::Result<i64> {
+        let newest = self.0.query_row("SELECT max(message_number) FROM messages", [], |row| row.get(0));
+        newest.context("The relay has stored a message")
+    }
+
+    /// A message as its author sent it.
+    ///
+    /// # Errors
+    /// When there is none of this number.
+    pub fn element(&self, message: i64) -> anyhow::Result<Vec<u8>> {
+        let sql = "SELECT element FROM messages WHERE message_number = ?1";
+        Ok(self.0.query_row(sql, [message], |row| row.get(0))?)
+    }
+
+    /// Puts other bytes in place of a message.
+    ///
+    /// # Errors
+    /// When there is none of this number.
+    pub fn replace(&self, message: i64, element: &[u8]) -> anyhow::Result<()> {
+        let sql = "UPDATE messages SET element = ?2 WHERE message_number = ?1";
+        ensure!(self.0.execute(sql, params![message, element])? == 1, "no message {message}");
+        Ok(())
+    }
+
+    /// Makes up a message of the author of `like`, in the same group.
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    pub fn invent(&self, like: i64, element: &[u8]) -> anyhow::Result<i64> {
+        let id = SharedMessageId::generate(&mut system_rng());
+        self.0.execute(
+            "INSERT INTO messages (group_id, message_id, author, broker_ms, received_ms, kind, as_channel, verified, element)
+             SELECT group_id, ?2, author, broker_ms, received_ms, kind, as_channel, verified, ?3
+             FROM messages WHERE message_number = ?1",
+            params![like, id.as_bytes(), element],
+        )?;
+        Ok(self.0.last_insert_rowid())
+    }
+
+    /// Lets a message wait to be forwarded, behind all others: once more if it was forwarded before.
+    ///
+    /// # Errors
+    /// When there is none of this number.
+    pub fn forward_last(&self, message: i64) -> anyhow::Result<()> {
+        let sql = "INSERT INTO delivery_tasks (group_id, message_number, ending)
+                   SELECT group_id, message_number, 'nothing' FROM messages WHERE message_number = ?1";
+        self.withhold(message)?;
+        ensure!(self.0.execute(sql, [message])? == 1, "no message {message}");
+        Ok(())
+    }
+
+    /// Gives a member another name, and forgets who has heard of it.
+    ///
+    /// # Errors
+    /// When nobody has the old one.
+    pub fn rename(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let sql = "UPDATE members SET profile = json_set(profile, '$.displayName', ?2)
+                   WHERE json_extract(profile, '$.displayName') = ?1";
+        ensure!(self.0.execute(sql, [from, to])? > 0, "nobody is called {from}");
+        self.0.execute("DELETE FROM introductions", [])?;
+        Ok(())
+    }
+
+    /// Has a message not forwarded.
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    pub fn withhold(&self, message: i64) -> anyhow::Result<()> {
+        self.0.execute("DELETE FROM delivery_tasks WHERE message_number = ?1", [message])?;
+        Ok(())
+    }
+}
+
+/// Starts the relay so that it stops when it has taken a message, before it forwards it.
+///
+/// # Errors
+/// When it does not start.
+pub fn arm(relay: &mut Relay) -> anyhow::Result<()> {
+    if relay.process().is_ok() {
+        relay.kill()?;
+    }
+    relay.start(&[("CONCLAVE_CRASH_POINT", MESSAGE_IS_DURABLE)])
+}
+
+/// `text` with `from` replaced, which must be there once and as long as `to`.
+///
+/// # Errors
+/// When it is not.
+pub fn altered(text: &[u8], from: &str, to: &str) -> anyhow::Result<Vec<u8>> {
+    ensure!(from.len() == to.len(), "lengths stand in other places too");
+    let mut places = text.windows(from.len()).enumerate().filter(|(_, part)| *part == from.as_bytes());
+    let (place, _) = places.next().with_context(|| format!("{from:?} is not there"))?;
+    ensure!(places.next().is_none(), "{from:?} is there twice");
+    let mut altered = text.to_vec();
+    altered.splice(place..place + from.len(), to.bytes());
+    Ok(altered)
+}
+
+/// The user data of a link, as its server keeps it.
+///
+/// # Errors
+/// When the server does not know the link.
+pub fn link_data(server: &Server, link: &LinkId) -> anyhow::Result<Vec<u8>> {
+    let sql = "SELECT user_data FROM links WHERE link_id = ?1";
+    Ok(database(server)?.query_row(sql, [link.as_bytes()], |row| row.get(0))?)
+}
+
+/// Puts other user data in place of a link's, behind the owner's back. The server may run.
+///
+/// # Errors
+/// When the server does not know the link.
+pub fn replace_link_data(server: &Server, link: &LinkId, data: &[u8]) -> anyhow::Result<()> {
+    let sql = "UPDATE links SET user_data = ?2 WHERE link_id = ?1";
+    ensure!(database(server)?.execute(sql, params![link.as_bytes(), data])? == 1, "no such link");
+    Ok(())
+}
+
+/// How many messages wait in a server's queues.
+///
+/// # Errors
+/// When its database cannot be read.
+pub fn waiting_messages(server: &Server) -> anyhow::Result<i64> {
+    Ok(database(server)?.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?)
+}
+
+fn database(server: &Server) -> anyhow::Result<Connection> {
+    let database = Connection::open(server.directory.join("smp-server.db"))?;
+    database.busy_timeout(crate::process::PATIENCE)?;
+    Ok(database)
+}
