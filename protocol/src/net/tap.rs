@@ -2,7 +2,7 @@
 //! rustls keeps to itself.
 //!
 //! ```text
-//! provider()  every TLS 1.3 suite with its HKDF wrapped: what hmac_sign returns is also written to the slot
+//! provider()  the suite with its HKDF wrapped: what hmac_sign returns is also written to the slot
 //! slot        thread-local, filled only while the handshake of one connection is being polled
 //! Tapped      puts its own record into the slot for the span of each (synchronous) poll and takes it out again
 //! ```
@@ -156,12 +156,8 @@ impl Hkdf for TappedHkdf {
     }
 }
 
-/// The suites we speak, the one of SMP first (smp.md §3.1).
-static STOCK: [SupportedCipherSuite; 3] = [
-    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    cipher_suite::TLS13_AES_128_GCM_SHA256,
-    cipher_suite::TLS13_AES_256_GCM_SHA384,
-];
+/// The suite of SMP, and no other (smp.md §3.1): who offers only others is refused, as by every server.
+static STOCK: [SupportedCipherSuite; 1] = [cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
 
 static HKDFS: LazyLock<Vec<(&'static Tls13CipherSuite, TappedHkdf)>> = LazyLock::new(|| {
     STOCK
@@ -195,7 +191,7 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     })
 });
 
-/// The provider of every connection here: TLS 1.3 suites that are tapped, X25519 alone.
+/// The provider of every connection here: a TLS 1.3 suite that is tapped, X25519 alone.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
 }

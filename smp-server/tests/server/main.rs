@@ -2,18 +2,23 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod authority;
 mod batching;
 mod client;
 #[cfg(feature = "crash-points")]
 mod crash_points;
+mod delivery;
 mod durability;
 mod expiry;
 mod handshake;
+mod hellos;
 mod host;
+mod layouts;
 mod links;
 mod messages;
 mod process;
 mod program;
 mod queues;
+mod raw;
 mod subscriptions;
 mod syntax;

@@ -1,0 +1,246 @@
+//! smp.md §3.2, §3.5, §4.1–§4.6 and §13: every way into a session, and those that lead nowhere.
+
+use std::sync::Arc;
+
+use protocol::crypto::sign::Ed25519PrivateKey;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use smp_server::identity::Identity;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::host::Host;
+use crate::raw::{Bytes, RawClient, greeted, key, large, short, x25519_key};
+
+const PING: &[u8] = b"\x01\x00\x0b\x00\x04corr\x00PING";
+const PONG: &[u8] = b"\x01\x00\x0b\x00\x04corr\x00PONG";
+
+/// Whether the server goes on, with blocks that are not encrypted, after a hello of this content.
+async fn goes_on(host: &Host, hello: &[u8]) -> bool {
+    let place = host.as_ref();
+    let (mut client, _) = greeted(place.address, place.key_hash).await;
+    client.send_content(hello).await;
+    client.send_content(PING).await;
+    match client.content().await {
+        Some(content) => {
+            assert_eq!(content, PONG);
+            true
+        }
+        None => false,
+    }
+}
+
+#[tokio::test]
+async fn the_server_speaks_first() {
+    let host = Host::start("").await;
+    let place = host.as_ref();
+    let (client, hello) = greeted(place.address, place.key_hash).await;
+    let mut bytes = Bytes(&hello);
+    bytes.expect(&[0, 15, 0, 18]);
+    assert_eq!(bytes.short(), client.session_id());
+    assert_eq!(client.session_id().len(), 32);
+    bytes.expect(&[2]);
+    for _ in 0..2 {
+        let length = bytes.take(2);
+        let certificate = bytes.take(u16::from_be_bytes([length[0], length[1]]).into());
+        assert_eq!(certificate[0], 0x30);
+    }
+    bytes.expect(&[0, 0x7a, 0x30, 0x78, 0x30, 0x2c, 0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x6e, 3, 0x21, 0]);
+    bytes.take(32);
+    bytes.expect(&[0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x41, 0]);
+    assert_eq!(bytes.0.len(), 64, "a signature and nothing more");
+}
+
+#[tokio::test]
+async fn hellos_that_lead_to_plain_blocks() {
+    let host = Host::start("").await;
+    let hash = short(&host.as_ref().key_hash);
+    let session_key = x25519_key(9);
+    for (what, content, expected) in [
+        ("no session key", [b"\x00\x12", &hash[..], b"F0"].concat(), true),
+        ("a proxy without one", [b"\x00\x12", &hash[..], b"T0"].concat(), true),
+        ("a proxy", [b"\x00\x12", &hash[..], &session_key, b"T0"].concat(), true),
+        ("bytes of a later version", [b"\x00\x12", &hash[..], b"F0more"].concat(), true),
+        ("version 15 has no service", [b"\x00\x0f", &hash[..], b"F"].concat(), true),
+        ("version 15, and more", [b"\x00\x0f", &hash[..], b"FX"].concat(), true),
+        ("no service field", [b"\x00\x10", &hash[..], b"F"].concat(), false),
+        ("no proxy field", [b"\x00\x0f", &hash[..]].concat(), false),
+        ("another letter", [b"\x00\x12", &hash[..], b"X0"].concat(), false),
+        ("another service tag", [b"\x00\x12", &hash[..], b"F2"].concat(), false),
+        ("an unknown role", [b"\x00\x12", &hash[..], b"F1X"].concat(), false),
+        ("a service cut short", [b"\x00\x12", &hash[..], b"F1M"].concat(), false),
+        ("version 14", [b"\x00\x0e", &hash[..], b"F"].concat(), false),
+        ("version 6", [b"\x00\x06", &hash[..]].concat(), false),
+        ("version 19", [b"\x00\x13", &hash[..], b"F0"].concat(), false),
+        ("another server", [b"\x00\x12", &short(&[1; 32])[..], b"F0"].concat(), false),
+        ("no server", b"\x00\x12\x00F0".to_vec(), false),
+        ("nothing", Vec::new(), false),
+    ] {
+        assert_eq!(goes_on(&host, &content).await, expected, "{what}");
+    }
+    let inner = &session_key[1..];
+    let odd_keys =
+        [short(&[inner, b"x"].concat()), short(&inner[..43]), crate::raw::ed25519_key(&key()), short(b"")];
+    for odd in odd_keys {
+        assert!(!goes_on(&host, &[b"\x00\x12", &hash[..], &odd, b"F0"].concat()).await, "{odd:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_hello_without_padding_length_is_dropped() {
+    let host = Host::start("").await;
+    let place = host.as_ref();
+    let (mut client, _) = greeted(place.address, place.key_hash).await;
+    client.send_block(&[0xff; 16_384]).await;
+    assert_eq!(client.content().await, None);
+}
+
+#[tokio::test]
+async fn a_block_that_cannot_be_read_does_not_end_the_session() {
+    let host = Host::start("").await;
+    let mut client = RawClient::connect(&host, 18).await;
+    const BLOCK_ERROR: &[u8] = b"\x01\x00\x0c\x00\x00\x00ERR BLOCK";
+    client.send_block(&[0xff; 16_384]).await;
+    assert_eq!(client.content().await.unwrap(), BLOCK_ERROR);
+    for content in
+        [&b"\x00"[..], b"", b"\x02\x00\x0b\x00\x04corr\x00PING", b"\x01\x00\x0b\x00\x04corr\x00PING!"]
+    {
+        client.send_content(content).await;
+        assert_eq!(client.content().await.unwrap(), BLOCK_ERROR);
+    }
+    client.send_content(PING).await;
+    assert_eq!(client.content().await.unwrap(), PONG);
+    // 255 in one block: the most that its count can say.
+    let many = [&[255][..], &PING[1..].repeat(255)].concat();
+    client.send_content(&many).await;
+    assert_eq!(client.content().await.unwrap(), [&[255][..], &PONG[1..].repeat(255)].concat());
+}
+
+/// A TLS client that looks at no certificate and may present its own.
+async fn tls_client(
+    host: &Host,
+    alpn: &[&[u8]],
+    sni: Option<&str>,
+    certificate: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> Option<TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(crate::handshake::AnyCertificate));
+    let mut config = match certificate {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config.enable_sni = sni.is_some();
+    let socket = TcpStream::connect(host.as_ref().address).await.unwrap();
+    let name = ServerName::try_from(sni.unwrap_or("server.invalid").to_owned()).unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, socket).await.ok()
+}
+
+/// The content of the next block, unless the connection ends.
+async fn content(stream: &mut TlsStream<TcpStream>) -> Option<Vec<u8>> {
+    let mut block = vec![0; 16_384];
+    stream.read_exact(&mut block).await.ok()?;
+    let length = usize::from(u16::from_be_bytes([block[0], block[1]]));
+    Some(block[2..2 + length].to_vec())
+}
+
+async fn send(stream: &mut TlsStream<TcpStream>, content: &[u8]) {
+    let mut block = large(content);
+    block.resize(16_384, b'#');
+    stream.write_all(&block).await.unwrap();
+    stream.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn any_known_protocol_gets_all_versions_and_a_server_name_changes_nothing() {
+    let host = Host::start("").await;
+    let cases: [(&[&[u8]], Option<&str>); 6] = [
+        (&[b"smp/1"], None),
+        (&[b"http/1.1"], None),
+        (&[b"h2"], None),
+        (&[b"h2", b"smp/1"], None),
+        (&[b"other", b"smp/1"], None),
+        (&[b"http/1.1"], Some("smp.example.org")),
+    ];
+    for (alpn, sni) in cases {
+        let mut stream = tls_client(&host, alpn, sni, None).await.unwrap();
+        let hello = content(&mut stream).await.unwrap();
+        assert_eq!(hello[..5], [0, 15, 0, 18, 32], "{alpn:?}");
+        send(&mut stream, &[b"\x00\x12", &short(&host.as_ref().key_hash)[..], b"F0"].concat()).await;
+        send(&mut stream, PING).await;
+        assert_eq!(content(&mut stream).await.unwrap(), PONG);
+    }
+}
+
+/// The service part of a hello: role, chain and a key that the chain's leaf signed.
+fn service(identity: &Identity, signer: &Ed25519PrivateKey) -> Vec<u8> {
+    let raw = key().public_key().0;
+    let wrapped = [&[0x30, 0x2c, 0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0], &raw[..]].concat();
+    let signature = signer.sign(&wrapped);
+    let object =
+        [&[0x30, 0x78], &wrapped[..], &[0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x41, 0], &signature].concat();
+    let chain: Vec<u8> = identity.chain.iter().flat_map(|certificate| large(certificate)).collect();
+    [b"1M", &[u8::try_from(identity.chain.len()).unwrap()][..], &chain, &large(&object)].concat()
+}
+
+#[tokio::test]
+async fn a_client_certificate_alone_is_no_service_and_a_service_is_refused() {
+    let host = Host::start("").await;
+    let identity = Identity::generate("service").unwrap().identity;
+    let certificate = || Some((identity.chain.clone(), identity.tls_key()));
+    let hash = short(&host.as_ref().key_hash);
+
+    let mut stream = tls_client(&host, &[b"smp/1"], None, certificate()).await.unwrap();
+    content(&mut stream).await.unwrap();
+    send(&mut stream, &[b"\x00\x12", &hash[..], b"F0"].concat()).await;
+    send(&mut stream, PING).await;
+    assert_eq!(content(&mut stream).await.unwrap(), PONG);
+
+    let good = service(&identity, &identity.key);
+    let forged = service(&identity, &key());
+    let other = service(&Identity::generate("other").unwrap().identity, &identity.key);
+    for (service, response) in [
+        (good, &b"EHANDSHAKE BAD_SERVICE"[..]),
+        (forged, b"EHANDSHAKE BAD_AUTH"),
+        (other, b"EHANDSHAKE BAD_AUTH"),
+    ] {
+        let mut stream = tls_client(&host, &[b"smp/1"], None, certificate()).await.unwrap();
+        content(&mut stream).await.unwrap();
+        send(&mut stream, &[b"\x00\x12", &hash[..], b"F", &service].concat()).await;
+        assert_eq!(content(&mut stream).await.unwrap(), response);
+        assert_eq!(content(&mut stream).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_client_chain_that_proves_nothing_ends_tls() {
+    let host = Host::start("").await;
+    let identity = Identity::generate("service").unwrap().identity;
+    let other = Identity::generate("service").unwrap().identity;
+    let leaf = identity.chain[0].clone();
+    for chain in [
+        vec![leaf.clone()],
+        vec![leaf.clone(), other.chain[1].clone()],
+        vec![leaf.clone(), identity.chain[1].clone(), identity.chain[1].clone(), other.chain[1].clone()],
+        vec![
+            leaf,
+            identity.chain[1].clone(),
+            identity.chain[1].clone(),
+            identity.chain[1].clone(),
+            other.chain[1].clone(),
+        ],
+    ] {
+        let count = chain.len();
+        // In TLS 1.3 a client only learns of the refusal when it reads.
+        if let Some(mut stream) =
+            tls_client(&host, &[b"smp/1"], None, Some((chain, identity.tls_key()))).await
+        {
+            assert_eq!(content(&mut stream).await, None, "{count} certificates");
+        }
+    }
+}
