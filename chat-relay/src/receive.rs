@@ -276,11 +276,14 @@ fn allowed<S: RelayStore>(
 ) -> Result<Result<(), String>, Fatal> {
     let preferences =
         group.identity.as_ref().map(|identity| identity.profile.preferences()).unwrap_or_default();
-    let about = match subject(event) {
-        Some(id) => turn.store.member_by_id(group.id, id)?.map(|member| (member.id, member.role)),
+    let known = match subject(event) {
+        Some(id) => turn.store.member_by_id(group.id, id)?,
         None => None,
     };
-    let role_of = |id: &MemberId| about.as_ref().filter(|(about, _)| about == id).map(|(_, role)| *role);
+    // It may be about somebody who is connected to other relays only, or about such a relay. Whoever has a role is
+    // known here by the roster.
+    let subject_role = known.map_or_else(|| turn.joiner_role(group), |member| member.role);
+    let role_of = |_: &MemberId| Some(subject_role);
     let actor = Actor { role: author.role, blocked: author.blocked };
     if let Err(reason) = judge(event, &author.id, actor, &preferences, role_of) {
         return Ok(Err(reason.to_string()));
@@ -301,6 +304,11 @@ fn allowed<S: RelayStore>(
         Some(post) => Some(item(turn, post)?),
         None => None,
     };
+    if let (Event::MessageDelete(delete), Change::Moderate, Some(item)) = (event, change, &item)
+        && item.author != delete.member_id
+    {
+        return Ok(Err("the message is not by the member that is named".to_owned()));
+    }
     let made = permit_change(item.as_ref(), change, Some(&author.id), verdict, server_time);
     Ok(made.map_err(|refused: ChangeRefused| refused.to_string()))
 }

@@ -3,6 +3,7 @@
 use chat_relay::config::Tuning;
 use protocol::agent::event::{Event as AgentEvent, SendFailure};
 use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::group::event::content::MessageDelete;
 use protocol::group::event::members::{MemberDelete, MemberRoleChange};
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::ForwardSender;
@@ -184,6 +185,37 @@ async fn a_removed_relay_passes_on_the_owners_word_and_forgets_the_group() {
     group.forgotten().await;
     let link = group.relay_link.clone().unwrap();
     assert!(member.peer.read(&link).await.is_err(), "the relay link is deleted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_removal_of_somebody_unknown_here_is_passed_on() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let other_relay = MemberId::generate(&mut system_rng());
+    let delete = MemberDelete { member_id: other_relay, messages: false, roster_version: None };
+    let element = group.owner.say(Event::MemberDelete(delete)).await;
+    let notice = member
+        .hear("the owner's notice", |heard| {
+            matches!(heard.event, Event::MemberDelete(_)).then(|| heard.verbatim.clone())
+        })
+        .await;
+    assert_eq!(notice, element);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_is_not_history() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut early = group.join().await;
+    let element = group.owner.post("a slip").await;
+    group.owner.post("well said").await;
+    early.hear_post("well said").await;
+    let msg_id = Statement::parse(&element).unwrap().message().unwrap().message_id.unwrap();
+    let delete = MessageDelete { msg_id, member_id: None, scope: None, only_history: None };
+    group.owner.say(Event::MessageDelete(delete)).await;
+    early.hear("the deletion", |heard| matches!(heard.event, Event::MessageDelete(_)).then_some(())).await;
+    let mut late = group.join().await;
+    late.hear_post("well said").await;
+    assert!(!late.has_unheard_post("a slip"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
