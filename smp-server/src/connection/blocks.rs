@@ -1,4 +1,5 @@
-//! Blocks in and out of a TLS stream.
+//! Blocks in and out of a TLS stream. Room for a block is held only while one is on its way: most connections of a
+//! server are idle most of the time.
 
 use std::time::Duration;
 
@@ -23,14 +24,25 @@ pub(super) async fn read(
     peer: &Peer,
     contents: mpsc::Sender<Received>,
 ) {
-    let mut block = Box::new([0; BLOCK_BYTES]);
-    while stream.read_exact(block.as_mut_slice()).await.is_ok() {
+    while let Ok(mut block) = next_block(&mut stream).await {
         peer.touch(now());
         let content = opener.open(&mut block).map(<[u8]>::to_vec);
         if contents.send(content).await.is_err() {
             return;
         }
     }
+}
+
+/// Waits for the first byte of a block, then makes room for all of it.
+pub(super) async fn next_block(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> std::io::Result<Box<[u8; BLOCK_BYTES]>> {
+    let first = stream.read_u8().await?;
+    let mut block = Box::new([0; BLOCK_BYTES]);
+    let [head, tail @ ..] = block.as_mut();
+    *head = first;
+    stream.read_exact(tail).await?;
+    Ok(block)
 }
 
 /// Seals and writes blocks until there are no more, or the peer is gone or too slow.
@@ -42,9 +54,8 @@ pub(super) async fn write(
     limit: Duration,
 ) {
     let mut waiting = Vec::new();
-    let mut blocks = Vec::new();
     while contents.recv_many(&mut waiting, BLOCKS_PER_WRITE).await > 0 {
-        blocks.clear();
+        let mut blocks = Vec::with_capacity(waiting.len().saturating_mul(BLOCK_BYTES));
         for content in waiting.drain(..) {
             if sealer.seal_into(&content, &mut blocks).is_err() {
                 tracing::error!("a content does not fit a block: the connection ends");

@@ -25,10 +25,9 @@ use protocol::net::tls::Secured;
 use protocol::smp::error::CommandError;
 use protocol::smp::message::{seal_message, seal_quota};
 use protocol::smp::response::BrokerMessage;
-use protocol::transport::block::BLOCK_BYTES;
 use protocol::transport::certified_key::CertificateChain;
 use protocol::transport::handshake::{ServerHandshake, ServerNext, Session, TlsClient};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
@@ -91,9 +90,7 @@ async fn say_hello(
     let (handshake, hello) = ServerHandshake::start(&server.hello, session_id, &mut system_rng())?;
     stream.write_all(&hello).await?;
     stream.flush().await?;
-    let mut block = Box::new([0; BLOCK_BYTES]);
-    stream.read_exact(block.as_mut_slice()).await?;
-
+    let mut block = blocks::next_block(stream).await?;
     let chain = CertificateChain::new(certificates).ok();
     let leaf = chain.as_ref().and_then(|chain| certificate_key(chain.certificates().first()?).ok());
     let tls_client = chain.as_ref().zip(leaf).map(|(chain, leaf)| TlsClient { chain, leaf });
