@@ -35,7 +35,7 @@ macro_rules! settings {
         pub struct Tuning {
             $(
                 $(#[doc = $doc])*
-                #[arg(long, global = true, env = $env, hide_env = true,
+                #[arg(long, env = $env, hide_env = true,
                       help_heading = "Tuning")]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
@@ -158,19 +158,19 @@ pub struct ConfigFile {
 pub struct ConfigArgs {
     /// Queue server on which this relay makes its queues, `smp://fingerprint@host[:port]`; its password goes into
     /// a file (--server-password-file)
-    #[arg(long, global = true, env = "CHAT_RELAY_SERVER", value_name = "ADDRESS")]
+    #[arg(long, env = "CHAT_RELAY_SERVER", value_name = "ADDRESS")]
     pub server: Option<String>,
     /// File that holds the server's password for new queues
-    #[arg(long, global = true, env = "CHAT_RELAY_SERVER_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(long, env = "CHAT_RELAY_SERVER_PASSWORD_FILE", value_name = "FILE")]
     pub server_password_file: Option<PathBuf>,
     /// The name that owners and members see
-    #[arg(long, global = true, env = "CHAT_RELAY_DISPLAY_NAME", value_name = "NAME")]
+    #[arg(long, env = "CHAT_RELAY_DISPLAY_NAME", value_name = "NAME")]
     pub display_name: Option<String>,
     /// A sentence about the relay, shown with its name
-    #[arg(long, global = true, env = "CHAT_RELAY_DESCRIPTION", value_name = "TEXT")]
+    #[arg(long, env = "CHAT_RELAY_DESCRIPTION", value_name = "TEXT")]
     pub description: Option<String>,
     /// The role that joiners get [default: observer in channels, member in groups]
-    #[arg(long, global = true, env = "CHAT_RELAY_JOINER_ROLE", value_name = "ROLE")]
+    #[arg(long, env = "CHAT_RELAY_JOINER_ROLE", value_name = "ROLE")]
     pub joiner_role: Option<JoinerRole>,
     /// Limits, intervals and timeouts.
     #[command(flatten)]

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! main ── cli, config ── commands ── relay (one engine, one thread, one database)
-//!                                      ├─ invitation   an owner's request: read the group link, validate, answer
-//!                                      ├─ admission    a member's request at the relay link; introductions
-//!                                      ├─ receive      messages: verify, apply, store once, make a delivery task
+//!                                      ├─ invitation   an owner's request: check it, make the relay link, answer
+//!                                      ├─ lifecycle    drives each group's life; validation, link_watch (pure)
+//!                                      ├─ admission    a member's request at the relay link; introductions, history
+//!                                      ├─ roster       taken from the owner, acknowledged, served
+//!                                      ├─ receive      messages: verify, judge, store once, apply, make a task
 //!                                      ├─ delivery     task → job → pages of members, resumed by a cursor
-//!                                      └─ link_watch   is our relay link still in the group link?
-//! store  (trait RelayStore; SQLite)
+//!                                      └─ closing      members are told, then all of a group is deleted
+//! turn   what a handler works with      steps   where a crash must be survived      store   trait RelayStore; SQLite
 //! ```
 
 #![forbid(unsafe_code)]
