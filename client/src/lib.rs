@@ -12,18 +12,14 @@
 
 /// Points at which a test build can be made to abort; see `protocol::crash`.
 pub const CRASH_POINTS: &[&str] = &[
-    "client.group.ended",
     "client.group.link_created",
     "client.group.stored",
-    "client.group.taken_over",
     "client.join.admitted",
     "client.join.asked",
     "client.join.connected",
     "client.join.stored",
     "client.link.writing",
     "client.link.written",
-    "client.member.removed",
-    "client.profile.changed",
     "client.receive.applied",
     "client.receive.message",
     "client.relay.accepted",
@@ -36,7 +32,6 @@ pub const CRASH_POINTS: &[&str] = &[
     "client.relay.removing",
     "client.relay.verified",
     "client.restore.followed",
-    "client.role.given",
     "client.roster.sent",
     "client.roster.taken",
     "client.send.durable",

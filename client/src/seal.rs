@@ -261,7 +261,7 @@ pub(crate) fn read_key_file(path: &Path) -> Result<Secret, CommandError> {
 /// When it exists or cannot be written.
 pub(crate) fn create_key_file(path: &Path, rng: &mut dyn CryptoRng) -> anyhow::Result<Secret> {
     let key = Zeroizing::new(random_bytes::<KEY_BYTES>(rng));
-    write_private(path, URL_SAFE_NO_PAD.encode(&*key).as_bytes())?;
+    write_private(path, URL_SAFE_NO_PAD.encode(*key).as_bytes())?;
     Ok(Secret::KeyFile(key))
 }
 

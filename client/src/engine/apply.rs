@@ -7,9 +7,11 @@ use protocol::group::event::members::{
     MemberDelete, MemberInfo, MemberRoleChange, Restriction, Restrictions,
 };
 use protocol::group::event::owner_relay::RelayNew;
-use protocol::group::identity::MemberRole;
+use protocol::group::identity::{MemberId, MemberRole};
+use protocol::group::introduction::{Known, Manner, Taken, take};
 use protocol::group::moderation::{Change, ChangeRefused, Item, permit_change};
 use protocol::group::msg_id::SharedMessageId;
+use protocol::group::opened::is_same_link;
 use protocol::group::profile::{GroupProfile, Profile};
 use protocol::group::signed::Statement;
 use protocol::smp::short_link::ShortLink;
@@ -38,7 +40,7 @@ impl Step<'_, '_> {
             Said::MessageUpdate(_) | Said::MessageDelete(_) | Said::MessageReact(_) => {
                 self.change(id, group, Some(relay), &event, by)
             }
-            Said::MemberNew(new) => self.introduced(relay, group, new.member_info, None),
+            Said::MemberNew(new) => self.introduced(relay, group, new.member_info, Manner::New, None),
             Said::MemberRole(change) => self.role_changed(relay, group, change),
             Said::MemberRestrict(restrict) => {
                 let blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
@@ -283,6 +285,7 @@ impl Step<'_, '_> {
         relay: &RelayRow,
         group: &Group,
         info: MemberInfo,
+        manner: Manner,
         restrictions: Option<Restrictions>,
     ) -> Done<()> {
         let id = relay.group;
@@ -290,14 +293,26 @@ impl Step<'_, '_> {
             return Ok(());
         }
         let known = self.store.member(id, &info.member_id)?;
-        let claims_privilege = info.member_role > default_role(group);
+        let taken = take(
+            &info,
+            manner,
+            known.as_ref().map(|known| Known { role: known.role, key: known.key }),
+            default_role(group),
+        );
         let mut member = known.clone().unwrap_or_else(|| Member::with_role(default_role(group)));
+        match taken {
+            Taken::Nothing => return Ok(()),
+            Taken::Record { role, key } => (member.role, member.key) = (role, key),
+            Taken::Profile => {}
+            Taken::ProfileAndKey(key) => member.key = Some(key),
+            Taken::ProfileAndConflict => {
+                let detail = format!("it names another key for {}; the first one stays", info.member_id);
+                self.accuse(relay, EvidenceKind::NotAllowed, None, &detail, &[])?;
+            }
+        }
         let is_news = known.is_none() || member.status != MemberStatus::Active;
         member.status = MemberStatus::Active;
         member.profile = Some(info.profile);
-        if member.key.is_none() && !claims_privilege {
-            member.key = info.member_key;
-        }
         if let Some(restrictions) = restrictions {
             member.blocked = restrictions.restriction == Restriction::Blocked;
         }
@@ -350,11 +365,7 @@ impl Step<'_, '_> {
     }
 
     /// Deletes everything that a removed member has posted.
-    pub(super) fn delete_messages_of(
-        &mut self,
-        id: GroupId,
-        author: &protocol::group::identity::MemberId,
-    ) -> Done<()> {
+    pub(super) fn delete_messages_of(&mut self, id: GroupId, author: &MemberId) -> Done<()> {
         for mut message in self.store.messages_of(id, author)? {
             message.record.text.clear();
             message.record.deleted = true;
@@ -414,7 +425,7 @@ impl Step<'_, '_> {
         let Ok(link) = new.relay_link.as_str().parse::<ShortLink>() else { return Ok(()) };
         for mut relay in self.store.relays(id)? {
             let known = relay.record.link.as_deref().and_then(|text| text.parse::<ShortLink>().ok());
-            if known.is_some_and(|known| known.link_key() == link.link_key()) {
+            if known.is_some_and(|known| is_same_link(&known, &link)) {
                 if let Side::Member { step: Joining::Gone, .. } = relay.record.side {
                     relay.record.side = Side::Member { step: Joining::Listed, tries: 0 };
                     self.save_relay(&relay)?;
@@ -440,7 +451,6 @@ impl Step<'_, '_> {
             group.restore.due_at_ms = None;
         })?;
         self.tell(Event::GroupEnded { group: group.alias, status: status.word().into() });
-        protocol::crash_point!("client.group.ended");
         Ok(())
     }
 
@@ -449,7 +459,7 @@ impl Step<'_, '_> {
         &mut self,
         id: GroupId,
         group: &Group,
-        member_id: &protocol::group::identity::MemberId,
+        member_id: &MemberId,
         change: impl FnOnce(&mut Member),
     ) -> Done<()> {
         let mut member =

@@ -158,7 +158,6 @@ impl Step<'_, '_> {
         };
         let shared_id = self.send_unchecked(id, &group, change, |_| true)?;
         self.tell(Event::Member(query::member_row(&group, &member_id, &member)));
-        protocol::crash_point!("client.role.given");
         Ok(shared_id)
     }
 
@@ -184,7 +183,6 @@ impl Step<'_, '_> {
             self.delete_messages_of(id, &member_id)?;
         }
         self.tell(Event::Member(query::member_row(&group, &member_id, &member)));
-        protocol::crash_point!("client.member.removed");
         if group.owner.is_some() {
             self.write_link(id)?;
         }
@@ -225,7 +223,6 @@ impl Step<'_, '_> {
         let shared_id = self.send_event(id, &group, info)?;
         let group = self.store.change_group(id, |group| group.profile = profile)?;
         self.tell(Event::GroupProfile(query::profile_row(&group)));
-        protocol::crash_point!("client.profile.changed");
         self.write_link(id)?;
         Ok(shared_id)
     }

@@ -6,14 +6,13 @@
 //! ```
 
 use protocol::agent::event::Failure;
-use protocol::agent::owner_auth::OwnerAuth;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::event::joining::{Info, Join, LinkInvitation};
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
-use protocol::group::link::{GroupLinkData, RelayLinkData, relay_link_member};
+use protocol::group::opened::{OpenedGroupLink, OpenedLinkProblem, OpenedRelayLink, Owner, is_same_link};
 use protocol::group::signed::{self, Statement};
 use protocol::net::error::{CallError, ConnectError};
 use protocol::net::network::ReadLinkError;
@@ -79,29 +78,25 @@ impl Step<'_, '_> {
         result: Result<OpenedLink, ReadLinkError>,
     ) -> Done<GroupId> {
         let link = query::parse_link(text, LinkType::Channel)?;
-        let opened = result.map_err(|error| link_error(&error))?;
-        let data = check_group_link(&link, &opened)?;
-        if opened.data.relays.is_empty() {
+        let opened = check_group_link(&link, result)?;
+        if opened.relays.is_empty() {
             return Err(Stop::refuse(ExitCode::NoActiveRelay, "No relay of this group is active now"));
         }
-        let Some(public) = &data.group_profile.public_group else {
-            return Err(wrong_link("it names no group"));
-        };
         let groups = self.store.groups()?;
         let key = Ed25519PrivateKey::generate(self.context.rng());
         let member_id = MemberId::generate(self.context.rng());
         let mut group = Group {
-            alias: free_alias(&groups, &data.group_profile.display_name),
-            public_id: public.public_group_id.clone(),
+            alias: free_alias(&groups, &opened.data.group_profile.display_name),
+            public_id: opened.group,
             link: link.to_string(),
-            profile: data.group_profile,
+            profile: opened.data.group_profile,
             status: GroupStatus::Joining,
             member_id: member_id.clone(),
             key: Seed::of(&key),
             role: MemberRole::Observer,
             root_key: MemberKey(opened.root_key),
             owner: None,
-            link_counter: data.link_data_version,
+            link_counter: opened.data.link_data_version,
             roster: Roster::default(),
             restore: Restore::default(),
         };
@@ -111,8 +106,8 @@ impl Step<'_, '_> {
         me.key = Some(MemberKey(key.public_key()));
         me.profile = Some(self.own_profile()?);
         self.store.save_member(id, &member_id, &me)?;
-        self.take_owners(id, &opened.data.owners)?;
-        for relay in &opened.data.relays {
+        self.take_owners(id, &opened.owners)?;
+        for relay in &opened.relays {
             self.add_listed(id, relay)?;
         }
         protocol::crash_point!("client.join.stored");
@@ -121,15 +116,14 @@ impl Step<'_, '_> {
     }
 
     /// Owners stand in the group link: ids and keys that nobody else can give.
-    pub(super) fn take_owners(&mut self, id: GroupId, owners: &[OwnerAuth]) -> Done<()> {
+    pub(super) fn take_owners(&mut self, id: GroupId, owners: &[Owner]) -> Done<()> {
         for owner in owners {
-            let Ok(owner_id) = MemberId::new(owner.owner_id()) else { continue };
-            let mut member =
-                self.store.member(id, &owner_id)?.unwrap_or_else(|| Member::with_role(MemberRole::Owner));
+            let known = self.store.member(id, &owner.member_id)?;
+            let mut member = known.unwrap_or_else(|| Member::with_role(MemberRole::Owner));
             member.role = MemberRole::Owner;
-            member.key = Some(MemberKey(*owner.owner_key()));
+            member.key = Some(owner.key);
             member.status = MemberStatus::Active;
-            self.store.save_member(id, &owner_id, &member)?;
+            self.store.save_member(id, &owner.member_id, &member)?;
         }
         Ok(())
     }
@@ -179,27 +173,21 @@ impl Step<'_, '_> {
         }
         let group = self.store.group(relay.group)?;
         let read = result.map_err(|error| (is_for_now(&error), describe(&error)));
-        let read = read.and_then(|opened| match RelayLinkData::parse(&opened.data.user_data) {
-            Ok(data) if opened.data.direct => Ok((opened, data)),
-            _ => Err((false, "its link is not that of a relay".to_owned())),
+        let checked = read.and_then(|opened| match OpenedRelayLink::read(&opened) {
+            Ok(checked) => Ok((opened.request, checked)),
+            Err(problem) => Err((false, problem.to_string())),
         });
-        let (opened, data) = match read {
-            Ok(read) => read,
+        let (request, OpenedRelayLink { member_id, key, profile }) = match checked {
+            Ok(checked) => checked,
             Err((true, reason)) => {
                 relay.record.reason = Some(reason);
                 return self.save_relay(&relay);
             }
             Err((false, reason)) => return self.gone(relay, Joining::Gone, reason),
         };
-        let Ok(member_id) = relay_link_member(opened.link_entity_id.as_deref()) else {
-            return self.gone(relay, Joining::Gone, "its link does not say for whom it was made".into());
-        };
-        let key = MemberKey(opened.root_key);
-        if data.relay_profile.check().is_ok() {
-            let present = self.store.relays(relay.group)?;
-            let taken = |name: &str| present.iter().any(|other| other.id != id && other.record.name == name);
-            relay.record.name = free_name(&data.relay_profile.display_name, taken);
-        }
+        let present = self.store.relays(relay.group)?;
+        let taken = |name: &str| present.iter().any(|other| other.id != id && other.record.name == name);
+        relay.record.name = free_name(&profile.display_name, taken);
         let join = Join {
             profile: self.own_profile()?,
             new_member_id: group.member_id.clone(),
@@ -210,7 +198,7 @@ impl Step<'_, '_> {
         relay.record.key = Some(key);
         let json = Message::new(None, Said::Join(Box::new(join))).to_json();
         let info = signed::sign(&group.key.key(), &group.public_id, &group.member_id, &json);
-        let connection = match self.request(&opened.request, &info)? {
+        let connection = match self.request(&request, &info)? {
             Ok(connection) => connection,
             Err(reason) => return self.gone(relay, Joining::Gone, reason),
         };
@@ -333,29 +321,22 @@ impl Step<'_, '_> {
     }
 }
 
-/// The checks of a group link that go beyond its signatures.
-pub(super) fn check_group_link(link: &ShortLink, opened: &OpenedLink) -> Done<GroupLinkData> {
-    if opened.data.direct {
-        return Err(wrong_link("it leads to a person or a relay, not to a group"));
-    }
-    let data =
-        GroupLinkData::parse(&opened.data.user_data).map_err(|problem| wrong_link(&problem.to_string()))?;
-    let public =
-        data.check(opened.link_entity_id.as_deref()).map_err(|problem| wrong_link(&problem.to_string()))?;
-    let named = public.group_link.as_str().parse::<ShortLink>();
-    if named.is_ok_and(|named| named.link_key() == link.link_key()) {
-        Ok(data)
-    } else {
-        Err(wrong_link("the group that it leads to has another link"))
-    }
-}
-
-fn wrong_link(reason: &str) -> Stop {
-    Stop::refuse(ExitCode::WrongLink, format_args!("The link is refused: {reason}"))
+/// A group link that was read, with the checks that go beyond its signatures.
+pub(super) fn check_group_link(
+    link: &ShortLink,
+    result: Result<OpenedLink, ReadLinkError>,
+) -> Done<OpenedGroupLink> {
+    let opened = result.map_err(|error| link_error(&error))?;
+    let refused = |problem: OpenedLinkProblem| {
+        Stop::refuse(ExitCode::WrongLink, format_args!("The link is refused: {problem}"))
+    };
+    let opened = OpenedGroupLink::read(link, &opened).map_err(refused)?;
+    // Without an owner nothing that is said in the group could be verified.
+    if opened.owners.is_empty() { Err(refused(OpenedLinkProblem::NoOwners)) } else { Ok(opened) }
 }
 
 fn leads_to(group: &Group, link: &ShortLink) -> bool {
-    group.link.parse::<ShortLink>().is_ok_and(|known| known.link_key() == link.link_key())
+    group.link.parse().is_ok_and(|known| is_same_link(&known, link))
 }
 
 fn is_of(invitation: &LinkInvitation, group: &Group) -> bool {

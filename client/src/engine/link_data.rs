@@ -1,8 +1,9 @@
 //! Writing the group link's data: one write at a time, each with a higher counter, relays listed one by one.
 
 use protocol::agent::link_data::UserLinkData;
-use protocol::agent::owner_auth::OwnerAuth;
+use protocol::group::identity::MemberKey;
 use protocol::group::link::{GroupLinkData, PublicGroupData};
+use protocol::group::opened::Owner;
 use protocol::group::relay_status::{RelayEvent, RelayStatus};
 
 use super::step::{Done, Step};
@@ -17,9 +18,8 @@ impl Step<'_, '_> {
         let group = self.store.group(id)?;
         let owner = group.owner.as_ref().ok_or(StoreError::Missing)?;
         let counter = group.link_counter.unwrap_or(0).saturating_add(1);
-        let owner_auth =
-            OwnerAuth::issue(group.member_id.as_bytes(), group.key.key().public_key(), &owner.root.key())
-                .map_err(StoreError::from)?;
+        let me = Owner { member_id: group.member_id.clone(), key: MemberKey(group.key.key().public_key()) };
+        let owner_auth = me.to_auth(&owner.root.key()).map_err(|_| StoreError::Missing)?;
         let relays = listed.iter().filter_map(|relay| relay.record.link.as_ref()?.parse().ok()).collect();
         let members = self.store.members(id)?;
         let present = members.iter().filter(|(_, member)| member.status == MemberStatus::Active).count();

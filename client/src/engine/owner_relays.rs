@@ -10,8 +10,8 @@ use protocol::group::event::content::Acknowledge;
 use protocol::group::event::members::MemberDelete;
 use protocol::group::event::owner_relay::{MemberIdRole, RelayInvitation, RelayInvite, RelayNew, RosterAck};
 use protocol::group::event::{Event as Said, Message};
-use protocol::group::identity::{LinkText, MemberKey, MemberRole};
-use protocol::group::link::{RelayLinkData, check_relay_link};
+use protocol::group::identity::{LinkText, MemberRole};
+use protocol::group::opened::{OpenedRelayAddress, OpenedRelayLink};
 use protocol::group::relay_end::Ended;
 use protocol::group::relay_status::{OwnerPace, RelayEffect, RelayEvent, RelayStatus};
 use protocol::group::signed::Statement;
@@ -86,9 +86,7 @@ impl Step<'_, '_> {
             return Ok(());
         }
         let opened = match result {
-            Ok(opened) if opened.data.direct && RelayLinkData::parse(&opened.data.user_data).is_ok() => {
-                opened
-            }
+            Ok(opened) if OpenedRelayAddress::read(&opened).is_ok() => opened,
             Ok(_) => return self.relay_event(id, RelayEvent::AddressUnusable),
             Err(error) => {
                 relay.record.reason = Some(describe(&error));
@@ -187,10 +185,10 @@ impl Step<'_, '_> {
         if life.status != RelayStatus::ReadingLink {
             return Ok(());
         }
-        match result {
-            Ok(opened) if check_relay_link(opened.link_entity_id.as_deref(), &assigned).is_ok() => {
+        match result.map(|opened| OpenedRelayLink::read(&opened)) {
+            Ok(Ok(opened)) if opened.member_id == assigned => {
                 // The root key of this link is the relay's member key from now on.
-                relay.record.key = Some(MemberKey(opened.root_key));
+                relay.record.key = Some(opened.key);
                 relay.record.reason = None;
                 self.store.save_relay(&relay)?;
                 self.relay_event(id, RelayEvent::LinkMatches)
@@ -247,9 +245,14 @@ impl Step<'_, '_> {
         if group.owner.is_none() {
             return Err(Stop::refuse(ExitCode::NotAllowed, "Only the owner takes relays out of a group"));
         }
-        let relays = self.store.relays(id)?;
-        let found = relays.into_iter().find(|relay| relay.record.name == name && !relay.record.is_over());
-        let mut relay = found.ok_or_else(|| CommandError::not_found("relay", name, "group relays"))?;
+        let mut named = self.store.relays(id)?;
+        named.retain(|relay| relay.record.name == name);
+        let present = named.iter().position(|relay| !relay.record.is_over());
+        let Some(mut relay) = present.map(|place| named.swap_remove(place)) else {
+            // Asked again after an interruption: what is still to be done goes on by itself.
+            let over = named.pop().ok_or_else(|| CommandError::not_found("relay", name, "group relays"))?;
+            return Ok(over.id);
+        };
         if relay.record.is_publishable() {
             relay.record.farewell = Some(if notice { Farewell::Notice } else { Farewell::Silence });
             self.store.save_relay(&relay)?;

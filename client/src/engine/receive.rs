@@ -14,6 +14,7 @@ use protocol::group::dedup::{self, Comparison, Finding};
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::forward::Forward;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::introduction::Manner;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::permissions::{Actor, NotPermitted, judge};
 use protocol::group::relay_status::RelayEvent;
@@ -121,9 +122,9 @@ impl Step<'_, '_> {
         }
         match message.event {
             Said::RosterAck(ack) if group.owner.is_some() => self.roster_acknowledged(relay, ack),
-            Said::MemberNew(new) => self.introduced(&relay, group, new.member_info, None),
+            Said::MemberNew(new) => self.introduced(&relay, group, new.member_info, Manner::New, None),
             Said::MemberIntro(intro) => {
-                self.introduced(&relay, group, intro.member_info, intro.member_restrictions)
+                self.introduced(&relay, group, intro.member_info, Manner::Intro, intro.member_restrictions)
             }
             Said::Leave(_) => self.relay_left(relay),
             // Its profile is in its link; the rest asks nothing of us.
@@ -212,7 +213,7 @@ impl Step<'_, '_> {
             hold(self)?;
             return Ok(Some(false));
         };
-        let nobody = author.id.clone().unwrap_or_else(|| placeholder());
+        let nobody = author.id.clone().unwrap_or_else(placeholder);
         let held_copy = dedup::Copy {
             relay: &nobody,
             author: held.author.as_ref(),

@@ -3,10 +3,11 @@
 //! connected.
 
 use protocol::agent::signed_link_data::OpenedLink;
+use protocol::group::opened::{OpenedGroupLink, is_same_link};
 use protocol::net::network::ReadLinkError;
 use protocol::smp::short_link::ShortLink;
 
-use super::join::{check_group_link, describe, link_error};
+use super::join::check_group_link;
 use super::step::{Done, Step, Stop};
 use super::tag::Tag;
 use crate::error::CommandError;
@@ -93,19 +94,13 @@ impl Step<'_, '_> {
         if group.status.is_over() {
             return Ok(());
         }
-        let opened = match result {
-            Ok(opened) => opened,
-            Err(error) => {
-                if matches!(error, ReadLinkError::NotFound) {
-                    // A server could say so of a link that exists: nothing is thrown away for it.
-                    self.warn(Some(id), format!("the group link cannot be read: {}", describe(&error)))?;
-                }
-                return Err(link_error(&error));
-            }
-        };
+        if matches!(result, Err(ReadLinkError::NotFound)) {
+            // A server could say so of a link that exists: nothing is thrown away for it.
+            self.warn(Some(id), "the server does not know the group link any more")?;
+        }
         let link: ShortLink = group.link.parse().map_err(StoreError::from)?;
-        let data = check_group_link(&link, &opened)?;
-        if opened.link_entity_id.as_deref() != Some(group.public_id.as_bytes()) {
+        let OpenedGroupLink { group: public_id, data, owners, relays, .. } = check_group_link(&link, result)?;
+        if public_id != group.public_id {
             return Err(Stop::refuse(ExitCode::WrongLink, "The group link names another group now"));
         }
         if let Err(rolled_back) = data.compare_version(group.link_counter) {
@@ -124,8 +119,8 @@ impl Step<'_, '_> {
         if changed && group.owner.is_none() {
             self.tell(Event::GroupProfile(query::profile_row(&group)));
         }
-        self.take_owners(id, &opened.data.owners)?;
-        self.follow_list(id, &group, &opened.data.relays)?;
+        self.take_owners(id, &owners)?;
+        self.follow_list(id, &group, &relays)?;
         protocol::crash_point!("client.restore.followed");
         let relays = self.store.relays(id)?;
         if relays.iter().any(|relay| relay.record.connected) {
@@ -145,9 +140,9 @@ impl Step<'_, '_> {
         let relays = self.store.relays(id)?;
         let key_of = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<ShortLink>().ok());
         for link in listed {
-            let known = relays.iter().find(|relay| {
-                key_of(&relay.record.link).is_some_and(|known| known.link_key() == link.link_key())
-            });
+            let known = relays
+                .iter()
+                .find(|relay| key_of(&relay.record.link).is_some_and(|known| is_same_link(&known, link)));
             match known {
                 None => {
                     let row = self.add_listed(id, link)?;
@@ -171,7 +166,7 @@ impl Step<'_, '_> {
         }
         for relay in relays {
             let is_listed = key_of(&relay.record.link)
-                .is_some_and(|known| listed.iter().any(|link| link.link_key() == known.link_key()));
+                .is_some_and(|known| listed.iter().any(|link| is_same_link(link, &known)));
             if !is_listed && !relay.record.is_over() {
                 self.gone(relay, Joining::Gone, "the group link does not list it any more".into())?;
             }

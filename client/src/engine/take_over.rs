@@ -24,7 +24,6 @@ impl Step<'_, '_> {
         }
         let group = self.store.group(id)?;
         self.tell(Event::Group(query::group_row(self.store, id, &group)?));
-        protocol::crash_point!("client.group.taken_over");
         self.restore(id)?;
         self.connect_all(id)?;
         Ok(id)
