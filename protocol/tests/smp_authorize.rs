@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use ed448_goldilocks_plus::{ScalarBytes, SigningKey as Ed448Key};
+use protocol::crypto::CryptoError;
 use protocol::crypto::dh::X25519PrivateKey;
-use protocol::crypto::sign::{Ed448PublicKey, Ed25519PrivateKey};
-use protocol::smp::authorize::{AuthorizedBy, Authorizer, Verification, Verifier};
+use protocol::crypto::sign::{Ed448PublicKey, Ed25519PrivateKey, Ed25519PublicKey};
+use protocol::smp::authorize::{AuthorizedBy, Authorizer, DUMMY_KEYS, Verification, Verifier};
 use protocol::smp::command::Command;
 use protocol::smp::error::{CommandError, ErrorType};
 use protocol::smp::ids::ServiceId;
@@ -80,6 +81,31 @@ fn every_refusal_takes_exactly_one_check() {
         // A wrong key of the same kind, or a key of another kind.
         for key in wrong {
             assert_eq!(verify(&transmission, AuthorizedBy::Keys(&[key])), REFUSED, "{key:?}");
+        }
+    }
+}
+
+/// Who secures a queue names the key: one that is no point must not be refused faster than a missing queue.
+#[test]
+fn a_key_that_is_no_point_takes_the_check_of_a_dummy() {
+    let no_ed25519 = AuthPublicKey::Ed25519(Ed25519PublicKey([2; 32]));
+    let no_ed448 = AuthPublicKey::Ed448(Ed448PublicKey([0xff; 57]));
+    assert!(
+        Ed25519PublicKey([2; 32]).verify(b"", &[0; 64]) == Err(CryptoError::Key),
+        "no point of the curve"
+    );
+    assert_eq!(Ed448PublicKey([0xff; 57]).verify(b"", &[0; 114]), Err(CryptoError::Key));
+    for (key, transmission) in
+        [(no_ed25519, authorize(&ed25519(1), b"SUB")), (no_ed448, sign_ed448(&ed448(1), b"SUB"))]
+    {
+        assert_eq!(verify(&transmission, AuthorizedBy::Keys(&[key])), REFUSED);
+    }
+    // The dummies themselves are points, so that checking against them takes its time.
+    for dummy in DUMMY_KEYS {
+        match dummy {
+            AuthPublicKey::Ed25519(key) => assert_eq!(key.verify(b"", &[0; 64]), Err(CryptoError::Signature)),
+            AuthPublicKey::Ed448(key) => assert_eq!(key.verify(b"", &[0; 114]), Err(CryptoError::Signature)),
+            AuthPublicKey::X25519(_) => {}
         }
     }
 }

@@ -14,7 +14,7 @@ mod suspend;
 use protocol::smp::command::{Command, Party};
 use protocol::smp::error::{CommandError, ErrorType, ProxyError};
 use protocol::smp::ids::RecipientId;
-use protocol::smp::response::BrokerMessage;
+use protocol::smp::response::{BrokerMessage, QueueIds};
 
 use crate::authorize::{Accepted, storage_error};
 use crate::connection::Client;
@@ -64,7 +64,12 @@ pub async fn execute(client: &Client, accepted: Accepted) -> Reply {
         (Command::Sub, Some(queue)) => Some(queue.recipient_id),
         _ => None,
     };
+    let subscribes_as_new = matches!(&accepted.command, Command::New(new) if new.subscribe);
     match answer(client, accepted).await {
+        // After the response: a message of a queue that is not known yet would be lost on the client.
+        Ok(message @ BrokerMessage::Ids(QueueIds { recipient_id, .. })) if subscribes_as_new => {
+            Reply { message, deliver: Some(recipient_id) }
+        }
         Ok(message) => Reply { message, deliver },
         Err(failure) => {
             let error = match failure {

@@ -67,11 +67,13 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
                 protocol::crash_point!("server.new.committed");
                 if subscribe {
                     let source = Source { queue, dh_secret };
-                    client.server.subscriptions.subscribe(recipient_id, &client.peer, source, Delivery::Idle);
-                    if chosen.sender_id.is_some() {
-                        // Who knew the sender id beforehand may have sent since the commit.
-                        client.server.subscriptions.arrived(recipient_id);
-                    }
+                    // Ready: who knew the sender id beforehand may have sent since the commit.
+                    client.server.subscriptions.subscribe(
+                        recipient_id,
+                        &client.peer,
+                        source,
+                        Delivery::Ready,
+                    );
                 }
                 // No notifier: this server offers no notifications, so it must not seem to.
                 return Ok(BrokerMessage::Ids(QueueIds {

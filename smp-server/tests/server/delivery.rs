@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::smp::command::Command;
+use protocol::crypto::dh::X25519PrivateKey;
+use protocol::smp::command::{Command, MessagingLink, NewQueue, QueueRequest};
 use protocol::smp::error::{CommandError, ErrorType};
+use protocol::smp::ids::SenderId;
 use protocol::smp::message::ReceivedMessage;
 use protocol::smp::response::BrokerMessage;
 
-use crate::client::{Client, MESSAGING, Queue, ack, body, message};
+use crate::client::{Client, MESSAGING, Queue, ack, body, ed25519, link_data, message};
 use crate::host::Host;
 
 const NO_MESSAGE: BrokerMessage<'static> = BrokerMessage::Err(ErrorType::NoMessage);
@@ -178,6 +180,36 @@ async fn a_marker_outlives_the_messages_before_it() {
     client.ok(key, queue.recipient_id(), &ack(&marker)).await;
     client.ok(None, queue.ids.sender_id, &message(b"four")).await;
     assert_eq!(client.take(&queue).await, b"four");
+}
+
+/// The sender id of a queue with link data is known before the queue is: who sends at the first moment must not be
+/// heard before the queue is, nor be forgotten.
+#[tokio::test]
+async fn a_message_that_comes_with_its_queue_follows_the_ids() {
+    let host = Host::start("").await;
+    let (mut creator, mut sender) = (Client::connect(&host).await, Client::connect(&host).await);
+    for round in 0..20_u8 {
+        let correlation_id = [round; 24];
+        let sender_id = SenderId::for_correlation(&correlation_id);
+        let link = MessagingLink { sender_id: sender_id.0.to_vec().into(), data: link_data(b"f", b"u") };
+        let key = ed25519();
+        let command = Command::New(Box::new(NewQueue {
+            recipient_key: key.public_key(),
+            dh_key: X25519PrivateKey::from_bytes([5; 32]).public_key(),
+            password: None,
+            subscribe: true,
+            request: Some(QueueRequest::Messaging(Some(link))),
+            notifier: None,
+        }));
+        let new = creator.transmission(Some(&key), &correlation_id, b"", &command.encode(18));
+        creator.send(&[new]).await;
+        while sender.ask(None, sender_id, &message(b"early")).await != BrokerMessage::Ok {}
+        let response = creator.receive().await;
+        let BrokerMessage::Ids(ids) = response.message else { panic!("{response:?} instead of ids") };
+        let event = creator.event(ids.recipient_id).await;
+        assert!(matches!(event, BrokerMessage::Msg { .. }));
+        creator.nothing_else().await;
+    }
 }
 
 /// The recipient is subscribed and holds the first message when everything expires: what comes next waits for it.
