@@ -69,7 +69,8 @@ pub enum Event {
     Switched,
     /// A message was acknowledged and ignored. Nothing changed; for logs and evidence.
     Ignored(Refusal),
-    /// The connection cannot be established or used any more.
+    /// The connection cannot be established or used any more: delete it. After a failure to write link data or new
+    /// ratchet keys it stays as it was.
     Failed {
         /// Why.
         reason: Failure,

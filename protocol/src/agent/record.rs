@@ -102,10 +102,15 @@ impl Connection {
         }
     }
 
-    /// Whether anything can be encrypted for the peer, and would be taken.
+    /// Whether the peer has our keys and its queue takes what we send.
+    pub(super) fn is_up(&self) -> bool {
+        let is_secured = self.send.as_ref().is_some_and(SendQueue::is_securable);
+        self.ratchet.is_some() && self.phase.may_send(is_secured)
+    }
+
+    /// Whether, besides, anything can be encrypted now.
     pub(super) fn can_write(&self) -> bool {
-        let may_send = self.phase.may_send(self.send.as_ref().is_some_and(SendQueue::is_securable));
-        may_send && self.ratchet.as_ref().is_some_and(Ratchet::can_send)
+        self.is_up() && self.ratchet.as_ref().is_some_and(Ratchet::can_send)
     }
 }
 

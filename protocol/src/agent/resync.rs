@@ -27,8 +27,7 @@ const RESYNC_VERSION: u16 = 3;
 
 impl<S: AgentStore> Agent<'_, S> {
     pub(super) fn start_resync(&mut self, id: ConnectionId, connection: &mut Connection) -> Outcome<(), S> {
-        let is_up = connection.ratchet.is_some() && connection.phase.may_send(true);
-        if !is_up || connection.agent_version < RESYNC_VERSION {
+        if !connection.is_up() || connection.agent_version < RESYNC_VERSION {
             return Err(AgentError::NotAllowedNow(id));
         }
         let keys = AgreementKeys::generate(self.rng);
@@ -45,7 +44,7 @@ impl<S: AgentStore> Agent<'_, S> {
         connection: &mut Connection,
         peer: &RatchetParameters,
     ) -> Outcome<(), S> {
-        if connection.ratchet.is_none() || connection.target().is_none() {
+        if !connection.is_up() {
             self.ignore(id, Refusal::Prohibited);
             return Ok(());
         }

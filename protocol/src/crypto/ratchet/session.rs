@@ -33,7 +33,7 @@ pub const RATCHET_VERSIONS: VersionRange = VersionRange::new(2, 3).expect("not e
 pub struct Ratchet {
     pub(super) version: u16,
     pub(super) associated_data: [u8; ASSOCIATED_DATA_BYTES],
-    pub(super) own_key: X448PrivateKey,
+    pub(super) own_key: OwnKey,
     pub(super) root: RootKey,
     pub(super) sending: Option<KeyedChain>,
     pub(super) receiving: Option<KeyedChain>,
@@ -50,6 +50,20 @@ pub struct Ratchet {
 pub(super) struct KeyedChain {
     pub(super) chain: ChainKey,
     pub(super) header_key: HeaderKey,
+}
+
+/// Our current key. Its public half is kept, since each header shows it and it costs more than all the rest of a
+/// header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OwnKey {
+    pub(super) private: X448PrivateKey,
+    pub(super) public: X448PublicKey,
+}
+
+impl From<X448PrivateKey> for OwnKey {
+    fn from(private: X448PrivateKey) -> Self {
+        Self { public: private.public_key(), private }
+    }
 }
 
 /// Which chain a header belongs to.
@@ -78,7 +92,7 @@ impl Ratchet {
         Ok(Self {
             version,
             associated_data: agreement.associated_data,
-            own_key,
+            own_key: own_key.into(),
             root: step.root,
             sending: Some(KeyedChain { chain: step.chain, header_key: agreement.header_key }),
             receiving: None,
@@ -103,7 +117,7 @@ impl Ratchet {
         Ok(Self {
             version,
             associated_data: agreement.associated_data,
-            own_key: own.second.clone(),
+            own_key: own.second.clone().into(),
             root: agreement.root,
             sending: None,
             receiving: None,
@@ -158,7 +172,7 @@ impl Ratchet {
         let (chain, body, header_iv) = sending.chain.step();
         let header = Header {
             max_version: RATCHET_VERSIONS.max(),
-            ratchet_key: self.own_key.public_key(),
+            ratchet_key: self.own_key.public,
             kem: None,
             previous: self.previous,
             number: self.sent,
@@ -272,7 +286,7 @@ impl Ratchet {
             return Err(RatchetError::UnexpectedKem);
         }
         let peer: &X448PublicKey = &header.ratchet_key;
-        let receiving = self.root.step(peer, &self.own_key).map_err(|_| RatchetError::Header)?;
+        let receiving = self.root.step(peer, &self.own_key.private).map_err(|_| RatchetError::Header)?;
         let own_key = X448PrivateKey::generate(rng);
         let sending = receiving.root.step(peer, &own_key).map_err(|_| RatchetError::Header)?;
         self.receiving =
@@ -282,7 +296,7 @@ impl Ratchet {
         self.next_receiving_header_key = receiving.next_header_key;
         self.next_sending_header_key = sending.next_header_key;
         self.root = sending.root;
-        self.own_key = own_key;
+        self.own_key = own_key.into();
         self.previous = self.sent;
         self.sent = 0;
         self.received = 0;
@@ -320,7 +334,8 @@ impl Encode for Ratchet {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.version.to_be_bytes());
         out.extend_from_slice(&self.associated_data);
-        self.own_key.encode(out);
+        self.own_key.private.encode(out);
+        out.extend_from_slice(&self.own_key.public.0);
         self.root.encode(out);
         put_maybe(out, self.sending.as_ref(), |out, chain| chain.encode(out));
         put_maybe(out, self.receiving.as_ref(), |out, chain| chain.encode(out));
@@ -338,7 +353,10 @@ impl Decode for Ratchet {
         Ok(Self {
             version: reader.u16()?,
             associated_data: reader.array()?,
-            own_key: X448PrivateKey::decode(reader)?,
+            own_key: OwnKey {
+                private: X448PrivateKey::decode(reader)?,
+                public: X448PublicKey(reader.array()?),
+            },
             root: RootKey::decode(reader)?,
             sending: reader.maybe(KeyedChain::decode)?,
             receiving: reader.maybe(KeyedChain::decode)?,

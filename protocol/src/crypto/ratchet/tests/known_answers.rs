@@ -97,7 +97,8 @@ fn assert_state(ratchet: &Ratchet, vectors: Vectors, name: &str) {
     let counters = format!("Ns={} Nr={} PN={} ", ratchet.sent, ratchet.received, ratchet.previous);
     assert!(head.contains(&counters), "{head}: {counters}");
     assert!(head.starts_with(&format!("cur=Version {} max=Version 3", ratchet.version)), "{head}");
-    assert_eq!(ratchet.own_key.as_bytes().to_vec(), state.hex("DHRs.priv"));
+    assert_eq!(ratchet.own_key.private.as_bytes().to_vec(), state.hex("DHRs.priv"));
+    assert_eq!(ratchet.own_key.public, ratchet.own_key.private.public_key());
     assert_eq!(ratchet.root.0.to_vec(), state.hex("RK"));
     assert_eq!(ratchet.next_sending_header_key.0.to_vec(), state.hex("NHKs"));
     assert_eq!(ratchet.next_receiving_header_key.0.to_vec(), state.hex("NHKr"));
@@ -246,7 +247,7 @@ fn as_a_kem_peer(sender: &Ratchet, kem: Option<KemElement>, header_bytes: usize)
     let sending = sender.sending.as_ref().unwrap();
     let (_, body, header_iv) = sending.chain.step();
     let mut plain = vec![0, 3];
-    sender.own_key.public_key().encode(&mut plain);
+    sender.own_key.public.encode(&mut plain);
     crate::encoding::put_maybe(&mut plain, kem, |out, kem| kem.encode(out));
     plain.extend_from_slice(&[0; 8]);
     let (tag, text) = aead::encrypt_padded(
