@@ -310,7 +310,7 @@ impl<S: AgentStore> Agent<'_, S> {
             MessageBody::QuotaResumed(location) => self.peer_queue_drained(id, connection, &location),
             MessageBody::QueueAdd(queues) => self.queue_added(id, connection, &queues),
             MessageBody::QueueUse(queues) => self.queue_used(id, connection, &queues),
-            MessageBody::RatchetReady(_) if !could_send => self.queue_ready(id, connection, before.number),
+            MessageBody::RatchetReady(_) if !could_send => self.answer_ready(id, connection, before.number),
             MessageBody::RatchetReady(_) => Ok(()),
             // These answer a rotation that we would have started: we never do.
             MessageBody::QueueKey(_) | MessageBody::QueueTest(_) => {

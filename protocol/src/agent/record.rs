@@ -27,10 +27,13 @@ pub(super) struct Connection {
     pub(super) send: Option<SendQueue>,
     /// The queue that the peer moves to.
     pub(super) replacement: Option<Replacement>,
-    /// Private keys of a key agreement that is not complete.
+    /// Our private keys of a key agreement that is not complete: of the handshake, or of a re-synchronisation until
+    /// a message shows that it worked.
     pub(super) keys: Option<AgreementKeys>,
     pub(super) ratchet: Option<Ratchet>,
     pub(super) sync: SyncState,
+    /// New keys of the peer came while others were agreed on; they were taken for an answer to ours.
+    pub(super) is_agreement_in_doubt: bool,
     pub(super) sent: Position,
     pub(super) received: Position,
     pub(super) opening: Opening,
@@ -84,6 +87,7 @@ impl Connection {
             keys: None,
             ratchet: None,
             sync: SyncState::Ok,
+            is_agreement_in_doubt: false,
             sent: Position::default(),
             received: Position::default(),
             opening: Opening::Nothing,
@@ -142,6 +146,7 @@ impl Encode for Connection {
         put_maybe(out, self.keys.as_ref(), |out, keys| keys.encode(out));
         put_maybe(out, self.ratchet.as_ref(), |out, ratchet| ratchet.encode(out));
         self.sync.encode(out);
+        put_bool(out, self.is_agreement_in_doubt);
         self.sent.encode(out);
         self.received.encode(out);
         self.opening.encode(out);
@@ -166,6 +171,7 @@ impl Decode for Connection {
             keys: reader.maybe(AgreementKeys::decode)?,
             ratchet: reader.maybe(Ratchet::decode)?,
             sync: Decode::decode(reader)?,
+            is_agreement_in_doubt: reader.bool()?,
             sent: Decode::decode(reader)?,
             received: Decode::decode(reader)?,
             opening: Decode::decode(reader)?,

@@ -4,6 +4,7 @@ mod establishing;
 mod faults;
 mod known_answers;
 mod peer;
+mod recovering;
 mod retries;
 mod roundtrips;
 mod scripted_handshake;

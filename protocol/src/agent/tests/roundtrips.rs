@@ -48,6 +48,7 @@ fn full_record(rng: &mut StdRng, opening: Opening) -> Connection {
     record.replacement = Some(Replacement { queue: send_queue(rng), is_secured: true });
     record.opening = opening;
     record.sync = SyncState::Agreed;
+    record.is_agreement_in_doubt = true;
     record.receive.last_message = Some(MessageId::generate(rng));
     record.received = Position { number: 7, hash: None };
     record.phase = Phase::Allowing { secures: true };
