@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::agent::event::{Event, Failure, SendFailure};
+use protocol::agent::event::{Event, Failure, SendFailure, SyncState};
 use protocol::agent::invitation::Invitation;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
@@ -174,6 +174,7 @@ impl<S: RelayStore> Relay<S> {
                 admission::catch_up(&mut turn, group, number)
             }
             Event::RatchetSync(state) if state.may_send() => admission::catch_up(&mut turn, group, number),
+            Event::RatchetSync(SyncState::Required) => turn.resync(connection),
             Event::SendFailed { reason: SendFailure::NoQueue, .. } | Event::Failed { .. } => {
                 lost(&mut turn, connection, group, number)
             }

@@ -205,6 +205,17 @@ impl<S: RelayStore> Turn<'_, '_, S> {
         Ok(())
     }
 
+    /// Agrees on new keys with a peer whose messages cannot be decrypted any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn resync(&mut self, connection: ConnectionId) -> Result<(), Fatal> {
+        match self.agent(|agent| agent.resync(connection)) {
+            Ok(()) | Err(AgentError::NotAllowedNow(_) | AgentError::NoConnection(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The role of whoever joins and stands on no roster: as set, else what suits the kind of group.
     #[must_use]
     pub fn joiner_role(&self, group: &ServedGroup) -> MemberRole {

@@ -340,7 +340,7 @@ impl Step<'_, '_> {
         }
         for connection in connections {
             // One that was not established yet has nothing to agree on.
-            let _ = self.ask_agent(|agent| agent.resync(connection))?;
+            let _ = self.ask_agent(|agent| agent.restored(connection))?;
         }
         self.warn(None, "this home was restored from a backup: its connections agree on new keys")
     }

@@ -184,14 +184,25 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         self.save(id, &connection)
     }
 
-    /// Starts to re-synchronise the ratchets (agent.md §6.4): after `Event::RatchetSync` says that it is needed,
-    /// and for every connection of a backup that was brought back.
+    /// Starts to re-synchronise the ratchets (agent.md §6.4), after `Event::RatchetSync` says that it is needed.
     ///
     /// # Errors
     /// [`AgentError::NotAllowedNow`] before the connection is there.
     pub fn resync(&mut self, id: ConnectionId) -> Outcome<(), S> {
         let mut connection = self.load(id)?;
         self.start_resync(id, &mut connection)?;
+        self.save(id, &connection)
+    }
+
+    /// The connection's state comes from a backup and may be older than the peer knows it. Call this before anything
+    /// else on the connection: until new keys are agreed on, nothing is encrypted, since the old ones may have been
+    /// used already.
+    ///
+    /// # Errors
+    /// [`AgentError::NotAllowedNow`] when it was not established yet: then there are no such keys.
+    pub fn restored(&mut self, id: ConnectionId) -> Outcome<(), S> {
+        let mut connection = self.load(id)?;
+        self.start_over(id, &mut connection)?;
         self.save(id, &connection)
     }
 

@@ -36,14 +36,20 @@ use super::{Agent, Outcome};
 const RESYNC_VERSION: u16 = 3;
 
 impl<S: AgentStore> Agent<'_, S> {
+    /// Goes on with what is under way, or starts.
     pub(super) fn start_resync(&mut self, id: ConnectionId, connection: &mut Connection) -> Outcome<(), S> {
-        if !connection.is_up() || connection.agent_version < RESYNC_VERSION {
-            return Err(AgentError::NotAllowedNow(id));
-        }
-        if connection.sync == SyncState::Required && connection.is_agreement_in_doubt {
+        if connection.is_up() && connection.sync == SyncState::Required && connection.is_agreement_in_doubt {
             self.set_sync(id, connection, SyncState::Agreed);
             let is_joiner = connection.ratchet.as_ref().is_some_and(Ratchet::can_send);
             return if is_joiner { self.queue_ready(id, connection) } else { Ok(()) };
+        }
+        self.start_over(id, connection)
+    }
+
+    /// Starts, whatever was under way.
+    pub(super) fn start_over(&mut self, id: ConnectionId, connection: &mut Connection) -> Outcome<(), S> {
+        if !connection.is_up() || connection.agent_version < RESYNC_VERSION {
+            return Err(AgentError::NotAllowedNow(id));
         }
         let keys = AgreementKeys::generate(self.rng);
         self.queue_ratchet_key(id, connection, keys.parameters(RATCHET_VERSIONS.max()))?;

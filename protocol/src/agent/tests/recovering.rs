@@ -63,7 +63,7 @@ impl Pair {
     fn restore(&mut self, side: usize) {
         let name = NAMES[side];
         self.world.party(name).store = self.backups[side].clone();
-        self.world.with(name, |agent| agent.resync(self.ids[side]).unwrap());
+        self.world.with(name, |agent| agent.restored(self.ids[side]).unwrap());
         self.seen[side] = self.world.party(name).events.len();
     }
 

@@ -228,7 +228,7 @@ fn an_old_backup_comes_back() {
         world.bob.take_events();
         world.party(restored).store = backup;
         let id = if restored == Name::Alice { alice } else { bob };
-        world.with(restored, |agent| agent.resync(id).unwrap());
+        world.with(restored, |agent| agent.restored(id).unwrap());
         world.settle();
         assert!(world.alice.messages().is_empty() && world.bob.messages().is_empty());
         in_step(&mut world, alice, bob);
