@@ -74,6 +74,7 @@ pub(crate) enum Command {
     Listen(commands::listen::ListenArgs),
     History(commands::history::HistoryArgs),
     Members(commands::members::MembersArgs),
+    Evidence(commands::evidence::EvidenceArgs),
     Role(commands::role::RoleArgs),
     Remove(commands::remove::RemoveArgs),
     Block(commands::block::BlockArgs),

@@ -53,6 +53,16 @@ pub(crate) enum Event {
     HistoryEnd { group: String, messages: u64, duplicates_dropped: u64, conflicts: u64 },
     /// Copies of one message from two relays differ, or a relay sent what its author did not sign.
     Evidence { group: String, message_id: Option<String>, relay: String, kind: EvidenceKind, detail: String },
+    /// Something that was kept against a relay, with its bytes as base64url.
+    KeptEvidence {
+        group: String,
+        message_id: Option<String>,
+        relay: String,
+        kind: EvidenceKind,
+        detail: String,
+        kept_at: String,
+        bytes: String,
+    },
     /// The group was joined: the first relay connected.
     Joined { group: String, relay: String },
     /// A group's owner ended it, or we left.

@@ -110,6 +110,21 @@ pub(crate) fn answer_within(
                 emit(Event::Member(member_row(&record, &member_id, &member)));
             }
         }
+        Request::Evidence { group } => {
+            let id = find_group(store, &group)?;
+            let group = store.group(id)?.alias;
+            for (kept_at, evidence) in store.evidence(id)? {
+                emit(Event::KeptEvidence {
+                    group: group.clone(),
+                    message_id: evidence.message_id,
+                    relay: evidence.relay,
+                    kind: evidence.kind,
+                    detail: evidence.detail,
+                    kept_at: iso(kept_at),
+                    bytes: protocol::base64url::encode(&evidence.bytes),
+                });
+            }
+        }
         Request::Doctor => doctor(store, emit)?,
         other => {
             return Err(CommandError::new(ExitCode::Failure, format_args!("{other:?} needs the network")));
@@ -397,7 +412,9 @@ fn doctor(store: &mut Store, emit: &mut dyn FnMut(Event)) -> Result<(), CommandE
             detail.push_str(&format!(", {} messages wait", row.waiting));
         }
         if evidence > 0 {
-            detail.push_str(&format!(", {evidence} pieces of evidence against relays"));
+            detail.push_str(&format!(
+                ", {evidence} pieces of evidence against relays, see `conclave evidence`"
+            ));
         }
         if silent {
             detail.push_str("; try `conclave group restore`, or add a relay");

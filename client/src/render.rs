@@ -60,6 +60,10 @@ pub(crate) fn human(event: &Event) -> String {
             let id = message_id.as_ref().map(|id| format!("[{}] ", short(id))).unwrap_or_default();
             format!("!! {id}{} {}: {}", line(relay), accusation(*kind), line(detail))
         }
+        Event::KeptEvidence { message_id, relay, kind, detail, kept_at, .. } => {
+            let id = message_id.as_ref().map(|id| format!("[{}] ", short(id))).unwrap_or_default();
+            format!("{} {id}{} {}: {}", shown_time(kept_at), line(relay), accusation(*kind), line(detail))
+        }
         Event::Joined { group, relay } => format!("joined {} through {}", line(group), line(relay)),
         Event::GroupEnded { group, status } => format!("{}: {}", line(group), line(status)),
         Event::Warning { group, text } => {
@@ -127,7 +131,7 @@ fn member(row: &MemberRow) -> String {
 }
 
 fn message(row: &MessageRow) -> String {
-    let time = row.sent_at.get(..16).unwrap_or(&row.sent_at).replace('T', " ");
+    let time = shown_time(&row.sent_at);
     let mut text =
         format!("[{}] {time} {}{}", short(&row.message_id), line(&row.author), mark(row.signature));
     if let (Signature::Unsigned, Some(relay)) = (row.signature, row.relays.first()) {
@@ -171,6 +175,11 @@ fn accusation(kind: EvidenceKind) -> &'static str {
         EvidenceKind::RolledBackLink => "showed older data of the group link",
         EvidenceKind::Malformed => "sent what is no message",
     }
+}
+
+/// Date and time to the minute.
+fn shown_time(iso: &str) -> String {
+    iso.get(..16).unwrap_or(iso).replace('T', " ")
 }
 
 fn short(id: &str) -> &str {

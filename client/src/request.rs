@@ -47,6 +47,8 @@ pub(crate) enum Request {
     History { group: String, limit: u32 },
     /// Show members.
     Members { group: String },
+    /// Show what is kept against relays.
+    Evidence { group: String },
     /// Give a member another role.
     Role { group: String, member: String, role: String, timeout_ms: u64 },
     /// Remove a member.
@@ -133,6 +135,7 @@ impl Request {
                 | Self::GroupRelays { follow: false, .. }
                 | Self::History { .. }
                 | Self::Members { .. }
+                | Self::Evidence { .. }
                 | Self::ExportHome { .. }
                 | Self::ExportGroup { .. }
                 | Self::Doctor

@@ -12,6 +12,7 @@ pub(crate) mod block;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod edit;
+pub(crate) mod evidence;
 pub(crate) mod export;
 pub(crate) mod flush;
 pub(crate) mod group_create;
@@ -134,6 +135,7 @@ fn request(command: Command) -> Result<Request, CommandError> {
         Command::Send(args) => args.request(),
         Command::History(args) => args.request(),
         Command::Members(args) => args.request(),
+        Command::Evidence(args) => args.request(),
         Command::Role(args) => args.request(),
         Command::Remove(args) => args.request(),
         Command::Block(args) => args.request(),

@@ -362,6 +362,7 @@ fn group_of(event: &Event) -> Option<&str> {
         | Event::Waiting { group, .. }
         | Event::HistoryEnd { group, .. }
         | Event::Evidence { group, .. }
+        | Event::KeptEvidence { group, .. }
         | Event::Joined { group, .. }
         | Event::GroupEnded { group, .. }
         | Event::Warning { group: Some(group), .. } => Some(group),

@@ -379,6 +379,15 @@ impl Store {
         self.change_one(sql, params![group.0, now.0, sealed])
     }
 
+    /// What is kept against relays of a group, oldest first, with the moment.
+    pub(crate) fn evidence(&self, group: GroupId) -> Result<Vec<(Timestamp, Evidence)>, StoreError> {
+        let sql = "SELECT kept_at_ms, sealed FROM evidence WHERE group_id = ?1 ORDER BY evidence_id";
+        let rows: Vec<(i64, Vec<u8>)> =
+            self.all(sql, params![group.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let open = |(at, sealed): (i64, Vec<u8>)| Ok((Timestamp(at), self.open_record(EVIDENCE, &sealed)?));
+        rows.into_iter().map(open).collect()
+    }
+
     /// How much is kept against relays of a group.
     pub(crate) fn count_evidence(&self, group: GroupId) -> Result<u64, StoreError> {
         self.count("SELECT count(*) FROM evidence WHERE group_id = ?1", params![group.0])

@@ -1,0 +1,173 @@
+//! The program as people and scripts see it, without a network.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A server's address that is well formed; nothing listens there.
+const SERVER: &str = "smp://AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=@127.0.0.1:1";
+/// A relay's address on that server.
+const RELAY: &str = "https://127.0.0.1/r#AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\
+                     ?p=1&c=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+struct Home {
+    _place: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Home {
+    fn none() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("home");
+        Self { _place: place, path }
+    }
+
+    fn made() -> Self {
+        let home = Self::none();
+        assert_eq!(code(&home.run(&["init", "--name", "Ann"])), 0);
+        home
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        conclave(&self.path).args(arguments).output().unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> (i32, Vec<Value>) {
+        let output = conclave(&self.path).arg("--json").args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        (code(&output), text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    }
+}
+
+fn conclave(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_conclave"));
+    command.env_clear().env("CONCLAVE_HOME", home).env("CONCLAVE_PASSPHRASE", "correct horse");
+    command.env("CONCLAVE_ARCHIVE_PASSPHRASE", "battery staple").stdin(std::process::Stdio::null());
+    command
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn talk(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_home_is_made_once_and_opens_with_its_passphrase_only() {
+    let home = Home::none();
+    let output = home.run(&["group", "list"]);
+    assert_eq!(code(&output), 3);
+    assert!(talk(&output).contains("conclave init"), "{}", talk(&output));
+    assert_eq!(code(&home.run(&["init", "--name", "Ann"])), 0);
+    assert_eq!(code(&home.run(&["init", "--name", "Ann"])), 7);
+    assert_eq!(code(&home.run(&["group", "list"])), 0);
+    let wrong =
+        conclave(&home.path).env("CONCLAVE_PASSPHRASE", "wrong").args(["group", "list"]).output().unwrap();
+    assert_eq!(code(&wrong), 5);
+}
+
+#[test]
+fn a_key_file_is_made_and_then_needed() {
+    let home = Home::none();
+    let key = home.path.with_file_name("key");
+    let with_key = |arguments: &[&str]| {
+        conclave(&home.path)
+            .env_remove("CONCLAVE_PASSPHRASE")
+            .env("CONCLAVE_KEY_FILE", &key)
+            .args(arguments)
+            .output()
+    };
+    assert_eq!(code(&with_key(&["init", "--name", "Ann"]).unwrap()), 0);
+    assert!(key.exists());
+    assert_eq!(code(&with_key(&["group", "list"]).unwrap()), 0);
+    assert_eq!(code(&home.run(&["group", "list"])), 5, "a passphrase does not open it");
+}
+
+#[test]
+fn servers_and_relays_are_kept_shown_and_forgotten() {
+    let home = Home::made();
+    assert_eq!(home.json(&["server", "add", SERVER]).0, 0);
+    assert_eq!(home.json(&["server", "add", SERVER]).0, 0, "again is no mistake");
+    let (_, rows) = home.json(&["server", "list"]);
+    assert_eq!(rows.len(), 1);
+    assert_eq!((&rows[0]["type"], &rows[0]["address"]), (&"server".into(), &SERVER.into()));
+    assert_eq!(home.json(&["relay", "add", "r1", RELAY]).0, 0);
+    let (_, rows) = home.json(&["relay", "list"]);
+    assert_eq!((&rows[0]["type"], &rows[0]["name"]), (&"relay".into(), &"r1".into()));
+    assert_eq!(home.json(&["relay", "remove", "r1"]).0, 0);
+    let (code, rows) = home.json(&["relay", "remove", "r1"]);
+    assert_eq!((code, &rows[0]["kind"]), (6, &"not_found".into()));
+}
+
+#[test]
+fn each_kind_of_wrong_link_is_named() {
+    let home = Home::made();
+    let (code, rows) = home.json(&["join", RELAY]);
+    assert_eq!((code, &rows[0]["type"], &rows[0]["kind"]), (8, &"error".into(), &"wrong_link".into()));
+    assert!(rows[0]["message"].as_str().unwrap().contains("of a relay's address"));
+    assert_eq!(home.json(&["join", "nonsense"]).0, 8);
+    assert_eq!(home.json(&["server", "add", "nonsense"]).0, 8);
+    assert_eq!(home.json(&["relay", "add", "r1", &RELAY.replace("/r#", "/c#")]).0, 8);
+}
+
+#[test]
+fn a_server_out_of_reach_loses_nothing() {
+    let home = Home::made();
+    assert_eq!(home.json(&["server", "test", SERVER]).0, 11);
+    home.json(&["server", "add", SERVER]);
+    home.json(&["relay", "add", "r1", RELAY]);
+    let (code, rows) = home.json(&["group", "create", "news", "--timeout", "1"]);
+    assert_eq!(code, 17, "{rows:?}");
+    let (_, rows) = home.json(&["group", "list"]);
+    assert_eq!((&rows[0]["group"], &rows[0]["status"]), (&"news".into(), &"creating".into()));
+    assert_eq!(home.json(&["group", "create", "news", "--timeout", "1"]).0, 17, "the same group goes on");
+    assert_eq!(home.json(&["group", "list"]).1.len(), 1);
+    let (code, rows) = home.json(&["send", "news", "hello", "--timeout", "1"]);
+    assert_eq!((code, &rows.last().unwrap()["kind"]), (13, &"no_active_relay".into()));
+    let (_, rows) = home.json(&["history", "news"]);
+    assert_eq!((&rows[0]["text"], &rows[0]["delivered"]), (&"hello".into(), &false.into()));
+    assert_eq!(home.json(&["group", "list"]).1[0]["waiting"], 1);
+}
+
+#[test]
+fn a_home_moves_in_a_sealed_file() {
+    let home = Home::made();
+    home.json(&["server", "add", SERVER]);
+    let file = home.path.with_file_name("backup");
+    assert_eq!(home.json(&["export", file.to_str().unwrap()]).0, 0);
+    assert_eq!(home.json(&["export", file.to_str().unwrap()]).0, 7, "never overwritten");
+    let other = Home::none();
+    assert_eq!(other.json(&["import", file.to_str().unwrap()]).0, 0);
+    assert_eq!(other.json(&["server", "list"]).1.len(), 1);
+    assert_eq!(other.json(&["import", file.to_str().unwrap()]).0, 7, "a home is there");
+}
+
+#[test]
+fn one_process_holds_a_home() {
+    let home = Home::made();
+    home.json(&["server", "add", SERVER]);
+    let mut listening =
+        conclave(&home.path).args(["--json", "listen"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(listening.stdout.take().unwrap()));
+    assert!(lines.next().unwrap().unwrap().contains("listening"));
+    // Through the socket: no passphrase is asked for.
+    let through =
+        conclave(&home.path).env_remove("CONCLAVE_PASSPHRASE").args(["server", "list"]).output().unwrap();
+    assert_eq!(String::from_utf8(through.stdout).unwrap().trim(), SERVER);
+    listening.kill().unwrap();
+    listening.wait().unwrap();
+    assert_eq!(code(&home.run(&["server", "list"])), 0, "a socket left behind is no hindrance");
+}
+
+#[test]
+fn mistakes_on_the_command_line_end_with_two() {
+    let home = Home::made();
+    for arguments in [&["send"][..], &["unheard-of"], &["react", "g", "m", "x"], &["role", "g", "m", "owner"]]
+    {
+        assert_eq!(code(&home.run(arguments)), 2, "{arguments:?}");
+    }
+    assert_eq!(code(&home.run(&["--help"])), 0);
+}
