@@ -356,6 +356,19 @@ async fn a_server_that_comes_late_is_subscribed_by_itself() {
 }
 
 #[tokio::test]
+async fn an_unusable_server_is_told_of_also_where_one_was_out_of_reach() {
+    let address = ScriptedServer::start().await.address;
+    let (network, mut events) = network();
+    network.subscribe(&address, subscriptions(1));
+    assert!(expect_down(&mut events).await.is_temporary());
+    let mut server = ScriptedServer::start_at(address.port().unwrap()).await;
+    server.versions = VersionRange::new(6, 14).unwrap();
+    server.greet_in_vain().await;
+    let reason = expect_down(&mut events).await;
+    assert!(matches!(reason, CallError::Connect(ConnectError::Version { .. })), "{reason:?}");
+}
+
+#[tokio::test]
 async fn a_refused_subscription_is_reported_and_an_odd_answer_taken() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();

@@ -162,11 +162,13 @@ fn reordering_neither_loses_nor_repeats_and_an_edit_waits_for_its_post() -> anyh
 fn a_relay_cannot_end_the_group_or_remove_members_in_the_owners_name() -> anyhow::Result<()> {
     let mut stage = Stage::set(1, 1, 1, "observer")?;
     let ann = stage.member(0)?.clone();
-    let members = stage.owner.ok(&["members", GROUP])?;
-    let row = members.of_type("member").find(|row| row["name"] == "Ann").expect("Olga knows Ann");
+    let row = eventually("Olga knows Ann", || {
+        let members = stage.owner.ok(&["members", GROUP])?;
+        Ok(members.of_type("member").find(|row| row["name"] == "Ann").cloned())
+    })?;
     let remove = format!(
         r#"{{"v":"1-19","msgId":"aW52ZW50ZWQx","event":"x.grp.mem.del","params":{{"memberId":"{}"}}}}"#,
-        text(row, "member_id")?
+        text(&row, "member_id")?
     );
     let end = r#"{"v":"1-19","msgId":"aW52ZW50ZWQy","event":"x.grp.del","params":{}}"#;
 
