@@ -14,6 +14,7 @@ use super::goal::{End, Goal, Progress, Waiter};
 use super::owner_relays::PACE;
 use super::step::{Done, Step, Stop};
 use super::tag::Tag;
+use super::unusable::UnusableServers;
 use crate::error::CommandError;
 use crate::event::{Event, Reply};
 use crate::store::Store;
@@ -41,6 +42,7 @@ pub(crate) struct Client {
     now: Timestamp,
     /// Whether something came from the network since commands were looked at.
     stirred: bool,
+    unusable: UnusableServers,
 }
 
 impl Client {
@@ -53,6 +55,7 @@ impl Client {
             requests: 0,
             now: Timestamp::default(),
             stirred: false,
+            unusable: UnusableServers::default(),
         }
     }
 
@@ -242,13 +245,14 @@ impl Application for Client {
         self.stirred = true;
         let event = match change {
             NetworkChange::Up(server) => {
+                self.unusable.up(&server);
                 Event::Network { server: server.to_string(), up: true, reason: None }
             }
-            NetworkChange::Down { server, reason } => Event::Network {
-                server: server.to_string(),
-                up: false,
-                reason: Some(super::step::chain(&reason)),
-            },
+            NetworkChange::Down { server, reason } => {
+                self.unusable.down(&server, &reason);
+                let reason = Some(super::step::chain(&reason));
+                Event::Network { server: server.to_string(), up: false, reason }
+            }
             NetworkChange::TakenOver { server, .. } => Event::Warning {
                 group: None,
                 text: format!("another copy of this home is in use at {server}: use only one"),
@@ -267,7 +271,7 @@ impl Application for Client {
                 let _ = waiter.replies.send(event.clone().into());
             }
         }
-        let (store, now) = (&mut self.store, self.now);
+        let (store, now, unusable) = (&mut self.store, self.now, &self.unusable);
         self.waiters.retain(|waiter| {
             if waiter.replies.is_closed() {
                 return false;
@@ -277,7 +281,8 @@ impl Application for Client {
                 Ok(Some(end)) => end,
                 Err(error) => End { events: Vec::new(), result: Err(error.into()) },
             };
-            let last = end.result.map_or_else(Reply::Failure, |()| Reply::Success);
+            let last =
+                end.result.map_or_else(|error| Reply::Failure(unusable.explain(error)), |()| Reply::Success);
             for reply in end.events.into_iter().map(Reply::from).chain([last]) {
                 let _ = waiter.replies.send(reply);
             }

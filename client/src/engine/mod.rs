@@ -6,6 +6,7 @@
 //! join, restore                                                     the member's side
 //! send       own events, outbox      receive, apply, roster         what relays bring
 //! goal       what a command waits for                               step   one transaction
+//! unusable   servers for which waiting does not help
 //! ```
 
 mod app;
@@ -24,6 +25,7 @@ mod send;
 mod step;
 mod tag;
 mod take_over;
+mod unusable;
 
 use anyhow::Context as _;
 use protocol::net::engine::{EngineHandle, start};
