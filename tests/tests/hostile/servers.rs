@@ -34,12 +34,18 @@ fn another_server_on_the_same_port_gets_nothing_and_nothing_is_lost() -> anyhow:
         Some(())
     })?;
     let sent = stage.owner.run(&["send", GROUP, "for your eyes only", "--timeout", "2"])?;
-    assert_ne!(sent.code, 0, "no relay's server has it");
+    assert_eq!(sent.code, SERVER_IDENTITY, "{}", sent.talk);
     assert_eq!(sent.of_type("waiting").count(), 1, "{}", sent.talk);
+
+    // The same for a command that does its work alone.
+    stage.listening[0].kill()?;
+    let sent = stage.owner.run(&["send", GROUP, "for yours too", "--timeout", "5"])?;
+    assert_eq!(sent.code, SERVER_IDENTITY, "{}", sent.talk);
 
     impostor.kill()?;
     stage.servers[0].start(&[])?;
-    has(stage.member(0)?, &["for your eyes only"])
+    stage.listening[0] = stage.owner.listen()?;
+    has(stage.member(0)?, &["for your eyes only", "for yours too"])
 }
 
 /// A certificate authority.
