@@ -17,7 +17,7 @@ use protocol::group::event::members::{MemberInfo, MemberIntro, MemberNew, Restri
 use protocol::group::event::owner_relay::MemberIdRole;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::joining::{JoinProblem, Joiner, Pinned, check_join};
-use protocol::group::profile::Profile;
+use protocol::group::profile::{GroupProfile, Profile};
 use protocol::group::served_group::ServedEvent;
 use protocol::group::signed::Statement;
 use protocol::net::engine::Fatal;
@@ -35,6 +35,9 @@ use crate::{lifecycle, roster};
 
 /// Who are shown to joiners, and told of them.
 const LEADING_ROLES: [MemberRole; 3] = [MemberRole::Owner, MemberRole::Admin, MemberRole::Moderator];
+
+/// Bytes of a profile's JSON that fit an answer or a message with all else that is in it (channels.md §22).
+const SHOWN_PROFILE_BYTES_MAX: usize = 12_800;
 
 /// Why somebody is not let in; the joiner reads these words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -155,7 +158,7 @@ fn link_invitation<S: RelayStore>(
             from_member: MemberIdRole { member_id: group.key.relay.clone(), member_role: MemberRole::Relay },
             from_member_name: turn.identity.profile.display_name.clone(),
             invited_member: MemberIdRole { member_id: member.id.clone(), member_role: member.role },
-            group_profile: identity.profile.clone(),
+            group_profile: short_group_profile(&identity.profile),
             accepted: None,
             business: None,
             group_size: Some(i64::from(turn.store.count_members(group.id)?)),
@@ -336,7 +339,46 @@ fn member_info(member: &Member) -> MemberInfo {
         member_id: MemberId::clone(&member.id),
         member_role: member.role,
         v: versions.map(|range| range.to_string()),
-        profile: member.profile.clone().unwrap_or_else(named),
+        profile: member.profile.as_ref().map_or_else(named, short_profile),
         member_key: member.key.map(MemberKey),
+    }
+}
+
+/// A group's profile for a joiner, who has the whole of it from the link: without pictures and long texts when it would
+/// not fit the answer.
+fn short_group_profile(profile: &GroupProfile) -> GroupProfile {
+    let mut profile = profile.clone();
+    if is_long(&profile) {
+        profile.image = None;
+        profile.description = None;
+    }
+    profile
+}
+
+/// A member's profile for others: without its picture when it would not fit a message.
+fn short_profile(profile: &Profile) -> Profile {
+    let mut profile = profile.clone();
+    if is_long(&profile) {
+        profile.image = None;
+        profile.other.clear();
+    }
+    profile
+}
+
+fn is_long(profile: &impl serde::Serialize) -> bool {
+    serde_json::to_vec(profile).is_ok_and(|json| json.len() > SHOWN_PROFILE_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_that_would_not_fit_goes_without_its_picture() {
+        let mut profile = Profile::named("Ann");
+        profile.image = Some(format!("data:image/png;base64,{}", "A".repeat(SHOWN_PROFILE_BYTES_MAX)));
+        assert_eq!(short_profile(&profile), Profile::named("Ann"));
+        profile.image = Some("data:image/png;base64,AAAA".to_owned());
+        assert_eq!(short_profile(&profile), profile);
     }
 }
