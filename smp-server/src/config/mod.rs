@@ -164,6 +164,8 @@ section! {
         handshake_timeout ("handshake-timeout", "SMP_SERVER_HANDSHAKE_TIMEOUT"): Period = Period::seconds(120),
         /// Time limit of one block's way to a slow peer.
         write_timeout ("write-timeout", "SMP_SERVER_WRITE_TIMEOUT"): Period = Period::seconds(120),
+        /// Silence after which the system asks whether a peer is still there: a phone that vanished keeps its place and its subscriptions until then.
+        keep_alive ("keep-alive", "SMP_SERVER_KEEP_ALIVE"): Period = Period::hours(1),
         /// Time that connections get to finish what they do when the server stops.
         stop_timeout ("stop-timeout", "SMP_SERVER_STOP_TIMEOUT"): Period = Period::seconds(10),
     }
@@ -299,6 +301,7 @@ impl Settings {
             ("tls_timeout", times.tls_timeout),
             ("handshake_timeout", times.handshake_timeout),
             ("write_timeout", times.write_timeout),
+            ("keep_alive", times.keep_alive),
         ] {
             if value.0.is_zero() {
                 bail!("`{name}` is 0: use at least 1ms");

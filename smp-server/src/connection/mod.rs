@@ -27,6 +27,7 @@ use protocol::smp::message::{seal_message, seal_quota};
 use protocol::smp::response::BrokerMessage;
 use protocol::transport::certified_key::CertificateChain;
 use protocol::transport::handshake::{ServerHandshake, ServerNext, Session, TlsClient};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -39,6 +40,8 @@ use crate::store::{DhSecret, StoredMessage};
 
 /// Time for saying goodbye before a socket is closed (smp.md §3.7).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest silence before keep-alive that systems take.
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(32_767);
 
 /// What commands need of their connection.
 #[derive(Debug)]
@@ -65,8 +68,11 @@ pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStrea
 
 /// TLS and the hellos, each within its time limit.
 async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<TcpStream>, Box<Session>)> {
-    socket.set_nodelay(true).context("Unable to configure the socket")?;
     let times = &server.settings.times;
+    socket.set_nodelay(true).context("Unable to configure the socket")?;
+    let silence = times.keep_alive.0.clamp(Duration::from_secs(1), KEEP_ALIVE_MAX);
+    let keep_alive = TcpKeepalive::new().with_time(silence);
+    SockRef::from(&socket).set_tcp_keepalive(&keep_alive).context("Unable to configure the socket")?;
     let secured = server.tls.accept_within(socket, times.tls_timeout.0).await?;
     let Secured { mut stream, tls_unique, chain } = secured;
     let certificates = chain.iter().map(|certificate| certificate.to_vec()).collect();

@@ -72,7 +72,9 @@ impl Output {
         self.block.push(|out| message.encode_transmission(version, correlation_id, entity_id, out))
     }
 
-    async fn send(&self, content: Vec<u8>) -> Result<(), Gone> {
+    async fn send(&self, mut content: Vec<u8>) -> Result<(), Gone> {
+        // It may wait for a slow peer: then it holds no more than it says.
+        content.shrink_to_fit();
         self.contents.send(content).await.map_err(|_| Gone)
     }
 }
