@@ -79,11 +79,11 @@ impl Pair {
                 continue;
             }
             let mut is_done = true;
-            for side in 0..2 {
+            for (side, name) in NAMES.into_iter().enumerate() {
                 if self.state(side) != SyncState::Ok {
                     is_done = false;
                     let id = self.ids[side];
-                    self.world.with(NAMES[side], |agent| agent.resync(id).unwrap());
+                    self.world.with(name, |agent| agent.resync(id).unwrap());
                     break;
                 }
             }
@@ -99,8 +99,8 @@ impl Pair {
             self.world.party(name).take_events();
         }
         self.seen = [0, 0];
-        for side in 0..2 {
-            self.world.send(NAMES[side], self.ids[side], &7_u32.to_be_bytes());
+        for (name, id) in NAMES.into_iter().zip(self.ids) {
+            self.world.send(name, id, &7_u32.to_be_bytes());
         }
         self.world.settle();
         let has_message = |party: &Party| party.messages().iter().any(|it| it.0 == 7);
