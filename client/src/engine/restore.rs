@@ -50,8 +50,8 @@ impl Step<'_, '_> {
         let connected = self.store.relays(id)?.iter().any(|relay| relay.record.connected);
         self.store.change_group(id, |group| {
             if !group.status.is_over() && group.owner.is_none() {
-                // With others still there nothing is urgent, and the pauses need not begin anew.
-                let wait = if connected { RESTORE_MS_MIN } else { pause(group.restore.tries) };
+                // While others are there, no failures have been counted that would call for a pause.
+                let wait = if connected { 0 } else { pause(group.restore.tries) };
                 let due = now.plus_ms(wait).0;
                 group.restore.due_at_ms = Some(group.restore.due_at_ms.map_or(due, |set| set.min(due)));
             }
