@@ -52,6 +52,7 @@ mod probe;
 mod query;
 mod render;
 mod request;
+mod rows;
 mod sanitize;
 mod seal;
 mod secrets;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::agent::event::{Event as AgentEvent, SyncState};
+use protocol::agent::event::Event as AgentEvent;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::{AgentStore as _, ConnectionId};
 use protocol::net::engine::{Application, Context, Fatal, LinkTag, NetworkChange};
@@ -11,7 +11,6 @@ use protocol::timestamp::Timestamp;
 use tokio::sync::mpsc;
 
 use super::goal::{End, Goal, Progress, Waiter};
-use super::owner_relays::PACE;
 use super::step::{Done, Step, Stop};
 use super::tag::Tag;
 use super::unusable::UnusableServers;
@@ -19,7 +18,6 @@ use crate::error::CommandError;
 use crate::event::{Event, Reply};
 use crate::store::Store;
 use crate::store::group::GroupId;
-use crate::store::relay::Side;
 
 /// What other threads ask of the client.
 #[derive(Debug)]
@@ -288,160 +286,6 @@ impl Application for Client {
             }
             false
         });
-    }
-}
-
-impl Step<'_, '_> {
-    /// Does `act` within the step, all of it or nothing.
-    fn attempt<T>(&mut self, act: impl FnOnce(&mut Step<'_, '_>) -> Done<T>) -> Done<T> {
-        let (context, tidings, followed) = (&mut *self.context, &mut *self.tidings, self.followed);
-        self.store.attempt(|store| act(&mut Step { store, context, tidings, followed }))
-    }
-
-    /// The engine starts: what was on its way goes on, and every group's link is read again.
-    fn start(&mut self) -> Done<()> {
-        let restored = self.store.is_restored()?;
-        if restored {
-            self.resync_all()?;
-            self.store.forget_restored()?;
-        }
-        let now = self.now();
-        for group in self.store.groups()? {
-            if group.record.status.is_over() {
-                continue;
-            }
-            if group.record.owner.is_none() || restored {
-                self.store.change_group(group.id, |group| {
-                    group.restore.due_at_ms = Some(now.0);
-                    group.restore.tries = 0;
-                })?;
-            }
-            for mut relay in self.store.relays(group.id)? {
-                // What was to be read before the program ended is read again at once.
-                if relay.due_at_ms.is_none() && !relay.record.is_settled() {
-                    relay.due_at_ms = Some(now.0);
-                    self.store.save_relay(&relay)?;
-                }
-                self.invite_again(&relay)?;
-            }
-            self.flush_outbox(group.id)?;
-        }
-        self.timer()
-    }
-
-    /// Old keys must not be used twice: every connection agrees on new ones. A write of link data that waited when the
-    /// copy was made would bring back old data.
-    fn resync_all(&mut self) -> Done<()> {
-        let mut connections = BTreeSet::new();
-        for group in self.store.groups()? {
-            let created = group.record.owner.as_ref().is_some_and(|owner| owner.link_created);
-            if let (true, Some(link)) = (created, self.store.link_of_group(group.id)?) {
-                while let Some((job, _)) = self.store.first_job(link)? {
-                    self.store.delete_job(job)?;
-                }
-                self.forget_write(group.id)?;
-            }
-            connections.extend(self.store.relays(group.id)?.into_iter().filter_map(|relay| relay.connection));
-        }
-        for connection in connections {
-            // One that was not established yet has nothing to agree on.
-            let _ = self.ask_agent(|agent| agent.restored(connection))?;
-        }
-        self.warn(None, "this home was restored from a backup: its connections agree on new keys")
-    }
-
-    fn timer(&mut self) -> Done<()> {
-        let now = self.now();
-        for mut relay in self.store.relays_due(now.0)? {
-            match relay.record.side {
-                Side::Owner(life) if life.deadline(&PACE).is_some_and(|deadline| deadline <= now) => {
-                    self.relay_event(relay.id, protocol::group::relay_status::RelayEvent::Timeout)?;
-                }
-                Side::Owner(life) => {
-                    relay.due_at_ms = life.deadline(&PACE).map(|deadline| deadline.0);
-                    self.store.save_relay(&relay)?;
-                }
-                Side::Member { .. } => self.joining_due(relay)?,
-            }
-        }
-        self.restore_due()
-    }
-
-    fn link_read(&mut self, tag: &Tag, result: Result<OpenedLink, ReadLinkError>) -> Done<Option<GroupId>> {
-        use crate::store::relay::RelayId;
-        match tag {
-            Tag::Join { link, .. } => self.join_link_read(link, result).map(Some),
-            Tag::Group { group } => self.group_link_read(GroupId(*group), result).map(|()| None),
-            Tag::Address { relay } => self.address_read(RelayId(*relay), result).map(|()| None),
-            Tag::Offered { relay } => self.offered_read(RelayId(*relay), result).map(|()| None),
-            Tag::Relay { relay } => self.relay_link_read(RelayId(*relay), result).map(|()| None),
-        }
-    }
-
-    fn agent_event(&mut self, connection: ConnectionId, event: AgentEvent) -> Done<()> {
-        match event {
-            AgentEvent::Sent { number } => return self.sent(connection, number),
-            AgentEvent::SendFailed { number, reason } => return self.send_failed(connection, number, reason),
-            AgentEvent::Deleted => return self.connection_deleted(connection),
-            AgentEvent::Ignored(reason) => {
-                tracing::debug!(%reason, connection = connection.0, "ignored");
-                return Ok(());
-            }
-            _ => {}
-        }
-        if let Some(group) = self.store.group_of_link(connection)? {
-            return self.link_event(group, event);
-        }
-        let Some(relay) = self.store.relay_of_connection(connection)? else { return Ok(()) };
-        let invited = matches!(relay.record.side, Side::Owner(_));
-        match event {
-            AgentEvent::Confirmation { info } if invited => {
-                self.invitation_answered(relay, connection, &info)
-            }
-            AgentEvent::Confirmation { info } => self.request_answered(relay, connection, &info),
-            AgentEvent::Connected if invited => self.invited_connected(relay),
-            AgentEvent::Connected => self.joined_connected(relay),
-            AgentEvent::Message { body, .. } => self.receive(connection, &body),
-            AgentEvent::Failed { reason } if invited => self.invited_failed(relay, connection, reason),
-            AgentEvent::Failed { reason } => self.joined_failed(relay, reason),
-            AgentEvent::RatchetSync(SyncState::Ok) | AgentEvent::QuotaResumed => {
-                self.flush_outbox(relay.group)
-            }
-            AgentEvent::RatchetSync(SyncState::Required | SyncState::Allowed) => {
-                // Refused only while it is under way already.
-                let _ = self.ask_agent(|agent| agent.resync(connection))?;
-                Ok(())
-            }
-            AgentEvent::QuotaExceeded => {
-                let text = format!("the queue of relay {} is full; what you send waits", relay.record.name);
-                self.warn(Some(relay.group), text)
-            }
-            // Nothing for us to do; addresses and requests belong to the group link.
-            _ => Ok(()),
-        }
-    }
-
-    fn link_event(&mut self, group: GroupId, event: AgentEvent) -> Done<()> {
-        use protocol::agent::event::Failure;
-        match event {
-            AgentEvent::AddressCreated => self.link_created(group),
-            AgentEvent::LinkDataSet => self.link_written(group),
-            AgentEvent::Request { .. } => self.stranger_at_link(group),
-            AgentEvent::Failed { reason: Failure::LinkDataRefused } => self.link_refused(group),
-            AgentEvent::Failed { reason: Failure::AnswerLost } => self.link_lost(group),
-            AgentEvent::Failed { reason } => self.warn(Some(group), format!("the group link: {reason}")),
-            _ => Ok(()),
-        }
-    }
-
-    fn connection_deleted(&mut self, connection: ConnectionId) -> Done<()> {
-        if let Some(group) = self.store.group_of_link(connection)? {
-            return Ok(self.store.drop_link_of_group(group)?);
-        }
-        let relay = self.store.relay_of_connection(connection)?;
-        self.store.end_deliveries_of(connection)?;
-        self.store.drop_relay_connection(connection)?;
-        relay.map_or(Ok(()), |relay| self.flush_outbox(relay.group))
     }
 }
 

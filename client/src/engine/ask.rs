@@ -10,6 +10,7 @@ use crate::archive;
 use crate::event::Event;
 use crate::query;
 use crate::request::Request;
+use crate::rows;
 use crate::store::group::GroupId;
 use crate::store::relay::RelayRow;
 
@@ -56,7 +57,7 @@ impl Step<'_, '_> {
                 let id = query::find_group(self.store, &group)?;
                 let alias = self.store.group(id)?.alias;
                 let relays = self.store.relays(id)?;
-                rows.extend(relays.iter().map(|relay| Event::GroupRelay(query::relay_row(&alias, relay))));
+                rows.extend(relays.iter().map(|relay| Event::GroupRelay(rows::relay_row(&alias, relay))));
                 Goal::Watched(alias)
             }
             Request::GroupRelayAdd { group, relay, .. } => {
@@ -158,7 +159,7 @@ impl Step<'_, '_> {
             }
             let shown = if history { self.store.newest_messages(group.id, u32::MAX)? } else { unshown };
             for message in shown {
-                rows.push(Event::Message(query::message_row(self.store, group.id, &group.record, &message)?));
+                rows.push(Event::Message(rows::message_row(self.store, group.id, &group.record, &message)?));
             }
         }
         Ok(Goal::Followed(alias))

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::error::CommandError;
 use crate::event::{DeliveryState, Event, Reply, Signature};
 use crate::exit_code::ExitCode;
-use crate::query;
+use crate::rows;
 use crate::store::group::{GroupId, GroupStatus};
 use crate::store::relay::RelayId;
 use crate::store::{Store, StoreError};
@@ -193,9 +193,9 @@ fn created(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreErro
     }
     let active = relays.iter().filter(|relay| relay.record.is_active()).count();
     let mut events: Vec<Event> =
-        relays.iter().map(|relay| Event::GroupRelay(query::relay_row(&group.alias, relay))).collect();
+        relays.iter().map(|relay| Event::GroupRelay(rows::relay_row(&group.alias, relay))).collect();
     events.insert(0, Event::GroupLink { group: group.alias.clone(), link: group.link.clone() });
-    events.push(Event::Group(query::group_row(store, id, &group)?));
+    events.push(Event::Group(rows::group_row(store, id, &group)?));
     let result = match (active, settled) {
         (1.., _) => Ok(()),
         (0, true) => Err(CommandError::new(ExitCode::RelayRefused, "No relay serves the group").hint(
@@ -209,7 +209,7 @@ fn created(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreErro
 fn relay_end(store: &Store, id: GroupId, relay: RelayId, late: bool) -> Result<Progress, StoreError> {
     let Some(relay) = store.relay(relay)? else { return Ok(Progress::Waiting) };
     let group = store.group(id)?;
-    let row = query::relay_row(&group.alias, &relay);
+    let row = rows::relay_row(&group.alias, &relay);
     let result = if relay.record.is_active() {
         Ok(())
     } else if relay.record.is_over() {
@@ -243,7 +243,7 @@ fn link_end(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreErr
 
 fn joined(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError> {
     let group = store.group(id)?;
-    let events = vec![Event::Group(query::group_row(store, id, &group)?)];
+    let events = vec![Event::Group(rows::group_row(store, id, &group)?)];
     let reasons = || -> Result<String, StoreError> {
         let relays = store.relays(id)?;
         let reasons: Vec<String> = relays
@@ -274,8 +274,7 @@ fn joined(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError
 fn restored(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError> {
     let relays = store.relays(id)?;
     let group = store.group(id)?;
-    let events =
-        relays.iter().map(|relay| Event::GroupRelay(query::relay_row(&group.alias, relay))).collect();
+    let events = relays.iter().map(|relay| Event::GroupRelay(rows::relay_row(&group.alias, relay))).collect();
     let settled = relays.iter().all(|relay| relay.record.is_settled());
     let connected = relays.iter().any(|relay| relay.record.connected);
     let result = match (connected, settled) {

@@ -17,6 +17,7 @@ use crate::event::{Event, Signature};
 use crate::exit_code::ExitCode;
 use crate::query;
 use crate::request::ProfileChange;
+use crate::rows;
 use crate::store::group::{GroupId, GroupStatus};
 use crate::store::member::MemberStatus;
 use crate::store::message::MessageRow;
@@ -44,7 +45,7 @@ impl Step<'_, '_> {
         message.record.edited = true;
         self.store.save_message(message.row, &message.record)?;
         self.tell(Event::Edited {
-            author: query::author_name(self.store, id, &group, message.author.as_ref())?,
+            author: rows::author_name(self.store, id, &group, message.author.as_ref())?,
             author_id: group.member_id.to_string(),
             group: group.alias,
             message_id: message.shared_id.to_string(),
@@ -72,7 +73,7 @@ impl Step<'_, '_> {
         message.record.deleted = true;
         self.store.save_message(message.row, &message.record)?;
         self.tell(Event::Deleted {
-            by: query::author_name(self.store, id, &group, Some(&group.member_id))?,
+            by: rows::author_name(self.store, id, &group, Some(&group.member_id))?,
             by_id: group.member_id.to_string(),
             group: group.alias,
             message_id: message.shared_id.to_string(),
@@ -113,7 +114,7 @@ impl Step<'_, '_> {
         };
         let shared_id = self.send_event(id, &group, Said::MessageReact(react))?;
         self.tell(Event::Reaction {
-            by: query::author_name(self.store, id, &group, Some(&group.member_id))?,
+            by: rows::author_name(self.store, id, &group, Some(&group.member_id))?,
             by_id: group.member_id.to_string(),
             group: group.alias,
             message_id: message.shared_id.to_string(),
@@ -157,7 +158,7 @@ impl Step<'_, '_> {
             Said::MemberRole(MemberRoleChange { member_id, role, member_key, roster_version: version })
         };
         let shared_id = self.send_unchecked(id, &group, change, |_| true)?;
-        self.tell(Event::Member(query::member_row(&group, &member_id, &member)));
+        self.tell(Event::Member(rows::member_row(&group, &member_id, &member)));
         Ok(shared_id)
     }
 
@@ -182,7 +183,7 @@ impl Step<'_, '_> {
         if messages {
             self.delete_messages_of(id, &member_id)?;
         }
-        self.tell(Event::Member(query::member_row(&group, &member_id, &member)));
+        self.tell(Event::Member(rows::member_row(&group, &member_id, &member)));
         if group.owner.is_some() {
             self.write_link(id)?;
         }
@@ -222,7 +223,7 @@ impl Step<'_, '_> {
         let info = Said::GroupInfo(Box::new(GroupInfo { group_profile: profile.clone() }));
         let shared_id = self.send_event(id, &group, info)?;
         let group = self.store.change_group(id, |group| group.profile = profile)?;
-        self.tell(Event::GroupProfile(query::profile_row(&group)));
+        self.tell(Event::GroupProfile(rows::profile_row(&group)));
         self.write_link(id)?;
         Ok(shared_id)
     }

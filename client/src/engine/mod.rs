@@ -1,10 +1,11 @@
 //! Network, protocol and store together: what commands ask for is done here, and what happens is told.
 //!
 //! ```text
-//! app        inputs of protocol::net::engine, waiting commands      ask    what each request begins
+//! app        the program as protocol::net::engine sees it           ask    what each request begins
+//! inputs     what network and clock bring, led to its part
 //! create, owner_relays, link_data, govern                           the owner's side
 //! join, restore                                                     the member's side
-//! send       own events, outbox      receive, apply, roster         what relays bring
+//! send       own events, outbox      receive, apply, content, roster   what relays bring
 //! goal       what a command waits for                               step   one transaction
 //! unusable   servers for which waiting does not help
 //! ```
@@ -12,9 +13,11 @@
 mod app;
 mod apply;
 mod ask;
+mod content;
 mod create;
 mod goal;
 mod govern;
+mod inputs;
 mod join;
 mod link_data;
 mod owner_relays;

@@ -13,7 +13,7 @@ use super::tag::Tag;
 use crate::error::CommandError;
 use crate::event::{Event, EvidenceKind};
 use crate::exit_code::ExitCode;
-use crate::query;
+use crate::rows;
 use crate::store::StoreError;
 use crate::store::group::{Group, GroupId};
 use crate::store::message::Evidence;
@@ -117,7 +117,7 @@ impl Step<'_, '_> {
             }
         })?;
         if changed && group.owner.is_none() {
-            self.tell(Event::GroupProfile(query::profile_row(&group)));
+            self.tell(Event::GroupProfile(rows::profile_row(&group)));
         }
         self.take_owners(id, &owners)?;
         self.follow_list(id, &group, &relays)?;

@@ -22,6 +22,7 @@ use crate::error::CommandError;
 use crate::event::{DeliveryState, Event, Signature};
 use crate::exit_code::ExitCode;
 use crate::query;
+use crate::rows;
 use crate::store::group::{Group, GroupId, GroupStatus};
 use crate::store::message::{self, HeldCopy, OURSELVES};
 use crate::store::outbox::{EndedDelivery, OutboxId};
@@ -37,7 +38,7 @@ impl Step<'_, '_> {
             new.quote = Some(Quote {
                 msg_ref: MessageReference {
                     msg_id: Some(answered.shared_id.clone()),
-                    sent_at: query::iso(answered.sent_at),
+                    sent_at: rows::iso(answered.sent_at),
                     sent: answered.record.own,
                     member_id: answered.author.clone(),
                 },
@@ -57,7 +58,7 @@ impl Step<'_, '_> {
         let now = self.now();
         self.store.add_message(id, &shared_id, Some(&group.member_id), now, true, &record)?;
         if let Some(row) = self.store.message(id, &shared_id)? {
-            let row = query::message_row(self.store, id, &group, &row)?;
+            let row = rows::message_row(self.store, id, &group, &row)?;
             self.tell(Event::Message(row));
         }
         protocol::crash_point!("client.send.stored");

@@ -18,7 +18,7 @@ use super::tag::Tag;
 use crate::error::CommandError;
 use crate::event::{Event, EvidenceKind};
 use crate::exit_code::ExitCode;
-use crate::query;
+use crate::rows;
 use crate::store::group::{Group, GroupId};
 use crate::store::message::Evidence;
 use crate::store::relay::RelayRow;
@@ -74,6 +74,12 @@ pub(super) struct Step<'a, 'c> {
 }
 
 impl Step<'_, '_> {
+    /// Does `act` within the step, all of it or nothing.
+    pub(super) fn attempt<T>(&mut self, act: impl FnOnce(&mut Step<'_, '_>) -> Done<T>) -> Done<T> {
+        let (context, tidings, followed) = (&mut *self.context, &mut *self.tidings, self.followed);
+        self.store.attempt(|store| act(&mut Step { store, context, tidings, followed }))
+    }
+
     /// When this step happens.
     pub(super) fn now(&self) -> Timestamp {
         self.context.now()
@@ -163,7 +169,7 @@ impl Step<'_, '_> {
     /// Tells how a relay stands now.
     pub(super) fn tell_relay(&mut self, relay: &RelayRow) -> Done<()> {
         let group = self.store.group(relay.group)?;
-        self.tell(Event::GroupRelay(query::relay_row(&group.alias, relay)));
+        self.tell(Event::GroupRelay(rows::relay_row(&group.alias, relay)));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use super::step::{Done, Step};
 use crate::event::Event;
-use crate::query;
+use crate::rows;
 use crate::store::group::{GroupId, GroupStatus, Restore};
 use crate::store::owner_archive::OwnerArchive;
 use crate::store::relay::Relay;
@@ -23,7 +23,7 @@ impl Step<'_, '_> {
             self.store.add_relay(id, &Relay::listed(name.clone(), link.clone()))?;
         }
         let group = self.store.group(id)?;
-        self.tell(Event::Group(query::group_row(self.store, id, &group)?));
+        self.tell(Event::Group(rows::group_row(self.store, id, &group)?));
         self.restore(id)?;
         self.connect_all(id)?;
         Ok(id)

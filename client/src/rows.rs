@@ -1,0 +1,131 @@
+//! Records as people and scripts see them.
+
+use protocol::group::identity::MemberId;
+use protocol::group::msg_id::SharedMessageId;
+use protocol::timestamp::Timestamp;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::event::{GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow, ReactionRow};
+use crate::store::group::{Group, GroupId};
+use crate::store::relay::RelayRow;
+use crate::store::{Store, StoreError, member, message};
+
+/// A group as `group list` shows it.
+pub(crate) fn group_row(store: &Store, id: GroupId, record: &Group) -> Result<GroupRow, StoreError> {
+    let relays = store.relays(id)?;
+    let (messages, unread) = store.count_messages(id)?;
+    let (duplicates_dropped, conflicts) = store.count_copies(id)?;
+    let present = relays.iter().filter(|relay| !relay.record.is_over());
+    let active = |relay: &&RelayRow| relay.record.is_active() && relay.record.connected;
+    Ok(GroupRow {
+        group: record.alias.clone(),
+        display_name: record.profile.display_name.clone(),
+        public_id: record.public_id.to_string(),
+        role: record.role.to_string(),
+        member_id: record.member_id.to_string(),
+        status: record.status.word().into(),
+        relays_active: present.clone().filter(active).count() as u64,
+        relays: present.count() as u64,
+        members: store.count_members(id)?,
+        messages,
+        unread,
+        waiting: store.count_undelivered(id)?,
+        duplicates_dropped,
+        conflicts,
+    })
+}
+
+/// A group's profile.
+pub(crate) fn profile_row(record: &Group) -> ProfileRow {
+    ProfileRow {
+        group: record.alias.clone(),
+        display_name: record.profile.display_name.clone(),
+        full_name: record.profile.full_name.clone(),
+        description: record.profile.description.clone(),
+        sign_messages: record.profile.preferences().signs_messages(),
+        link: record.link.clone(),
+        link_counter: record.link_counter,
+    }
+}
+
+/// A relay of a group.
+pub(crate) fn relay_row(group: &str, relay: &RelayRow) -> GroupRelayRow {
+    GroupRelayRow {
+        group: group.to_owned(),
+        relay: relay.record.name.clone(),
+        member_id: relay.record.member_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        status: relay.record.word().into(),
+        connected: relay.record.connected,
+        reason: relay.record.reason.clone(),
+        link: relay.record.link.clone(),
+    }
+}
+
+/// A member of a group.
+pub(crate) fn member_row(group: &Group, id: &MemberId, member: &member::Member) -> MemberRow {
+    MemberRow {
+        group: group.alias.clone(),
+        member_id: id.to_string(),
+        name: member.name(id),
+        role: member.role.to_string(),
+        status: member.status.word().into(),
+        blocked: member.blocked,
+        key_known: member.key.is_some(),
+        me: *id == group.member_id,
+    }
+}
+
+/// A message with everything that belongs to it.
+pub(crate) fn message_row(
+    store: &Store,
+    id: GroupId,
+    group: &Group,
+    message: &message::MessageRow,
+) -> Result<MessageRow, StoreError> {
+    let copies = store.copies(id, &message.shared_id)?;
+    let mut relays = Vec::new();
+    for relay in copies.relays {
+        if let Some(relay) = store.relay(relay)? {
+            relays.push(relay.record.name);
+        }
+    }
+    let reactions = store.reactions(id, &message.shared_id)?;
+    Ok(MessageRow {
+        group: group.alias.clone(),
+        message_id: message.shared_id.to_string(),
+        author: author_name(store, id, group, message.author.as_ref())?,
+        author_id: message.author.as_ref().map(ToString::to_string).unwrap_or_default(),
+        own: message.record.own,
+        text: message.record.text.clone(),
+        sent_at: iso(message.sent_at),
+        signature: message.record.signature,
+        relays,
+        duplicates: copies.duplicates,
+        conflict: copies.conflicts > 0,
+        edited: message.record.edited,
+        deleted: message.record.deleted,
+        reply_to: message.record.reply_to.as_ref().map(SharedMessageId::to_string),
+        reactions: reactions.into_iter().map(|(emoji, count)| ReactionRow { emoji, count }).collect(),
+        delivered: message.record.delivered,
+    })
+}
+
+/// What to call an author; a post in the group's name has the group's.
+pub(crate) fn author_name(
+    store: &Store,
+    id: GroupId,
+    group: &Group,
+    author: Option<&MemberId>,
+) -> Result<String, StoreError> {
+    let Some(author) = author else { return Ok(group.profile.display_name.clone()) };
+    Ok(store.member(id, author)?.map_or_else(|| author.stand_in_name(), |member| member.name(author)))
+}
+
+/// ISO 8601 in UTC, to the second.
+pub(crate) fn iso(moment: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp(moment.seconds())
+        .ok()
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
