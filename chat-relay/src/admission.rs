@@ -6,6 +6,7 @@
 //!                                         └─ no ─▶ x.grp.link.reject ┘                                  roster, history
 //! ```
 
+use protocol::agent::Body;
 use protocol::agent::invitation::Invitation;
 use protocol::agent::store::ConnectionId;
 use protocol::group::constants::CHAT_VERSIONS;
@@ -226,7 +227,7 @@ fn tell_of<S: RelayStore>(
     for leader in leaders {
         let is_reached = leader.number != member.number && leader.status == MemberStatus::Connected;
         if let Some(connection) = leader.connection.filter(|_| is_reached)
-            && turn.send(connection, protocol::agent::Body::Inline(&element))?
+            && turn.send(connection, Body::Inline(&element))?
         {
             turn.store.introduce(member.number, leader.number)?;
         }

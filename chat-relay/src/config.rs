@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use protocol::group::constants;
 use protocol::group::served_group::RelayPace;
 use serde::{Deserialize, Serialize};
 
@@ -73,21 +74,21 @@ macro_rules! settings {
 
 settings! {
     /// How often a served group's link is read to find our own entry
-    watch_interval "CHAT_RELAY_WATCH_INTERVAL": Duration = Duration::from_seconds(15 * 60),
+    watch_interval "CHAT_RELAY_WATCH_INTERVAL": Duration = Duration::from_ms(constants::LINK_CHECK_MS),
     /// Up to this much is added to each interval at random, so that groups are not read in step
     watch_jitter "CHAT_RELAY_WATCH_JITTER": Duration = Duration::from_seconds(3 * 60),
     /// After a read that does not list us, and while we wait to be listed, the next read comes this much later
-    watch_confirm_after "CHAT_RELAY_WATCH_CONFIRM_AFTER": Duration = Duration::from_seconds(30),
+    watch_confirm_after "CHAT_RELAY_WATCH_CONFIRM_AFTER": Duration = Duration::from_ms(constants::LINK_RECHECK_MS),
     /// How long the connections of a group that has ended are kept for what is still to be delivered
-    inactive_ttl "CHAT_RELAY_INACTIVE_TTL": Duration = Duration::from_seconds(86_400),
+    inactive_ttl "CHAT_RELAY_INACTIVE_TTL": Duration = Duration::from_ms(constants::INACTIVE_TTL_MS),
     /// How long an accepted group may stay unlisted before it is dropped
-    unlisted_ttl "CHAT_RELAY_UNLISTED_TTL": Duration = Duration::from_seconds(86_400),
+    unlisted_ttl "CHAT_RELAY_UNLISTED_TTL": Duration = Duration::from_ms(constants::LISTING_WAIT_MS_MAX),
     /// First pause between tries of an owner's invitation; doubles with each try
-    invitation_retry_first "CHAT_RELAY_INVITATION_RETRY_FIRST": Duration = Duration::from_seconds(5),
+    invitation_retry_first "CHAT_RELAY_INVITATION_RETRY_FIRST": Duration = Duration::from_ms(constants::REQUEST_RETRY_MS_MIN),
     /// Longest pause between tries of an invitation
-    invitation_retry_max "CHAT_RELAY_INVITATION_RETRY_MAX": Duration = Duration::from_seconds(600),
+    invitation_retry_max "CHAT_RELAY_INVITATION_RETRY_MAX": Duration = Duration::from_ms(constants::REQUEST_RETRY_MS_MAX),
     /// An invitation that was tried often expires when the group link could not be read for this long
-    invitation_age_min "CHAT_RELAY_INVITATION_AGE_MIN": Duration = Duration::from_seconds(86_400),
+    invitation_age_min "CHAT_RELAY_INVITATION_AGE_MIN": Duration = Duration::from_ms(constants::REQUEST_AGE_MS_MAX),
     /// Group links being read at one time; more wait
     reads_at_once "CHAT_RELAY_READS_AT_ONCE": u32 = 64,
     /// How long a refused peer has to fetch its answer before the connection is deleted

@@ -2,8 +2,10 @@
 //! [`served_group`](protocol::group::served_group) decides, and its effects are carried out in the same transaction.
 
 use protocol::agent::address_draft::AddressDraft;
+use protocol::agent::signed_link_data::OpenedLink;
 use protocol::group::served_group::{Notice, ServedEffect, ServedEvent, ServedStatus};
 use protocol::net::engine::Fatal;
+use protocol::net::network::ReadLinkError;
 use protocol::smp::short_link::ShortLink;
 
 use crate::invitation;
@@ -146,7 +148,7 @@ pub fn deadlines<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal>
 pub fn link_read<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     id: GroupId,
-    read: Result<protocol::agent::signed_link_data::OpenedLink, protocol::net::network::ReadLinkError>,
+    read: Result<OpenedLink, ReadLinkError>,
 ) -> Result<(), Fatal> {
     let Some(group) = turn.store.group(id)? else { return Ok(()) };
     if group.life.status == ServedStatus::ReadingLink {
@@ -159,9 +161,8 @@ pub fn link_read<S: RelayStore>(
 fn read_for_invitation<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: ServedGroup,
-    read: Result<protocol::agent::signed_link_data::OpenedLink, protocol::net::network::ReadLinkError>,
+    read: Result<OpenedLink, ReadLinkError>,
 ) -> Result<(), Fatal> {
-    use protocol::net::network::ReadLinkError;
     let id = group.id;
     let opened = match read {
         Ok(opened) => opened,
@@ -187,7 +188,7 @@ fn read_for_invitation<S: RelayStore>(
 fn read_for_watch<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     mut group: ServedGroup,
-    read: Result<protocol::agent::signed_link_data::OpenedLink, protocol::net::network::ReadLinkError>,
+    read: Result<OpenedLink, ReadLinkError>,
 ) -> Result<(), Fatal> {
     let (Some(known), Some(draft)) = (&group.identity, &group.draft) else { return Ok(()) };
     let draft: AddressDraft = stored(draft)?;

@@ -14,6 +14,7 @@ use protocol::agent::store::ConnectionId;
 use protocol::crypto::hash::sha256;
 use protocol::group::batch::Element;
 use protocol::group::container;
+use protocol::group::event::content::Scope;
 use protocol::group::event::{Event, Message};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::moderation::{Change, ChangeRefused, Item, permit_change};
@@ -351,7 +352,6 @@ fn kind(event: &Event) -> MessageKind {
 }
 
 fn support_of(event: &Event) -> Option<MemberId> {
-    use protocol::group::event::content::Scope;
     let scope = match event {
         Event::MessageNew(new) => new.scope.as_ref(),
         Event::MessageUpdate(update) => update.scope.as_ref(),

@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use protocol::agent::event::{Event, Failure, SendFailure, SyncState};
 use protocol::agent::invitation::Invitation;
@@ -28,13 +29,6 @@ use crate::store::RelayStore;
 use crate::store::records::{GroupId, LinkState, MemberNumber, Purpose};
 use crate::turn::{Turn, from_tag, request_digest};
 use crate::{address, admission, cleaning, invitation, lifecycle, receive};
-
-/// What other threads ask of the relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// Finish what is in hand and stop.
-    Stop,
-}
 
 /// What the relay tells the thread that runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,7 +183,8 @@ impl<S: RelayStore> Relay<S> {
 
 impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
     type Store = S;
-    type Command = Command;
+    /// Nobody asks anything of a relay but to stop, which its handle does.
+    type Command = Infallible;
 
     fn store(&mut self) -> &mut S {
         &mut self.store
@@ -240,11 +235,8 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         lifecycle::link_read(&mut self.turn(context), group, result)
     }
 
-    fn on_command(&mut self, context: &mut Context<'_>, command: Command) -> Result<(), Fatal> {
-        match command {
-            Command::Stop => context.stop(),
-        }
-        Ok(())
+    fn on_command(&mut self, _context: &mut Context<'_>, command: Infallible) -> Result<(), Fatal> {
+        match command {}
     }
 
     fn on_timer(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {

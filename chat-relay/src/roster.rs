@@ -2,6 +2,8 @@
 //!
 //! Version, header and blob move together when the blob is complete; until then the previous roster is served.
 
+use protocol::agent::Body;
+use protocol::encoding::Encode as _;
 use protocol::group::chunk::Chunk;
 use protocol::group::event::Event;
 use protocol::group::event::owner_relay::RosterAck;
@@ -72,7 +74,6 @@ fn took<S: RelayStore>(
     step: TransferStep,
     server_time: Timestamp,
 ) -> Result<(), Fatal> {
-    use protocol::encoding::Encode as _;
     let record = matches!(transfer, RosterTransfer::Receiving(_)).then(|| transfer.to_bytes());
     match step {
         TransferStep::Ignored => Ok(()),
@@ -172,7 +173,7 @@ pub fn acknowledge<S: RelayStore>(
     let owner = turn.store.member_by_id(group.id, &group.key.owner)?;
     let Some(connection) = owner.and_then(|owner| owner.connection) else { return Ok(()) };
     let element = turn.compose(Event::RosterAck(RosterAck { version, error }));
-    turn.send(connection, protocol::agent::Body::Inline(&element))?;
+    turn.send(connection, Body::Inline(&element))?;
     Ok(())
 }
 

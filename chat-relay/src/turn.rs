@@ -8,6 +8,8 @@ use protocol::agent::invitation::Invitation;
 use protocol::agent::link_data::UserLinkData;
 use protocol::agent::store::{BodyId, ConnectionId};
 use protocol::agent::{Agent, Body};
+use protocol::crypto::hash::sha256;
+use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::encoding::{Decode, DecodeError, Encode as _};
 use protocol::group::batch;
 use protocol::group::event::{Event, Message};
@@ -92,8 +94,8 @@ impl<S: RelayStore> Turn<'_, '_, S> {
     }
 
     /// Draws a key.
-    pub fn signing_key(&mut self) -> protocol::crypto::sign::Ed25519PrivateKey {
-        protocol::crypto::sign::Ed25519PrivateKey::generate(self.context.rng())
+    pub fn signing_key(&mut self) -> Ed25519PrivateKey {
+        Ed25519PrivateKey::generate(self.context.rng())
     }
 
     /// An event of ours as a JSON message with a fresh id.
@@ -253,7 +255,7 @@ pub fn stored<T: Decode>(bytes: &[u8]) -> Result<T, Fatal> {
 /// The bytes under which a request is recognised when a server delivers it again.
 #[must_use]
 pub fn request_digest(invitation: &Invitation) -> [u8; 32] {
-    protocol::crypto::hash::sha256(&invitation.to_bytes())
+    sha256(&invitation.to_bytes())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `chat-relay start`: runs until SIGTERM or SIGINT.
 
+use std::convert::Infallible;
+
 use anyhow::Context as _;
 use protocol::net::engine::{self, EngineHandle};
 use protocol::net::network;
@@ -13,7 +15,7 @@ use crate::config::{ConfigArgs, ConfigFile, Limits};
 use crate::directory::Directory;
 use crate::identity::RelayIdentity;
 use crate::output;
-use crate::relay::{Command, Notice, Relay};
+use crate::relay::{Notice, Relay};
 use crate::store::sqlite::SqliteStore;
 
 /// The line on stdout that says: owners can invite now.
@@ -61,7 +63,7 @@ fn network_limits(limits: &Limits) -> network::Limits {
 }
 
 async fn serve(
-    mut handle: EngineHandle<Command>,
+    mut handle: EngineHandle<Infallible>,
     mut notices: mpsc::UnboundedReceiver<Notice>,
     tell: impl Fn(Notice) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
