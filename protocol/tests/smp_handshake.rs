@@ -41,7 +41,7 @@ fn leaf() -> CertificateKey {
 }
 
 fn server_config(versions: VersionRange) -> ServerConfig {
-    ServerConfig { versions, chain: chain(&[b"leaf certificate", IDENTITY]), leaf_key: leaf_key() }
+    ServerConfig { versions, chain: chain(&[b"leaf certificate", IDENTITY]), leaf_key: leaf_key().into() }
 }
 
 fn client_config() -> ClientConfig {
@@ -344,7 +344,7 @@ fn a_service_without_its_tls_certificates_or_with_a_bad_key_is_refused() {
 
     let other_chain = chain(&[b"other leaf", b"service identity"]);
     let by_other = SignedKey::sign_ed25519(&service.session_key.public_key(), &leaf_key());
-    let of_other_kind = SignedKey::sign_x25519(&X25519PublicKey([9; 32]), &service.leaf_key);
+    let of_other_kind = SignedKey::sign_x25519(&X25519PublicKey([9; 32]), &service.leaf_key.clone().into());
     for (hello, tls) in [
         (good, None),
         (hello(&other_chain, &signed_key), Some(tls)),

@@ -19,6 +19,7 @@ use base64::Engine as _;
 use protocol::crypto::hash::sha256;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::net::rng::system_rng;
+use protocol::transport::leaf_key::LeafKey;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SerialNumber,
@@ -36,7 +37,7 @@ pub struct Identity {
     /// Leaf, identity and what follows it.
     pub chain: Vec<CertificateDer<'static>>,
     /// The leaf's key.
-    pub key: Ed25519PrivateKey,
+    pub key: LeafKey,
 }
 
 impl std::fmt::Debug for Identity {
@@ -59,7 +60,7 @@ impl Identity {
         let leaf = leaf_params(name)
             .signed_by(&key_pair(&key)?, &Issuer::new(ca_params, ca_pair))
             .context("Unable to make the server certificate")?;
-        Ok(NewIdentity { identity: Self { chain: vec![leaf.into(), ca.into()], key }, ca_key })
+        Ok(NewIdentity { identity: Self { chain: vec![leaf.into(), ca.into()], key: key.into() }, ca_key })
     }
 
     /// Reads the chain and the key that `start` serves.
@@ -81,10 +82,10 @@ impl Identity {
         }
         let key = PrivateKeyDer::from_pem_file(key_path)
             .with_context(|| format!("Unable to read the private key at {}: {hint}", key_path.display()))?;
-        let key = ed25519_key(key.secret_der()).with_context(|| {
+        let key = leaf_key(key.secret_der()).with_context(|| {
             format!(
-                "The private key at {} is not Ed25519: issue an Ed25519 server certificate with the same CA, \
-                 the address stays",
+                "The private key at {} is neither Ed25519 nor Ed448: issue an Ed25519 server certificate with the \
+                 same CA, the address stays",
                 key_path.display()
             )
         })?;
@@ -200,6 +201,11 @@ fn key_pair(key: &Ed25519PrivateKey) -> anyhow::Result<KeyPair> {
         .context("Unable to use a new key")
 }
 
+/// The key of a leaf, of today's algorithm or of the former default of other servers.
+fn leaf_key(der: &[u8]) -> Option<LeafKey> {
+    ed25519_key(der).map(LeafKey::from).or_else(|| LeafKey::from_der(der).ok())
+}
+
 /// An Ed25519 key from PKCS#8 of version 1 or 2: the second has the public key behind the seed.
 fn ed25519_key(der: &[u8]) -> Option<Ed25519PrivateKey> {
     const SEED: std::ops::Range<usize> = 16..48;
@@ -261,7 +267,7 @@ mod tests {
         let x25519 = protocol::crypto::dh::X25519PrivateKey::from_bytes([7; 32]).to_der();
         write_new(&key, pem("PRIVATE KEY", &x25519).as_bytes(), 0o600).unwrap();
         let error = Identity::read(&directory.path().join("server.crt"), &key).unwrap_err();
-        assert!(error.to_string().contains("not Ed25519"), "{error}");
+        assert!(error.to_string().contains("neither Ed25519 nor Ed448"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Signature keys: Ed25519 everywhere; Ed448 only to check what older servers and clients sign (smp.md §2.1).
+//! Signature keys: Ed25519 everywhere; Ed448 to check what older servers and clients sign, and for servers whose
+//! certificates were made with it (smp.md §2.1, §3.1).
 
 use ed25519_dalek::{Signer as _, Verifier as _};
 use rand_core::CryptoRng;
@@ -16,6 +17,8 @@ const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 
 const ED25519_PKCS8: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 const ED448_SPKI: [u8; 12] = [0x30, 0x43, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x71, 0x03, 0x3a, 0x00];
+const ED448_PKCS8: [u8; 16] =
+    [0x30, 0x47, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x71, 0x04, 0x3b, 0x04, 0x39];
 
 /// An Ed25519 signature.
 pub type Signature = [u8; ED25519_SIGNATURE_BYTES];
@@ -137,7 +140,7 @@ impl Decode for Ed25519PrivateKey {
     }
 }
 
-/// An Ed448 public key, 57 bytes raw, for checking only.
+/// An Ed448 public key, 57 bytes raw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ed448PublicKey(pub [u8; 57]);
 
@@ -167,5 +170,44 @@ impl Ed448PublicKey {
         let key = ed448::VerifyingKey::from_bytes(&self.0).map_err(|_| CryptoError::Key)?;
         let signature = ed448::Signature::from_slice(signature).map_err(|_| CryptoError::Signature)?;
         key.verify_raw(&signature, message).map_err(|_| CryptoError::Signature)
+    }
+}
+
+/// An Ed448 private key, of a server's certificate that was made with one: we draw none. Wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ed448PrivateKey(ed448_goldilocks_plus::SigningKey);
+
+impl Ed448PrivateKey {
+    /// Reads the DER PKCS#8 form of version 1, 73 bytes.
+    ///
+    /// # Errors
+    /// [`CryptoError::Key`] when it is another form or algorithm.
+    pub fn from_der(der: &[u8]) -> Result<Self, CryptoError> {
+        let raw = der.strip_prefix(&ED448_PKCS8[..]).ok_or(CryptoError::Key)?;
+        ed448_goldilocks_plus::SigningKey::try_from(raw).map(Self).map_err(|_| CryptoError::Key)
+    }
+
+    /// The form that [`Self::from_der`] reads.
+    #[must_use]
+    pub fn to_der(&self) -> Vec<u8> {
+        [&ED448_PKCS8[..], self.0.as_bytes()].concat()
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public_key(&self) -> Ed448PublicKey {
+        Ed448PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs `message` (pure Ed448, empty context).
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; ED448_SIGNATURE_BYTES] {
+        self.0.sign_raw(message).to_bytes()
+    }
+}
+
+impl std::fmt::Debug for Ed448PrivateKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ed448PrivateKey([scrubbed])")
     }
 }

@@ -11,6 +11,7 @@ mod backoff;
 pub mod certificate;
 pub mod clock;
 mod dial;
+mod ed448;
 pub mod engine;
 pub mod error;
 pub mod network;

@@ -15,8 +15,10 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::ed448;
 use super::tap::{Finished, TlsUnique, provider, tap};
 use super::verify::{ChainError, OptionalService, PinnedIdentity};
+use crate::crypto::sign::Ed448PrivateKey;
 use crate::transport::certified_key::CertificateChain;
 
 /// The protocol name that our client offers (smp.md §3.2).
@@ -146,10 +148,13 @@ pub fn server_config_der(
     if !(2..=CertificateChain::CERTIFICATES_MAX).contains(&chain.len()) {
         return Err(ChainError::Shape(chain.len()).into());
     }
-    let config = ServerConfig::builder_with_provider(provider())
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(Arc::new(OptionalService))
-        .with_single_cert(chain.clone(), key)?;
+        .with_client_cert_verifier(Arc::new(OptionalService));
+    let config = match Ed448PrivateKey::from_der(key.secret_der()) {
+        Ok(key) => builder.with_cert_resolver(ed448::resolver(chain.clone(), key)?),
+        Err(_) => builder.with_single_cert(chain.clone(), key)?,
+    };
     Ok(ServerTls { acceptor: TlsAcceptor::from(Arc::new(without_resumption(config))), chain: chain.into() })
 }
 

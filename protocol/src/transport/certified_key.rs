@@ -21,6 +21,7 @@ use crate::crypto::sign::{
     ED448_SIGNATURE_BYTES, ED25519_SIGNATURE_BYTES, Ed448PublicKey, Ed25519PrivateKey, Ed25519PublicKey,
 };
 use crate::encoding::{Decode, DecodeError, Encode, Reader, put_large, put_list};
+use crate::transport::leaf_key::LeafKey;
 
 const ED25519_ALGORITHM: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
 const ED448_ALGORITHM: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x71];
@@ -148,20 +149,23 @@ enum KeySignature {
 impl SignedKey {
     /// Signs an X25519 key: a server's session key.
     #[must_use]
-    pub fn sign_x25519(key: &X25519PublicKey, signer: &Ed25519PrivateKey) -> Self {
-        Self::sign(&key.to_der(), signer)
+    pub fn sign_x25519(key: &X25519PublicKey, signer: &LeafKey) -> Self {
+        Self::sign(&key.to_der(), |wrapper| match signer {
+            LeafKey::Ed25519(signer) => KeySignature::Ed25519(signer.sign(wrapper)),
+            LeafKey::Ed448(signer) => KeySignature::Ed448(Box::new(signer.sign(wrapper))),
+        })
     }
 
     /// Signs an Ed25519 key: a service's session key.
     #[must_use]
     pub fn sign_ed25519(key: &Ed25519PublicKey, signer: &Ed25519PrivateKey) -> Self {
-        Self::sign(&key.to_der(), signer)
+        Self::sign(&key.to_der(), |wrapper| KeySignature::Ed25519(signer.sign(wrapper)))
     }
 
-    fn sign(spki: &[u8], signer: &Ed25519PrivateKey) -> Self {
+    fn sign(spki: &[u8], sign: impl FnOnce(&[u8]) -> KeySignature) -> Self {
         let mut wrapper = Vec::new();
         put_der(&mut wrapper, SEQUENCE, spki);
-        let signature = KeySignature::Ed25519(signer.sign(&wrapper));
+        let signature = sign(&wrapper);
         Self { wrapper, signature }
     }
 

@@ -9,3 +9,4 @@ pub mod certified_key;
 pub mod error;
 pub mod handshake;
 pub mod hello;
+pub mod leaf_key;

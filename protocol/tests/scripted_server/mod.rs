@@ -83,7 +83,7 @@ impl ScriptedServer {
         let config = ServerConfig {
             versions: self.versions,
             chain: CertificateChain::new(chain).unwrap(),
-            leaf_key: self.leaf_key.clone(),
+            leaf_key: self.leaf_key.clone().into(),
         };
         let session_id = if self.lies_about_session { &[7; 32] } else { tls_unique.as_bytes() };
         let (handshake, hello) = ServerHandshake::start(&config, session_id, &mut system_rng()).unwrap();
@@ -110,7 +110,7 @@ impl ScriptedServer {
         let config = ServerConfig {
             versions: self.versions,
             chain: CertificateChain::new(chain).unwrap(),
-            leaf_key: self.leaf_key.clone(),
+            leaf_key: self.leaf_key.clone().into(),
         };
         let session_id = if self.lies_about_session { &[7; 32] } else { tls_unique.as_bytes() };
         let (_, hello) = ServerHandshake::start(&config, session_id, &mut system_rng()).unwrap();

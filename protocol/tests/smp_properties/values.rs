@@ -140,7 +140,7 @@ pub(crate) fn some_certified_key() -> impl Strategy<Value = CertifiedKey> {
     (vec(vec(any::<u8>(), 0..300), 1..=4), dh_key(), any::<[u8; 32]>()).prop_map(
         |(certificates, key, seed)| CertifiedKey {
             chain: CertificateChain::new(certificates).unwrap(),
-            signed_key: SignedKey::sign_x25519(&key, &Ed25519PrivateKey::from_seed(&seed)),
+            signed_key: SignedKey::sign_x25519(&key, &Ed25519PrivateKey::from_seed(&seed).into()),
         },
     )
 }

@@ -132,7 +132,7 @@ pub(crate) fn signed_key(case: &Case) {
     case.assert_eq(parsed.to_der(), object);
     if let Some(key) = case.expect(parsed.verify_x25519(&leaf)) {
         case.assert_eq(key, X25519PublicKey(case.array("key")));
-        case.assert_eq(SignedKey::sign_x25519(&key, &signer), parsed);
+        case.assert_eq(SignedKey::sign_x25519(&key, &signer.clone().into()), parsed);
         let signed = case.bytes("signed_bytes");
         let signature = signer.sign(&signed);
         assert!(case.bytes("object").ends_with(&signature), "{}", case.name);

@@ -94,7 +94,7 @@ section! {
     Identity / IdentityLayer in "Identity" {
         /// Certificates, the server's own first, the identity (CA) certificate after it.
         certificate_chain ("certificate-chain", "SMP_SERVER_CERTIFICATE_CHAIN"): FilePath = "server.crt".into(),
-        /// Private key of the server's own certificate: Ed25519, PKCS#8.
+        /// Private key of the server's own certificate: Ed25519 or Ed448, PKCS#8.
         private_key ("private-key", "SMP_SERVER_PRIVATE_KEY"): FilePath = "server.key".into(),
     }
 }

@@ -64,6 +64,11 @@ async fn hellos_for_another_server_or_malformed_are_dropped() {
     Client::connect(&host).await.nothing_else().await;
 }
 
+/// The key of an identity that was made here.
+pub(crate) fn ed25519_of(identity: &Identity) -> Ed25519PrivateKey {
+    Ed25519PrivateKey::from_der(identity.tls_key().secret_der()).unwrap()
+}
+
 #[tokio::test]
 async fn a_service_is_told_no_and_closed() {
     let host = Host::start("").await;
@@ -71,7 +76,7 @@ async fn a_service_is_told_no_and_closed() {
     let identity = Identity::generate("service").unwrap().identity;
     let session_key = Ed25519PrivateKey::generate(&mut system_rng()).public_key();
     let chain = CertificateChain::new(identity.chain.iter().map(|one| one.to_vec()).collect()).unwrap();
-    let signed_key = SignedKey::sign_ed25519(&session_key, &identity.key);
+    let signed_key = SignedKey::sign_ed25519(&session_key, &ed25519_of(&identity));
     let certified_key = CertifiedKey { chain, signed_key };
     let service = Some(ServiceHello { role: ServiceRole::Messaging, certified_key });
     greeted.answer(&ClientHello { service, ..hello(&host, 18) }.to_bytes()).await;

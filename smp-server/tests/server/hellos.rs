@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::handshake::ed25519_of;
 use crate::host::Host;
 use crate::raw::{Bytes, RawClient, greeted, key, large, short, x25519_key};
 
@@ -201,9 +202,9 @@ async fn a_client_certificate_alone_is_no_service_and_a_service_is_refused() {
     send(&mut stream, PING).await;
     assert_eq!(content(&mut stream).await.unwrap(), PONG);
 
-    let good = service(&identity, &identity.key);
+    let good = service(&identity, &ed25519_of(&identity));
     let forged = service(&identity, &key());
-    let other = service(&Identity::generate("other").unwrap().identity, &identity.key);
+    let other = service(&Identity::generate("other").unwrap().identity, &ed25519_of(&identity));
     for (service, response) in [
         (good, &b"EHANDSHAKE BAD_SERVICE"[..]),
         (forged, b"EHANDSHAKE BAD_AUTH"),
@@ -243,4 +244,42 @@ async fn a_client_chain_that_proves_nothing_ends_tls() {
             assert_eq!(content(&mut stream).await, None, "{count} certificates");
         }
     }
+}
+
+/// The chain of an older server, as the fixtures of the reference's tests: Ed448 all through.
+#[tokio::test]
+async fn a_server_with_ed448_certificates_keeps_its_address() {
+    let place = tempfile::tempdir().unwrap();
+    let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/tests/certs/");
+    let file = |name: &str| std::fs::read(format!("{certificates}{name}")).unwrap();
+    let (chain_path, key_path) = (place.path().join("chain.pem"), place.path().join("leaf.key"));
+    std::fs::write(&chain_path, [file("ed448-leaf.pem"), file("ed448-ca.pem")].concat()).unwrap();
+    std::fs::write(&key_path, file("ed448-leaf.key")).unwrap();
+    let identity = Identity::read(&chain_path, &key_path).unwrap();
+    let host = Host::start_in(place.path(), "", &identity).await;
+    let place = host.as_ref();
+    assert_eq!(place.key_hash, protocol::crypto::hash::sha256(&identity.chain[1]));
+    let (_, hello) = greeted(place.address, place.key_hash).await;
+    let object = &hello[hello.len() - 175..];
+    assert_eq!(object[..10], [0, 173, 0x30, 0x81, 0xaa, 0x30, 0x2c, 0x30, 0x2a, 0x30]);
+    assert_eq!(object[51..61], [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x71, 0x03, 0x73, 0]);
+    for encrypted in [false, true] {
+        let mut client = crate::client::Client::connect_as(&host, 18, encrypted).await;
+        let queue = client.create(crate::client::MESSAGING, true).await;
+        client.ok(None, queue.ids.sender_id, &crate::client::message(b"hello")).await;
+        assert_eq!(client.take(&queue).await, b"hello");
+    }
+
+    // The key of another leaf is refused before anything listens.
+    std::fs::write(&key_path, pem_of_another_ed448_key()).unwrap();
+    let wrong = Identity::read(&chain_path, &key_path).unwrap();
+    assert!(protocol::net::tls::server_config_der(wrong.chain.clone(), wrong.tls_key()).is_err());
+}
+
+fn pem_of_another_ed448_key() -> String {
+    use base64::Engine as _;
+    let der =
+        [&[0x30, 0x47, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x71, 4, 0x3b, 4, 0x39], &[7; 57][..]].concat();
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
 }

@@ -4,7 +4,7 @@ use rand_core::CryptoRng;
 
 use super::{AcceptedService, HandshakeError, Session, agree, plain_block, plain_content};
 use crate::crypto::dh::X25519PrivateKey;
-use crate::crypto::sign::{Ed25519PrivateKey, Ed25519PublicKey};
+use crate::crypto::sign::Ed25519PublicKey;
 use crate::encoding::Encode as _;
 use crate::smp::ids::ServiceId;
 use crate::transport::block::{BLOCK_BYTES, BlockCipher};
@@ -13,6 +13,7 @@ use crate::transport::certified_key::{
 };
 use crate::transport::error::{HandshakeFailure, TransportError};
 use crate::transport::hello::{ClientHello, ServerHello, ServiceHello, ServiceResponse, ServiceRole};
+use crate::transport::leaf_key::LeafKey;
 use crate::version::VersionRange;
 
 /// What a server brings to every handshake.
@@ -23,7 +24,7 @@ pub struct ServerConfig {
     /// The certificates that TLS presents.
     pub chain: CertificateChain,
     /// The key of their leaf.
-    pub leaf_key: Ed25519PrivateKey,
+    pub leaf_key: LeafKey,
 }
 
 /// The certificates that a client presented in TLS.

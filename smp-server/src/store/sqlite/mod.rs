@@ -7,6 +7,8 @@
 mod migrations;
 mod rows;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +52,7 @@ impl SqliteStore {
     /// # Errors
     /// When it is no such file, was written by a newer server, or cannot be written.
     pub fn open(path: &Path) -> Result<Self> {
+        keep_private(path);
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
@@ -341,6 +344,12 @@ impl QueueStore for SqliteStore {
             Ok(page)
         })
     }
+}
+
+/// Makes the file, if it is not there, so that its owner alone may read it; SQLite gives its logs the same mode.
+/// Should that fail, so does opening it, which says why.
+fn keep_private(path: &Path) {
+    let _ = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
 }
 
 fn insert_link(
