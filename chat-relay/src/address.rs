@@ -5,6 +5,7 @@ use protocol::agent::signed_link_data::WriteLinkError;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::encoding::Encode as _;
 use protocol::net::engine::Fatal;
+use protocol::smp::address::ServerAddress;
 use protocol::smp::short_link::LinkType;
 use rand_core::CryptoRng;
 
@@ -31,15 +32,15 @@ pub(crate) fn draft(
     AddressDraft::new(plan, rng)
 }
 
-/// Sees to it that the address is created and shows our profile; says whether it exists by now.
+/// Sees to it that the address is created and shows our profile; names its server if it exists by now.
 ///
 /// # Errors
 /// When the store fails; so for every function here.
-pub(crate) fn prepare<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<bool, Fatal> {
+pub(crate) fn prepare<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<Option<ServerAddress>, Fatal> {
     let mut address = turn.store.relay_address()?.ok_or("the relay has no address: initialise it again")?;
     let Some(connection) = address.connection else {
         create(turn, address)?;
-        return Ok(false);
+        return Ok(None);
     };
     if address.profile != turn.identity.profile {
         let data = turn.identity.link_data();
@@ -51,7 +52,7 @@ pub(crate) fn prepare<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<bool,
             Err(error) => tracing::warn!(%error, "the new profile cannot be published now"),
         }
     }
-    Ok(turn.agent(|agent| agent.own_queue(connection))?.is_some())
+    Ok(turn.agent(|agent| agent.own_queue(connection))?.map(|queue| queue.server))
 }
 
 /// The server's answer to the creation was lost: another address takes its place. Nobody could have used the old one.

@@ -18,6 +18,7 @@ use protocol::group::served_group::ServedEvent;
 use protocol::group::signed::Statement;
 use protocol::net::engine::{Application, Context, Fatal, LinkTag, NetworkChange, Transactional};
 use protocol::net::network::ReadLinkError;
+use protocol::smp::address::ServerAddress;
 use protocol::timestamp::Timestamp;
 
 use crate::config::Limits;
@@ -37,6 +38,19 @@ pub enum Notice {
     Ready,
 }
 
+/// What is missing until owners can invite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Readiness {
+    /// The address has to be created.
+    Creating,
+    /// Its server has to be reached.
+    Reaching(ServerAddress),
+    /// Nothing; nobody has been told yet.
+    Reached,
+    /// Nothing.
+    Told,
+}
+
 /// The relay's state in memory; everything else is in the store.
 #[derive(Debug)]
 pub struct Relay<S> {
@@ -48,9 +62,7 @@ pub struct Relay<S> {
     steps: Vec<Step>,
     /// Groups whose links are being read.
     reading: BTreeSet<GroupId>,
-    address_exists: bool,
-    server_is_up: bool,
-    is_ready: bool,
+    readiness: Readiness,
     clean_at: Timestamp,
     /// The group whose delivery was carried forward last.
     delivered_last: GroupId,
@@ -72,9 +84,7 @@ impl<S: RelayStore> Relay<S> {
             notify,
             steps: Vec::new(),
             reading: BTreeSet::new(),
-            address_exists: false,
-            server_is_up: false,
-            is_ready: false,
+            readiness: Readiness::Creating,
             clean_at: Timestamp::default(),
             delivered_last: GroupId(0),
         }
@@ -94,7 +104,7 @@ impl<S: RelayStore> Relay<S> {
     fn address_event(&mut self, context: &mut Context<'_>, event: Event) -> Result<(), Fatal> {
         match event {
             Event::AddressCreated => {
-                self.address_exists = true;
+                self.readiness = Readiness::Reached;
                 Ok(())
             }
             Event::Request { invitation, info } => {
@@ -192,7 +202,9 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
 
     fn on_start(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
         let now = context.now();
-        self.address_exists = address::prepare(&mut self.turn(context))?;
+        if let Some(server) = address::prepare(&mut self.turn(context))? {
+            self.readiness = Readiness::Reaching(server);
+        }
         // Deadlines, deliveries and cleaning that were due while we were away.
         context.wake_at(now);
         Ok(())
@@ -262,7 +274,9 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         match change {
             NetworkChange::Up(server) => {
                 tracing::debug!("a server is reached");
-                self.server_is_up |= server == self.identity.server.server;
+                if self.readiness == Readiness::Reaching(server) {
+                    self.readiness = Readiness::Reached;
+                }
             }
             NetworkChange::Down { reason, .. } => tracing::warn!(%reason, "a server is not reached"),
             NetworkChange::TakenOver { .. } => {
@@ -277,8 +291,8 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         for step in self.steps.drain(..) {
             step.durable();
         }
-        if self.address_exists && self.server_is_up && !self.is_ready {
-            self.is_ready = true;
+        if self.readiness == Readiness::Reached {
+            self.readiness = Readiness::Told;
             // Without a listener nobody waits for it.
             let _unheard = self.notify.send(Notice::Ready);
         }
