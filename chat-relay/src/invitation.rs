@@ -19,6 +19,7 @@ use protocol::group::event::Event;
 use protocol::group::event::owner_relay::{RelayAccept, RelayInvitation, RelayTest};
 use protocol::group::identity::{LinkText, MemberRole};
 use protocol::group::opened::OpenedGroupLink;
+use protocol::group::relay_test;
 use protocol::group::served_end::Refusal;
 use protocol::group::served_group::{ServedEvent, ServedStatus};
 use protocol::net::engine::Fatal;
@@ -34,8 +35,6 @@ use crate::turn::{Turn, stored};
 
 /// Connections in an owner's name, beside the owner's own, that a group has at most.
 const CLAIMANTS_MAX: usize = 4;
-/// Longest challenge that a test of the relay may hold, bytes.
-const CHALLENGE_BYTES_MAX: usize = 255;
 
 /// Somebody asks at our address.
 ///
@@ -112,15 +111,14 @@ fn tested<S: RelayStore>(
     test: RelayTest,
 ) -> Result<(), Fatal> {
     let Some(address) = turn.store.relay_address()? else { return Ok(()) };
-    if test.challenge.is_empty() || test.challenge.len() > CHALLENGE_BYTES_MAX {
+    let draft: AddressDraft = stored(&address.draft)?;
+    // The same key signs our address: nothing but a challenge is ever signed for a stranger.
+    let Some(answer) = relay_test::answer(&test, draft.root_key()) else {
         tracing::debug!("a test without a usable challenge is ignored");
         return Ok(());
-    }
-    let draft: AddressDraft = stored(&address.draft)?;
-    let signature = draft.root_key().sign(&test.challenge).to_vec();
-    let answer = Event::RelayTest(RelayTest { challenge: test.challenge, signature: Some(signature) });
+    };
     let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
-    turn.accept(invitation, answer, Purpose::Answer, Some(until))?;
+    turn.accept(invitation, Event::RelayTest(answer), Purpose::Answer, Some(until))?;
     Ok(())
 }
 
