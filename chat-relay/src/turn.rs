@@ -11,7 +11,7 @@ use protocol::agent::{Agent, Body};
 use protocol::crypto::hash::sha256;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::encoding::{Decode, DecodeError, Encode as _};
-use protocol::group::batch;
+use protocol::group::batch::{self, Element};
 use protocol::group::event::{Event, Message};
 use protocol::group::identity::MemberRole;
 use protocol::group::msg_id::SharedMessageId;
@@ -167,18 +167,14 @@ impl<S: RelayStore> Turn<'_, '_, S> {
         }
     }
 
-    /// Sends elements in order, in as few bodies as they fit. An element that fits into none goes by itself.
+    /// Sends elements in order, in as few bodies as they fit: see [`bodies`].
     ///
     /// # Errors
     /// When the store fails.
     pub fn send_elements(&mut self, connection: ConnectionId, elements: &[Vec<u8>]) -> Result<(), Fatal> {
-        if let [element] = elements {
-            self.send(connection, Body::Inline(element))?;
-            return Ok(());
-        }
-        let (bodies, too_large) = batch::pack(elements.iter().map(Vec::as_slice));
-        if !too_large.is_empty() {
-            tracing::warn!(elements = too_large.len(), "elements are too large to be sent");
+        let (bodies, too_large) = bodies(elements);
+        if too_large > 0 {
+            tracing::warn!(elements = too_large, "elements are too large to be sent");
         }
         for body in bodies {
             self.send(connection, Body::Inline(&body))?;
@@ -244,6 +240,30 @@ impl<S: RelayStore> Turn<'_, '_, S> {
     }
 }
 
+/// The bodies that carry elements in order, and how many elements fit into none (channels.md §6, §14): a piece of a
+/// roster fills a body by itself, a single statement goes bare, everything else in batches.
+fn bodies(elements: &[Vec<u8>]) -> (Vec<Vec<u8>>, usize) {
+    let is_piece = |element: &[u8]| matches!(Element::parse(element), Ok(Element::Chunk(_)));
+    let is_statement = |element: &[u8]| matches!(Element::parse(element), Ok(Element::Statement(_)));
+    if let [element] = elements
+        && is_statement(element)
+    {
+        return (vec![element.clone()], 0);
+    }
+    let (mut out, mut too_large) = (Vec::new(), 0);
+    for run in elements.chunk_by(|one, next| !is_piece(one) && !is_piece(next)) {
+        match run {
+            [piece] if is_piece(piece) => out.push(piece.clone()),
+            run => {
+                let (packed, left_out) = batch::pack(run.iter().map(Vec::as_slice));
+                out.extend(packed);
+                too_large += left_out.len();
+            }
+        }
+    }
+    (out, too_large)
+}
+
 /// Reads a stored value that we wrote ourselves.
 ///
 /// # Errors
@@ -260,7 +280,33 @@ pub fn request_digest(invitation: &Invitation) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use protocol::group::constants::{MESSAGE_BYTES_MAX, ROSTER_BLOB_BYTES_MAX};
+    use protocol::group::forward::{ForwardSender, forward};
+    use protocol::group::roster::chunks;
+    use protocol::group::signed::Statement;
+
     use super::*;
+
+    #[test]
+    fn pieces_of_a_roster_go_by_themselves_and_forwards_never() {
+        let said = br#"{"event":"x.ok"}"#.to_vec();
+        let passed_on = forward(&ForwardSender::Channel, Timestamp(0), &Statement::parse(&said).unwrap());
+        let id = SharedMessageId::new([1]).unwrap();
+        let pieces = chunks(&id, &vec![7; ROSTER_BLOB_BYTES_MAX]);
+        assert_eq!(pieces.len(), 2);
+        assert_eq!(pieces[0].len(), MESSAGE_BYTES_MAX, "no batch has room for it");
+
+        let mut elements = vec![said.clone(), passed_on.clone()];
+        elements.extend(pieces.clone());
+        elements.push(passed_on.clone());
+        let batch = |elements: &[&[u8]]| batch::pack(elements.iter().copied()).0.remove(0);
+        let expected =
+            vec![batch(&[&said, &passed_on]), pieces[0].clone(), pieces[1].clone(), batch(&[&passed_on])];
+        assert_eq!(bodies(&elements), (expected, 0));
+        assert_eq!(bodies(std::slice::from_ref(&said)), (vec![said], 0));
+        assert_eq!(bodies(std::slice::from_ref(&passed_on)), (vec![batch(&[&passed_on])], 0));
+        assert_eq!(bodies(&[]), (Vec::new(), 0));
+    }
 
     #[test]
     fn tags_come_back() {
