@@ -9,7 +9,7 @@
 use protocol::agent::Body;
 use protocol::agent::invitation::Invitation;
 use protocol::agent::store::ConnectionId;
-use protocol::group::constants::CHAT_VERSIONS;
+use protocol::group::constants::{CHAT_VERSIONS, HISTORY_FILE_AGE_MS_MAX};
 use protocol::group::event::Event;
 use protocol::group::event::joining::{
     GroupLinkInvitation, GroupLinkRejection, LinkInvitation, LinkMember, LinkReject,
@@ -278,8 +278,9 @@ pub fn history<S: RelayStore>(
         return Ok(Vec::new());
     }
     let limit = turn.limits.history_items;
+    let files_since = turn.now().plus_ms(-HISTORY_FILE_AGE_MS_MAX);
     let (mut elements, mut met) = (Vec::new(), std::collections::BTreeSet::new());
-    for message in turn.store.history(group.id, limit)? {
+    for message in turn.store.history(group.id, limit, files_since)? {
         let number = message.message.author;
         let Some(author) = turn.store.member(number)? else { continue };
         if number == recipient {
@@ -308,7 +309,11 @@ pub fn catch_up<S: RelayStore>(
         return Ok(());
     };
     let Some(connection) = member.connection.filter(|_| member.passed_over) else { return Ok(()) };
-    let mut elements = roster::elements_for(turn, id, &mut member)?;
+    // Owners make the roster: they are not given it.
+    let mut elements = match member.role {
+        MemberRole::Owner => Vec::new(),
+        _ => roster::elements_for(turn, id, &mut member)?,
+    };
     elements.extend(history(turn, &group, number)?);
     member.passed_over = false;
     turn.store.update_member(&member)?;

@@ -1,13 +1,16 @@
 //! What is deleted when its time is over.
 
+use protocol::group::roster::Roster;
 use protocol::net::engine::Fatal;
 
 use crate::store::RelayStore;
-use crate::store::records::{LinkState, MemberStatus, Purpose};
+use crate::store::records::{LinkState, Member, MemberStatus, Purpose};
 use crate::turn::Turn;
 
 /// Connections that one turn closes at most.
 const CONNECTIONS_PER_TURN: usize = 256;
+/// Members who left that are forgotten in one turn at most.
+const MEMBERS_PER_TURN: usize = 1000;
 /// How long a request is remembered, so that a second copy of it is recognised; servers keep messages for 21 days.
 const REQUEST_MEMORY_MS: i64 = 22 * 86_400_000;
 
@@ -26,6 +29,7 @@ pub(crate) fn close_expired<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result
             member.status = MemberStatus::Known;
             member.link = LinkState::Open;
             turn.store.update_member(&member)?;
+            forget_stranger(turn, &member)?;
         }
     }
     if let Some(next) = turn.store.next_expiry()? {
@@ -34,7 +38,22 @@ pub(crate) fn close_expired<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result
     Ok(())
 }
 
-/// Forgets messages and requests that nobody needs any more.
+/// Whoever asked to be let in and never came leaves nothing behind: anybody can ask, as often as they like.
+fn forget_stranger<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &Member) -> Result<(), Fatal> {
+    let Some(group) = turn.store.group(member.group)? else { return Ok(()) };
+    // Another role than a joiner's was given by an owner.
+    if member.role != turn.joiner_role(&group) {
+        return Ok(());
+    }
+    if let Some(live) = turn.store.roster(member.group)?
+        && Roster::parse(&live.blob)?.entry(&member.id).is_some()
+    {
+        return Ok(());
+    }
+    Ok(turn.store.forget_stranger(member.number)?)
+}
+
+/// Forgets messages, members and requests that nobody needs any more.
 ///
 /// # Errors
 /// When the store fails.
@@ -43,6 +62,7 @@ pub(crate) fn forget_old<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<()
     let before = now.plus_ms(turn.limits.message_retention.ms().saturating_neg());
     let keep = turn.limits.history_items;
     turn.store.forget_messages(before, keep)?;
+    turn.store.forget_left(before, MEMBERS_PER_TURN)?;
     turn.store.forget_requests(now.plus_ms(-REQUEST_MEMORY_MS))?;
     Ok(())
 }

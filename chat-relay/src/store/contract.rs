@@ -20,7 +20,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 8] = [
+    let parts: [Part<S>; 9] = [
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
         members_read_back_as_written,
@@ -29,6 +29,7 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         pages_follow_the_cursor,
         tasks_become_jobs_in_one_step,
         old_messages_go_but_not_the_history,
+        members_of_whom_nothing_is_left_are_forgotten,
     ];
     for part in parts {
         part(&mut open()).expect("the store works");
@@ -208,17 +209,21 @@ fn history_shows_posts_with_their_last_edit<S: RelayStore>(store: &mut S) -> Res
         message(author, "c", MessageKind::Post, None),
         message(author, "b2", MessageKind::Edit, Some("b")),
         message(author, "reaction", MessageKind::Other, Some("c")),
+        message(author, "file of c", MessageKind::File, Some("c")),
+        message(author, "file of a", MessageKind::File, Some("a")),
     ] {
         store.store_message(group, &new, NOW)?;
     }
-    let shown = |store: &mut S, limit| -> Result<Vec<String>, StoreError> {
-        let found = store.history(group, limit)?;
+    let since = |store: &mut S, limit, files_since| -> Result<Vec<String>, StoreError> {
+        let found = store.history(group, limit, files_since)?;
         Ok(found
             .into_iter()
             .map(|found| String::from_utf8_lossy(&found.message.element).into_owned())
             .collect())
     };
-    assert_eq!(shown(store, 2)?, ["b", "c", "b2"]);
+    assert_eq!(since(store, 2, Timestamp(0))?, ["b", "c", "b2", "file of c"]);
+    let shown = |store: &mut S, limit| since(store, limit, NOW);
+    assert_eq!(shown(store, 2)?, ["b", "c", "b2"], "files are not kept for ever");
     store.hide_message(group, &message_id("b"))?;
     assert_eq!(shown(store, 2)?, ["a", "c"]);
     store.hide_messages_of(author)?;
@@ -312,5 +317,35 @@ fn old_messages_go_but_not_the_history<S: RelayStore>(store: &mut S) -> Result<(
         left.extend(store.message_by_id(group, &message_id(text))?.map(|_| text));
     }
     assert_eq!(left, ["a", "c", "d"], "one still waits, two are the history");
+    Ok(())
+}
+
+fn members_of_whom_nothing_is_left_are_forgotten<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let add = |store: &mut S, byte, status| -> Result<MemberNumber, StoreError> {
+        let role = MemberRole::Observer;
+        let new = NewMember { id: id(byte), role, status, profile: None, key: None };
+        Ok(store.insert_member(group, &new, NOW)?.number)
+    };
+    let never_came = add(store, 1, MemberStatus::Known)?;
+    let shown = add(store, 2, MemberStatus::Known)?;
+    let left = add(store, 3, MemberStatus::Left)?;
+    let author = add(store, 4, MemberStatus::Left)?;
+    let removed = add(store, 5, MemberStatus::Removed)?;
+    store.introduce(shown, left)?;
+    store.store_message(group, &message(author, "a", MessageKind::Post, None), NOW)?;
+    let connected = member(store, group, 6, MemberRole::Observer)?.number;
+
+    for number in [never_came, shown, author, connected] {
+        store.forget_stranger(number)?;
+    }
+    store.forget_left(NOW, 9)?;
+    assert!(store.member(left)?.is_some(), "not long enough ago");
+    store.forget_left(NOW.plus_ms(1), 9)?;
+    let mut kept = Vec::new();
+    for number in [never_came, shown, left, author, removed, connected] {
+        kept.push(store.member(number)?.is_some());
+    }
+    assert_eq!(kept, [false, true, false, true, true, true]);
     Ok(())
 }

@@ -126,6 +126,10 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     /// All who hold one of these roles, whatever their status.
     fn members_with_roles(&mut self, group: GroupId, roles: &[MemberRole])
     -> Result<Vec<Member>, StoreError>;
+    /// Forgets a member of whom nothing is stored, who was never shown to anybody and is nobody's recipient.
+    fn forget_stranger(&mut self, number: MemberNumber) -> Result<(), StoreError>;
+    /// Forgets at most `limit` observers who left before a moment and of whom nothing else is stored.
+    fn forget_left(&mut self, before: Timestamp, limit: usize) -> Result<(), StoreError>;
     /// How many are in: accepted or connected.
     fn count_members(&mut self, group: GroupId) -> Result<u32, StoreError>;
 
@@ -146,8 +150,14 @@ pub trait RelayStore: AgentStore<Error = StoreError> {
     fn hide_message(&mut self, group: GroupId, id: &SharedMessageId) -> Result<(), StoreError>;
     /// Takes all messages of an author out of history.
     fn hide_messages_of(&mut self, author: MemberNumber) -> Result<(), StoreError>;
-    /// The newest `limit` posts of the main scope, each with its last edit, oldest first.
-    fn history(&mut self, group: GroupId, limit: u32) -> Result<Vec<StoredMessage>, StoreError>;
+    /// The newest `limit` posts of the main scope, oldest first, each with its last edit and with where its file is
+    /// when that was said after `files_since`.
+    fn history(
+        &mut self,
+        group: GroupId,
+        limit: u32,
+        files_since: Timestamp,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
     /// Forgets messages older than `before`, but for the newest `keep` posts of each group and what still waits.
     fn forget_messages(&mut self, before: Timestamp, keep: u32) -> Result<(), StoreError>;
 

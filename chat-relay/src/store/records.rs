@@ -221,6 +221,8 @@ stored_words! {
         Post = "post",
         /// Changes a post.
         Edit = "edit",
+        /// Says where the file of a post is.
+        File = "file",
         /// Anything else.
         Other = "other",
     }

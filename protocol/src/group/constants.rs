@@ -145,3 +145,5 @@ pub const RELAY_TEST_MS_MAX: i64 = 40_000;
 pub const DELIVERY_PAGE_MEMBERS: usize = 10_000;
 /// Recent items that a joiner is given.
 pub const HISTORY_ITEMS_MAX: usize = 100;
+/// Age up to which a joiner is told where a file is: file servers keep files for 48 hours.
+pub const HISTORY_FILE_AGE_MS_MAX: i64 = 48 * 3_600_000;

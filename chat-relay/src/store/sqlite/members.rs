@@ -14,6 +14,14 @@ use crate::store::records::{GroupId, LinkState, LiveRoster, Member, MemberNumber
 const MEMBER: &str = "SELECT member_number, group_id, member_id, role, status, profile, member_key, blocked,
     chat_version, connection_id, link, passed_over, roster_served, since_ms FROM members";
 
+/// Holds for members without a connection whom nothing that is stored is by or about.
+const UNMENTIONED: &str = "blocked = 0 AND connection_id IS NULL
+    AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.author = member_number)
+    AND NOT EXISTS (SELECT 1 FROM purposes p WHERE p.member_number = members.member_number)
+    AND NOT EXISTS (SELECT 1 FROM delivery_jobs j WHERE j.author = member_number OR j.removes = member_number)
+    AND NOT EXISTS (SELECT 1 FROM delivery_tasks t WHERE t.removes = member_number)
+    AND NOT EXISTS (SELECT 1 FROM rosters r WHERE r.author = member_number)";
+
 impl SqliteStore {
     pub(super) fn write_new_member(
         &mut self,
@@ -69,6 +77,29 @@ impl SqliteStore {
                 member.since.0,
             ],
         )
+    }
+
+    pub(super) fn delete_stranger(&mut self, number: MemberNumber) -> Result<(), StoreError> {
+        self.run(
+            &format!(
+                "DELETE FROM members WHERE member_number = ?1 AND {UNMENTIONED}
+                 AND NOT EXISTS (SELECT 1 FROM introductions i WHERE i.author = ?1)
+                 AND NOT EXISTS (SELECT 1 FROM introductions i WHERE i.recipient = ?1)"
+            ),
+            params![number.0],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn delete_left(&mut self, before: Timestamp, limit: i64) -> Result<(), StoreError> {
+        self.run(
+            &format!(
+                "DELETE FROM members WHERE member_number IN (SELECT member_number FROM members
+                 WHERE status = 'left' AND since_ms < ?1 AND role = 'observer' AND {UNMENTIONED} LIMIT ?2)"
+            ),
+            params![before.0, limit],
+        )?;
+        Ok(())
     }
 
     pub(super) fn read_roster(&mut self, group: GroupId) -> Result<Option<LiveRoster>, StoreError> {

@@ -54,10 +54,11 @@ impl SqliteStore {
         &mut self,
         group: GroupId,
         limit: u32,
+        files_since: Timestamp,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         self.messages(
             "JOIN members a ON a.member_number = m.author
-             JOIN (SELECT p.message_number, p.message_id FROM messages p
+             JOIN (SELECT p.message_number, p.message_id, p.author FROM messages p
                    JOIN members b ON b.member_number = p.author
                    WHERE p.group_id = ?1 AND p.kind = 'post' AND p.deleted = 0 AND p.support_of IS NULL
                    AND b.blocked = 0 ORDER BY p.message_number DESC LIMIT ?2) AS posts
@@ -65,8 +66,10 @@ impl SqliteStore {
              OR (m.kind = 'edit' AND m.target = posts.message_id AND m.message_number =
                  (SELECT max(e.message_number) FROM messages e WHERE e.group_id = ?1
                   AND e.target = posts.message_id AND e.kind = 'edit' AND e.deleted = 0))
+             OR (m.kind = 'file' AND m.target = posts.message_id AND m.author = posts.author AND m.deleted = 0
+                 AND m.broker_ms > ?3)
              WHERE m.group_id = ?1 AND a.blocked = 0 ORDER BY m.message_number",
-            params![group.0, limit],
+            params![group.0, limit, files_since.0],
         )
     }
 
@@ -87,7 +90,7 @@ impl SqliteStore {
         self.run(
             "DELETE FROM messages WHERE received_ms < ?1
              AND NOT EXISTS (SELECT 1 FROM delivery_tasks t WHERE t.message_number = messages.message_number)
-             AND (kind = 'other' OR deleted = 1 OR coalesce((SELECT p.message_number FROM messages p WHERE p.group_id = messages.group_id
+             AND (kind IN ('file', 'other') OR deleted = 1 OR coalesce((SELECT p.message_number FROM messages p WHERE p.group_id = messages.group_id
                   AND p.kind = 'post' AND p.deleted = 0 ORDER BY p.message_number DESC LIMIT 1 OFFSET ?2), 0)
                  > message_number)",
             params![before.0, keep.saturating_sub(1)],

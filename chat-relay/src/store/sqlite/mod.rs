@@ -19,10 +19,11 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
+    include_str!("../../../migrations/sqlite/0004_forgetting.sql"),
 ];
 
 /// Statements kept compiled; more than this crate has.

@@ -172,6 +172,14 @@ impl RelayStore for SqliteStore {
         )
     }
 
+    fn forget_stranger(&mut self, number: MemberNumber) -> Result<(), StoreError> {
+        self.delete_stranger(number)
+    }
+
+    fn forget_left(&mut self, before: Timestamp, limit: usize) -> Result<(), StoreError> {
+        self.delete_left(before, rows(limit))
+    }
+
     fn count_members(&mut self, group: GroupId) -> Result<u32, StoreError> {
         self.count(
             "SELECT count(*) FROM members WHERE group_id = ?1 AND status IN ('accepted', 'connected')",
@@ -205,8 +213,13 @@ impl RelayStore for SqliteStore {
         self.hide_by_author(author)
     }
 
-    fn history(&mut self, group: GroupId, limit: u32) -> Result<Vec<StoredMessage>, StoreError> {
-        self.read_history(group, limit)
+    fn history(
+        &mut self,
+        group: GroupId,
+        limit: u32,
+        files_since: Timestamp,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.read_history(group, limit, files_since)
     }
 
     fn forget_messages(&mut self, before: Timestamp, keep: u32) -> Result<(), StoreError> {
