@@ -40,6 +40,11 @@ pub fn header_came<S: RelayStore>(
     if held == Some(header.header.version) {
         acknowledge(turn, &group, header.header.version, None)?;
     }
+    // An owner that came back from an old backup would wait for an acknowledgement for good.
+    if let Some(held) = held.filter(|held| header.header.version < *held) {
+        let cause = format!("a newer roster is held: version {held}");
+        return acknowledge(turn, &group, header.header.version, Some(cause));
+    }
     let (transfer, step) = transfer(turn, group.id)?.header(header, held);
     took(turn, group, owner, &transfer, step, server_time)
 }
