@@ -9,6 +9,7 @@
 //! The engine acknowledges the queue's message after all of this is durable.
 
 mod apply;
+mod target;
 
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::hash::sha256;
@@ -224,6 +225,7 @@ fn post<S: RelayStore>(
         tracing::info!(group = group.id.0, event = event.tag().name(), %reason, "a message is not allowed");
         return Ok(());
     }
+    let target = target::of_change(turn, group.id, author.number, event)?;
     let new = NewMessage {
         // A message without an id is known by its bytes.
         message_id: match &message.message_id {
@@ -233,36 +235,24 @@ fn post<S: RelayStore>(
         author: author.number,
         broker_time: source.server_time,
         kind: kind(event),
-        target: target(event).cloned(),
+        target: target.clone(),
         support_of: support_of(event),
         as_channel: is_as_group(event) && !said.is_signed(),
         verified: verdict == Verdict::Verified,
         element: said.verbatim().to_vec(),
     };
     let now = turn.now();
-    let Some(stored) = turn.store.store_message(group.id, &new, now)? else {
-        return repeated(turn, &group, &new);
-    };
+    let Some(stored) = target::store_once(turn, group.id, new)? else { return Ok(()) };
     let group_id = group.id;
+    if let (Event::MessageDelete(_), Some(target)) = (event, &target) {
+        turn.store.hide_message(group_id, target)?;
+    }
     let ending = apply::apply(turn, group, author, event)?;
     if event.is_forwarded() {
         turn.store.add_task(group_id, stored, ending)?;
         turn.wake_at(now);
     }
     turn.reached(Step::MessageStored);
-    Ok(())
-}
-
-/// The second copy of a message. Other bytes under the same id are nobody's mistake.
-fn repeated<S: RelayStore>(
-    turn: &mut Turn<'_, '_, S>,
-    group: &ServedGroup,
-    new: &NewMessage,
-) -> Result<(), Fatal> {
-    let known = turn.store.message_by_id(group.id, &new.message_id)?;
-    if known.is_some_and(|known| known.message.element != new.element || known.message.author != new.author) {
-        tracing::warn!(group = group.id.0, "a message repeats the id of another one: it is dropped");
-    }
     Ok(())
 }
 
@@ -297,8 +287,8 @@ fn allowed<S: RelayStore>(
         Event::MessageDelete(_) => Change::Moderate,
         _ => return Ok(Ok(())),
     };
-    let post = match target(event) {
-        Some(id) => turn.store.message_by_id(group.id, id)?,
+    let post = match target::of_change(turn, group.id, author.number, event)? {
+        Some(id) => turn.store.message_by_id(group.id, &id)?,
         None => None,
     };
     let item = match &post {
@@ -331,22 +321,11 @@ fn subject(event: &Event) -> Option<&MemberId> {
     }
 }
 
-/// The message that an event is about.
-fn target(event: &Event) -> Option<&SharedMessageId> {
-    match event {
-        Event::MessageUpdate(update) => Some(&update.msg_id),
-        Event::MessageDelete(delete) => Some(&delete.msg_id),
-        Event::MessageReact(react) => Some(&react.msg_id),
-        Event::FileDescription(description) => Some(&description.msg_id),
-        Event::FileCancel(cancel) => Some(&cancel.msg_id),
-        _ => None,
-    }
-}
-
 fn kind(event: &Event) -> MessageKind {
     match event {
         Event::MessageNew(_) => MessageKind::Post,
         Event::MessageUpdate(_) => MessageKind::Edit,
+        Event::FileDescription(_) => MessageKind::File,
         _ => MessageKind::Other,
     }
 }

@@ -18,7 +18,6 @@ pub(super) fn apply<S: RelayStore>(
     event: &Event,
 ) -> Result<Ending, Fatal> {
     match event {
-        Event::MessageDelete(delete) => turn.store.hide_message(group.id, &delete.msg_id)?,
         Event::Info(info) if info.profile.check().is_ok() => {
             author.profile = Some(info.profile.clone());
             turn.store.update_member(&author)?;

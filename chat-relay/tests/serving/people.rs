@@ -122,6 +122,13 @@ impl Person {
         element
     }
 
+    /// The same under an id of one's choice.
+    pub(crate) async fn say_as(&self, id: SharedMessageId, event: Event) -> Vec<u8> {
+        let element = sign(&self.key, &self.group, &self.id, &Message::new(Some(id), event).to_json());
+        self.send(&element).await;
+        element
+    }
+
     /// Posts a text.
     pub(crate) async fn post(&self, text: &str) -> Vec<u8> {
         self.say(post(text)).await
@@ -280,8 +287,6 @@ impl Group {
         key: Ed25519PrivateKey,
         via: &MemberId,
     ) -> (Person, Event) {
-        let mut peer = Peer::start(&self.server);
-        let opened = peer.read(self.relay_link.as_ref().unwrap()).await.unwrap();
         let join = Join {
             profile: Profile::named("Mia"),
             new_member_id: id.clone(),
@@ -290,7 +295,14 @@ impl Group {
         };
         let json = Message::new(None, Event::Join(Box::new(join))).to_json();
         let info = sign(&key, &self.owner.group, &id, &json);
-        let connection = peer.begin(Order::Request(Box::new(opened), info)).await;
+        self.ask_with(id, key, &info).await
+    }
+
+    /// Somebody asks to join in these words.
+    async fn ask_with(&mut self, id: MemberId, key: Ed25519PrivateKey, info: &[u8]) -> (Person, Event) {
+        let mut peer = Peer::start(&self.server);
+        let opened = peer.read(self.relay_link.as_ref().unwrap()).await.unwrap();
+        let connection = peer.begin(Order::Request(Box::new(opened), info.to_vec())).await;
         let answer = confirmation(&mut peer, connection).await;
         let group = self.owner.group.clone();
         (Person { peer, id, key, connection, group, unheard: Vec::new() }, answer)
@@ -301,7 +313,17 @@ impl Group {
         let mut rng = system_rng();
         let relay = self.relay_id.clone();
         let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
-        let (mut person, answer) = self.ask(id, key, &relay).await;
+        let asked = self.ask(id, key, &relay).await;
+        Self::let_in(asked).await
+    }
+
+    /// Somebody joins who asks in these words.
+    pub(crate) async fn join_with(&mut self, id: MemberId, key: Ed25519PrivateKey, info: &[u8]) -> Person {
+        let asked = self.ask_with(id, key, info).await;
+        Self::let_in(asked).await
+    }
+
+    async fn let_in((mut person, answer): (Person, Event)) -> Person {
         assert!(matches!(answer, Event::LinkInvitation(_)), "{answer:?}");
         let info = Event::Info(Box::new(Info { profile: Profile::named("Mia") }));
         let info = Message::new(None, info).to_json();

@@ -355,3 +355,57 @@ async fn a_relay_proves_that_it_holds_its_address() {
     let Event::RelayTest(answer) = Message::parse(&info).unwrap().event else { panic!("not an answer") };
     key.verify(&[7; 32], &answer.signature.unwrap()).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_uses_the_id_of_a_post_first_does_not_keep_it_back() {
+    use protocol::group::event::content::{MessageReact, Reaction};
+    let mut group = Group::served(Tuning::default()).await;
+    let (mut reader, mut rival) = (group.join().await, group.join().await);
+    let first = group.owner.post("first").await;
+    rival.hear_post("first").await;
+    let id = SharedMessageId::new(*b"contested").unwrap();
+    let reaction = MessageReact {
+        msg_id: Statement::parse(&first).unwrap().message().unwrap().message_id.unwrap(),
+        member_id: Some(group.owner.id.clone()),
+        scope: None,
+        reaction: Reaction::emoji("🚀").unwrap(),
+        add: true,
+    };
+    rival.send(&Message::new(Some(id.clone()), Event::MessageReact(reaction)).to_json()).await;
+    reader.hear("the reaction", |heard| matches!(heard.event, Event::MessageReact(_)).then_some(())).await;
+
+    let element = group.owner.say_as(id.clone(), post("under the same id")).await;
+    assert_eq!(reader.hear_post("under the same id").await.verbatim, element);
+    // And the owner can take it back.
+    let delete = MessageDelete { msg_id: id, member_id: None, scope: None, only_history: None };
+    group.owner.say(Event::MessageDelete(delete)).await;
+    reader.hear("the deletion", |heard| matches!(heard.event, Event::MessageDelete(_)).then_some(())).await;
+    let mut late = group.join().await;
+    late.hear_post("first").await;
+    group.owner.post("last").await;
+    late.hear_post("last").await;
+    assert!(!late.has_unheard_post("under the same id"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_client_joins_without_a_signature_and_posts_unsigned() {
+    use protocol::group::event::joining::Join;
+    use protocol::group::identity::MemberKey;
+    use protocol::group::profile::Profile;
+    let mut group = Group::served(Tuning::default()).await;
+    let mut reader = group.join().await;
+    let mut rng = system_rng();
+    let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+    let join = Join {
+        profile: Profile::named("Old"),
+        new_member_id: id.clone(),
+        new_member_key: MemberKey(key.public_key()),
+        via_relay: None,
+    };
+    let info = Message::new(None, Event::Join(Box::new(join))).to_json();
+    let old = group.join_with(id, key, &info).await;
+    group.publish_roster(2, &Group::roster_with(&old, MemberRole::Member)).await;
+    let json = br#"{"msgId":"b2xk","event":"x.msg.new","params":{"content":{"type":"later","text":"by hand"},"new":1}}"#;
+    old.send(json).await;
+    assert_eq!(reader.hear_post("by hand").await.verbatim, json);
+}
