@@ -273,3 +273,64 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+
+    use protocol::group::identity::LinkText;
+    use protocol::group::profile::{GroupType, PublicGroup};
+
+    use super::*;
+
+    /// A group that we joined.
+    pub(crate) fn a_group(alias: &str) -> Group {
+        let key = Ed25519PrivateKey::from_seed(&[3; 32]);
+        let public_id = PublicGroupId::of_root_key(&key.public_key());
+        let public_group = PublicGroup {
+            group_type: GroupType::Channel,
+            group_link: LinkText::new("https://127.0.0.1/c#x").unwrap(),
+            public_group_id: public_id.clone(),
+            public_group_access: None,
+            other: BTreeMap::new(),
+        };
+        Group {
+            alias: alias.to_owned(),
+            public_id,
+            link: "https://127.0.0.1/c#x".to_owned(),
+            profile: GroupProfile::new(alias, public_group),
+            status: GroupStatus::Active,
+            member_id: MemberId::new([9; 12]).unwrap(),
+            key: Seed::of(&key),
+            role: MemberRole::Observer,
+            root_key: MemberKey(key.public_key()),
+            owner: None,
+            link_counter: Some(1),
+            roster: Roster::default(),
+            restore: Restore::default(),
+        }
+    }
+
+    #[test]
+    fn a_group_is_read_as_it_was_written_and_shows_no_secret() {
+        let mut store = Store::in_memory();
+        let id = store.add_group(&a_group("news")).unwrap();
+        let group = store.change_group(id, |group| group.roster.blob = vec![0, 0]).unwrap();
+        let again = store.group(id).unwrap();
+        assert_eq!(again.key.key().public_key(), group.key.key().public_key());
+        assert_eq!((again.roster.blob.as_slice(), again.roster.header.len()), (&[0, 0][..], 0));
+        assert!(format!("{group:?}").contains("Seed([scrubbed])"));
+    }
+
+    #[test]
+    fn the_group_link_has_one_connection() {
+        let mut store = Store::in_memory();
+        let id = store.add_group(&a_group("news")).unwrap();
+        store.set_link_of_group(id, ConnectionId(5)).unwrap();
+        store.set_link_of_group(id, ConnectionId(6)).unwrap();
+        assert_eq!(store.group_of_link(ConnectionId(5)).unwrap(), None);
+        assert_eq!(store.group_of_link(ConnectionId(6)).unwrap(), Some(id));
+        store.drop_link_of_group(id).unwrap();
+        assert_eq!(store.link_of_group(id).unwrap(), None);
+    }
+}

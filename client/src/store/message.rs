@@ -414,3 +414,109 @@ fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
 fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::a_group;
+    use super::*;
+
+    fn id(text: &str) -> SharedMessageId {
+        SharedMessageId::new(text.as_bytes()).unwrap()
+    }
+
+    fn post(text: &str) -> Message {
+        Message {
+            text: text.into(),
+            signature: Signature::Verified,
+            own: false,
+            edited: false,
+            deleted: false,
+            reply_to: None,
+            delivered: false,
+        }
+    }
+
+    #[test]
+    fn a_message_is_kept_once_and_shown_in_the_order_it_came() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        for (text, new) in [("b", true), ("a", true), ("b", false)] {
+            let added = store.add_message(group, &id(text), None, Timestamp(0), false, &post(text)).unwrap();
+            assert_eq!(added, new, "{text}");
+        }
+        let texts = |rows: Vec<MessageRow>| rows.into_iter().map(|row| row.record.text).collect::<Vec<_>>();
+        assert_eq!(texts(store.newest_messages(group, 10).unwrap()), ["b", "a"]);
+        assert_eq!(texts(store.newest_messages(group, 1).unwrap()), ["a"]);
+        let first = store.unshown_messages(group).unwrap().remove(0);
+        store.mark_shown(first.row).unwrap();
+        assert_eq!(texts(store.unshown_messages(group).unwrap()), ["a"]);
+        assert_eq!(store.count_messages(group).unwrap(), (2, 1));
+    }
+
+    #[test]
+    fn copies_are_counted_and_relays_named_once_each() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        let copy = |text: &str| HeldCopy {
+            author: None,
+            signature: Signature::Unsigned,
+            verbatim: text.as_bytes().to_vec(),
+        };
+        store.add_message(group, &id("m"), None, Timestamp(0), true, &post("m")).unwrap();
+        store.hold_copy(group, &id("m"), RelayId(1), &copy("x")).unwrap();
+        store.count_copy(group, &id("m"), RelayId(2), false).unwrap();
+        store.count_copy(group, &id("m"), RelayId(2), true).unwrap();
+        let copies = store.copies(group, &id("m")).unwrap();
+        assert_eq!((copies.duplicates, copies.conflicts), (1, 1));
+        assert_eq!(copies.relays, [RelayId(1), RelayId(2)]);
+        store.hold_copy(group, &id("m"), RelayId(2), &copy("y")).unwrap();
+        let (relay, held) = store.held_copy(group, &id("m")).unwrap().unwrap();
+        assert_eq!((relay, held.verbatim.as_slice()), (RelayId(2), &b"y"[..]));
+        // What is no message counts among the conflicts alone.
+        store.hold_copy(group, &id("event"), RelayId(1), &copy("x")).unwrap();
+        store.count_copy(group, &id("event"), RelayId(2), false).unwrap();
+        assert_eq!(store.count_copies(group).unwrap(), (1, 1));
+    }
+
+    #[test]
+    fn one_person_has_so_many_reactions_on_a_message() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        let member = MemberId::new([1; 12]).unwrap();
+        let mut react = |emoji: &str, add| store.react(group, &id("m"), &member, emoji, add, 2).unwrap();
+        assert!(react("a", true) && react("b", true));
+        assert!(!react("c", true) && !react("a", true), "too many, and again");
+        assert!(react("a", false) && !react("a", false));
+        assert!(react("c", true));
+        assert_eq!(store.reactions(group, &id("m")).unwrap(), [("b".to_owned(), 1), ("c".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn an_id_may_be_shortened_as_long_as_it_is_clear() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        for text in ["aaaaaa", "aaabbb"] {
+            store.add_message(group, &id(text), None, Timestamp(0), true, &post(text)).unwrap();
+        }
+        let like = |text: &str| store.message_ids_like(group, text).unwrap().len();
+        let whole = id("aaaaaa").to_string();
+        assert_eq!((like("YWFh"), like("YWFhYmJi"), like(&whole), like("zz")), (2, 1, 1, 0));
+    }
+
+    #[test]
+    fn changes_that_came_early_are_taken_once_and_bounded() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        let change = HeldChange {
+            author: None,
+            signature: Signature::Verified,
+            sent_at_ms: 1,
+            verbatim: b"x".to_vec(),
+        };
+        for _ in 0..=HELD_CHANGES_MAX {
+            store.hold_change(group, &id("m"), &change).unwrap();
+        }
+        assert_eq!(store.take_held_changes(group, &id("m")).unwrap().len() as u64, HELD_CHANGES_MAX);
+        assert!(store.take_held_changes(group, &id("m")).unwrap().is_empty());
+    }
+}

@@ -147,3 +147,78 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::group::tests::a_group;
+    use super::super::relay::Relay;
+    use super::*;
+
+    struct Fixture {
+        store: Store,
+        group: GroupId,
+        relays: Vec<RelayId>,
+    }
+
+    fn fixture() -> Fixture {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        let relays = ["r1", "r2"]
+            .map(|name| store.add_relay(group, &Relay::listed(name.to_owned(), String::new())).unwrap())
+            .to_vec();
+        Fixture { store, group, relays }
+    }
+
+    impl Fixture {
+        /// An event that is on its way to both relays.
+        fn send(&mut self) -> SharedMessageId {
+            let shared_id = SharedMessageId::new(b"event".to_vec()).unwrap();
+            let item = self.store.push_outbox(self.group, &shared_id, b"container").unwrap();
+            for (relay, connection) in self.relays.clone().into_iter().zip(1..) {
+                self.store.add_delivery(item, relay, ConnectionId(connection), 7).unwrap();
+            }
+            shared_id
+        }
+
+        fn end(&mut self, connection: i64, durable: bool) -> Option<bool> {
+            let ended = self.store.end_delivery(ConnectionId(connection), 7, durable).unwrap();
+            ended.map(|ended| ended.first)
+        }
+
+        fn waiting(&self) -> usize {
+            self.store.outbox_waiting(self.group).unwrap().len()
+        }
+    }
+
+    #[test]
+    fn the_first_server_makes_it_durable_and_the_last_delivery_clears_it() {
+        let mut fixture = fixture();
+        let id = fixture.send();
+        assert!(!fixture.store.is_durable(fixture.group, &id).unwrap());
+        assert_eq!(fixture.end(1, true), Some(true));
+        assert!(fixture.store.is_durable(fixture.group, &id).unwrap());
+        assert_eq!(fixture.store.relays_undelivered(fixture.group, &id).unwrap(), [fixture.relays[1]]);
+        assert_eq!((fixture.end(2, true), fixture.end(2, true)), (Some(false), None));
+        assert_eq!((fixture.waiting(), fixture.store.count_undelivered(fixture.group).unwrap()), (0, 0));
+    }
+
+    #[test]
+    fn what_no_relay_took_waits_for_the_next() {
+        let mut fixture = fixture();
+        fixture.send();
+        assert_eq!(fixture.waiting(), 0, "it is on its way");
+        assert_eq!(fixture.end(1, false), Some(false));
+        fixture.store.end_deliveries_of(ConnectionId(2)).unwrap();
+        assert_eq!((fixture.waiting(), fixture.store.count_undelivered(fixture.group).unwrap()), (1, 1));
+        assert_eq!(fixture.store.outbox_waiting(fixture.group).unwrap()[0].container, b"container");
+    }
+
+    #[test]
+    fn what_one_server_has_does_not_wait_when_another_relay_goes() {
+        let mut fixture = fixture();
+        fixture.send();
+        fixture.end(1, true);
+        fixture.store.end_deliveries_of(ConnectionId(2)).unwrap();
+        assert_eq!(fixture.waiting(), 0);
+    }
+}
