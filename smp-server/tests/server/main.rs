@@ -20,5 +20,6 @@ mod process;
 mod program;
 mod queues;
 mod raw;
+mod secrecy;
 mod subscriptions;
 mod syntax;

@@ -111,10 +111,11 @@ impl RawClient {
         self.send_block(&block).await;
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes as they are. That the server has closed the connection shows when something is read.
     pub(crate) async fn send_block(&mut self, block: &[u8]) {
-        self.stream.write_all(block).await.unwrap();
-        self.stream.flush().await.unwrap();
+        if self.stream.write_all(block).await.is_ok() {
+            let _ = self.stream.flush().await;
+        }
     }
 
     /// The content of the next block; nothing when the server closed the connection.
