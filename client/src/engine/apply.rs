@@ -217,10 +217,11 @@ impl Step<'_, '_> {
             }
         }
         let row = self.add_listed(id, &link)?;
-        match self.store.relay(row)? {
-            Some(relay) => self.connect(&relay),
-            None => Ok(()),
+        if let Some(relay) = self.store.relay(row)? {
+            self.connect(&relay)?;
         }
+        // The list was written before it was announced. Who has read it cannot be shown an older one.
+        self.restore(id)
     }
 
     /// Ends a group for us: nothing more is sent or received.
