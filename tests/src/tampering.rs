@@ -4,6 +4,8 @@
 //! rows when it starts again, and acts on them.
 
 use anyhow::{Context as _, ensure};
+use protocol::agent::address_draft::AddressDraft;
+use protocol::encoding::Decode as _;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::net::rng::system_rng;
 use protocol::smp::ids::LinkId;
@@ -115,6 +117,16 @@ impl RelayDatabase {
         self.withhold(message)?;
         ensure!(self.0.execute(sql, [message])? == 1, "no message {message}");
         Ok(())
+    }
+
+    /// The relay link of the newest group, with its keys.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn group_draft(&self) -> anyhow::Result<AddressDraft> {
+        let sql = "SELECT draft FROM served_groups ORDER BY group_id DESC";
+        let draft: Vec<u8> = self.0.query_row(sql, [], |row| row.get(0))?;
+        Ok(AddressDraft::from_bytes(&draft)?)
     }
 
     /// Gives a member another name, and forgets who has heard of it.

@@ -3,9 +3,9 @@
 
 use anyhow::Context as _;
 use e2e::binaries::tested;
-use e2e::stage::{GROUP, Stage, has, relay_becomes};
+use e2e::stage::{GROUP, Stage, connected, has, relay_becomes};
 use e2e::stranger::Stranger;
-use e2e::tampering::{altered, link_data, replace_link_data, waiting_messages};
+use e2e::tampering::{RelayDatabase, altered, link_data, replace_link_data, waiting_messages};
 use e2e::world::{Person, Server, World, event, eventually, text};
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::link_data::UserLinkData;
@@ -21,7 +21,7 @@ use protocol::net::rng::system_rng;
 use protocol::smp::link_key::Part;
 use protocol::smp::short_link::{LinkType, ShortLink};
 
-use super::evidence;
+use super::{brought_by, evidence};
 
 /// The exit code for a link that does not say what it should.
 const WRONG_LINK: i32 = 8;
@@ -205,10 +205,74 @@ fn link_data_that_the_server_rolls_back_is_refused_by_whoever_saw_newer() -> any
     Ok(())
 }
 
+#[test]
+fn relays_that_a_rolled_back_list_does_not_name_stay_in_use() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    let ann = stage.member(0)?.clone();
+    let (id, _) = stage.link.parse::<ShortLink>()?.link_key().contact();
+    let old = link_data(&stage.servers[0], &id)?;
+    let second = stage.world.relay("relay-2", &stage.servers[0])?;
+    stage.owner.ok(&["relay", "add", "relay-2", second.link()])?;
+    stage.owner.ok(&["group", "relay", "add", GROUP, "relay-2", "--timeout", "60"])?;
+    stage.relays.push(second);
+    connected(&ann, 2)?;
+    let newest = link_counter(&stage.owner)?;
+    eventually("Ann has read the new list", || Ok((link_counter(&ann)? >= newest).then_some(())))?;
+
+    // A list of relays without the second one, as the owner signed it once.
+    replace_link_data(&stage.servers[0], &id, &old)?;
+    let watched = stage.relays[1].process()?;
+    eventually("the second relay has looked for itself", || {
+        Ok(watched.talk().contains("data was rolled back").then_some(()))
+    })?;
+    assert_eq!(ann.run(&["group", "restore", GROUP, "--timeout", "20"])?.code, WRONG_LINK);
+    stage.owner.ok(&["send", GROUP, "by both of you"])?;
+    eventually("both relays have brought it", || {
+        let rows = ann.history(GROUP)?;
+        Ok(rows.iter().any(|row| brought_by(row).len() == 2).then_some(()))
+    })
+}
+
+#[test]
+fn a_relay_link_that_the_relay_did_not_sign_is_not_listed() -> anyhow::Result<()> {
+    let world = World::new(tested())?;
+    let server = world.server("server")?;
+    let mut relay = world.relay("relay", &server)?;
+    let owner = world.person("Olga", &[&server])?;
+    owner.ok(&["relay", "add", "relay", relay.link()])?;
+    relay.kill()?;
+    owner.run(&["group", "create", GROUP, "--timeout", "2"])?;
+    // The relay has made its link for the group, and its answer to the owner is on its way.
+    relay.start(&[("CONCLAVE_CRASH_POINT", "relay.owner.answered.durable")])?;
+    relay.process()?.wait()?;
+    let draft = RelayDatabase::stop(&mut relay)?.group_draft()?;
+    let (id, key) = draft.short_link().link_key().contact();
+    let genuine = link_data(&server, &id)?;
+    let forged = altered(&key.open(&genuine)?, r#""displayName":"relay""#, r#""displayName":"other""#)?;
+    replace_link_data(&server, &id, &key.seal(Part::User, &[7; 24], &forged)?)?;
+    relay.start(&[])?;
+
+    let _listening = owner.listen()?;
+    relay_becomes(&owner, "relay", &["rejected", "inactive"])?;
+    let answer = owner.ok(&["group", "relays", GROUP])?;
+    let row = answer.of_type("group_relay").next().context("The relay is shown")?;
+    assert!(text(row, "reason")?.contains("not signed"), "{row}");
+    assert!(Stranger::new()?.read(&owner.group_link(GROUP)?)?.data.relays.is_empty());
+    Ok(())
+}
+
 fn description(person: &Person) -> anyhow::Result<String> {
+    Ok(profile(person)?["description"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The version of the link data that a person has written or seen.
+fn link_counter(person: &Person) -> anyhow::Result<u64> {
+    profile(person)?["link_counter"].as_u64().context("The data has a version")
+}
+
+fn profile(person: &Person) -> anyhow::Result<serde_json::Value> {
     let answer = person.ok(&["group", "profile", GROUP])?;
-    let row = answer.of_type("group_profile").next().context("The group has a profile")?;
-    Ok(row["description"].as_str().unwrap_or_default().to_owned())
+    answer.of_type("group_profile").next().cloned().context("The group has a profile")
 }
 
 #[test]
