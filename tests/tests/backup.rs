@@ -44,6 +44,7 @@ fn an_owner_out_of_an_old_backup_goes_on() -> anyhow::Result<()> {
     archive(&owner, &["export", &backup])?;
     // The ratchets move on after the backup.
     owner.ok(&["send", GROUP, "two"])?;
+    has(stage.member(0)?, &["one", "two"])?;
     stage.member(0)?.ok(&["send", GROUP, "three"])?;
     has(&owner, &["one", "two", "three"])?;
 
