@@ -1,12 +1,14 @@
 //! The server's directory: what is where, and the lock that keeps a second server out.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use protocol::smp::password::BasicAuth;
 
 use crate::config::Access;
+use crate::error::CommandError;
 use crate::identity::CA_CERTIFICATE_FILE;
 
 /// The password for creating queues, when `init` draws one.
@@ -58,13 +60,23 @@ impl Directory {
     pub fn refuse_used(&self, settings_file: &Path) -> anyhow::Result<()> {
         for path in [settings_file, &self.path.join(CA_CERTIFICATE_FILE), &self.database()] {
             if path.exists() {
-                bail!(
-                    "{} exists, so a server lives here: start it, or choose another place with --directory",
-                    path.display()
-                );
+                return Err(CommandError::AlreadyInitialised(path.to_owned()).into());
             }
         }
         Ok(())
+    }
+
+    /// Makes the database's file if it is not there yet, for the owner alone; SQLite's other files follow its mode.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn prepare_database(&self) -> anyhow::Result<PathBuf> {
+        let path = self.database();
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600).open(&path).with_context(|| {
+            format!("Unable to make {}: give this user the right to write there", path.display())
+        })?;
+        Ok(path)
     }
 
     /// Keeps other servers out of the directory for as long as the lock lives.
@@ -73,19 +85,17 @@ impl Directory {
     /// When another server holds it.
     pub fn lock(&self) -> anyhow::Result<DirectoryLock> {
         let path = self.path.join("lock");
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&path).with_context(|| {
-                format!(
-                    "Unable to open {}: is there a server? Create one by `smp-server init`",
-                    path.display()
-                )
-            })?;
+        let mut options = File::options();
+        let file = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("Unable to open {}", path.display()))?;
         match file.try_lock() {
             Ok(()) => Ok(DirectoryLock { _file: file }),
-            Err(TryLockError::WouldBlock) => bail!(
-                "Another smp-server uses {}: stop it first, or choose another place with --directory",
-                self.path.display()
-            ),
+            Err(TryLockError::WouldBlock) => Err(CommandError::Locked(self.path.clone()).into()),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("Unable to lock {}", path.display()))
             }

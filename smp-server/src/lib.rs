@@ -15,6 +15,8 @@ pub mod config;
 pub mod connection;
 pub mod delivery;
 pub mod directory;
+pub mod error;
+pub mod exit_code;
 mod expiration;
 pub mod identity;
 pub mod peer;

@@ -29,7 +29,7 @@ pub(super) fn run(place: &Place, args: AddressArgs) -> anyhow::Result<()> {
     let address = server_address(&settings, key_hash, first_port(&settings), password)?;
     let key_hash = base64url::encode(&key_hash);
     if place.json {
-        say(json!({ "address": address.to_string(), "fingerprint": key_hash }))?;
+        say(json!({ "type": "address", "address": address.to_string(), "fingerprint": key_hash }))?;
     } else if fingerprint {
         say(key_hash)?;
     } else {

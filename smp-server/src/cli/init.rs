@@ -46,7 +46,7 @@ pub(super) fn run(place: &Place, args: InitArgs) -> anyhow::Result<()> {
     let ca_key = directory.join(CA_KEY_FILE.as_ref());
     if place.json {
         let line = json!({
-            "type": "initialized",
+            "type": "initialised",
             "address": address.to_string(),
             "fingerprint": base64url::encode(&key_hash),
             "directory": directory.path(),
@@ -58,6 +58,11 @@ pub(super) fn run(place: &Place, args: InitArgs) -> anyhow::Result<()> {
         say(format_args!("Server address: {address}"))?;
         say(format_args!("Fingerprint: {}", base64url::encode(&key_hash)))?;
         eprintln!("Settings: {}", settings_file.display());
+    }
+    if first_port(&settings) == 0 {
+        eprintln!(
+            "With port 0, `smp-server start` takes a free port each time and prints the address that holds."
+        );
     }
     eprintln!(
         "Move {} to a safe place off this machine now: whoever has it can pose as this server, and you need it \

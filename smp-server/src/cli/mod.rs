@@ -1,4 +1,4 @@
-//! The command line: `init`, `start`, `address`.
+//! The command line: `init`, `start`, `address`. The doc comments here are the manual.
 
 mod address;
 mod init;
@@ -6,19 +6,30 @@ mod start;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use protocol::smp::address::{DEFAULT_PORT, KeyHash, ServerAddress, ServerAddressWithAuth};
 use protocol::smp::password::BasicAuth;
 
 use crate::config::{Settings, SettingsLayer};
 use crate::directory::Directory;
+use crate::error::CommandError;
+use crate::exit_code::ExitCode;
 use crate::identity::Identity;
 
 /// A queue server for private messaging (SMP).
 #[derive(Debug, Parser)]
-#[command(name = "smp-server", version, arg_required_else_help = true)]
+#[command(
+    name = "smp-server",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  smp-server init --directory ./server --host smp.example.org
+  smp-server start --directory ./server
+  smp-server address --directory ./server      what clients and relays are given"
+)]
 pub struct Cli {
     #[command(flatten)]
     place: Place,
@@ -55,6 +66,12 @@ struct Place {
     /// Print one JSON object per line instead of text.
     #[arg(long, global = true)]
     json: bool,
+    /// What is logged to stderr, like `info` or `smp_server=debug`.
+    #[arg(long, global = true, env = "SMP_SERVER_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    /// Log as JSON, one object per line.
+    #[arg(long, global = true, env = "SMP_SERVER_LOG_JSON")]
+    log_json: bool,
 }
 
 impl Place {
@@ -72,20 +89,37 @@ impl Place {
 
 /// Runs the command that the arguments name.
 #[must_use]
-pub fn run() -> ExitCode {
-    let Cli { place, command } = Cli::parse();
+pub fn run() -> std::process::ExitCode {
+    let matches = command().get_matches();
+    let Cli { place, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match command {
         Command::Init(args) => init::run(&place, args),
         Command::Start(args) => start::run(&place, args),
         Command::Address(args) => address::run(&place, args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::Success.into(),
         Err(error) => {
-            eprintln!("Error: {error:#}");
-            ExitCode::FAILURE
+            let code = CommandError::exit_code(&error);
+            let message = format!("{error:#}");
+            if place.json {
+                let line = serde_json::json!({
+                    "type": "error", "kind": code.name(), "code": code as u8, "message": message,
+                });
+                // The exit code says the rest when stdout is closed.
+                let _ = say(line);
+            }
+            eprintln!("error: {message}");
+            code.into()
         }
     }
+}
+
+/// The command line with the defaults of the settings in its manual.
+fn command() -> clap::Command {
+    ["init", "start", "address"]
+        .into_iter()
+        .fold(Cli::command(), |command, name| command.mut_subcommand(name, SettingsLayer::teach_defaults))
 }
 
 /// Prints a line of data. A reader that has gone away has read enough.
@@ -99,6 +133,9 @@ fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
 /// The identity that the settings name.
 fn identity(settings: &Settings, directory: &Directory) -> anyhow::Result<Identity> {
     let at = |path: &Path| directory.join(path);
+    if !directory.settings_file().exists() && !at(&settings.identity.certificate_chain).exists() {
+        return Err(CommandError::NotInitialised(directory.path().to_owned()).into());
+    }
     Identity::read(&at(&settings.identity.certificate_chain), &at(&settings.identity.private_key))
 }
 
@@ -120,4 +157,18 @@ fn server_address(
 /// The first port of the settings, which stands in the address.
 fn first_port(settings: &Settings) -> u16 {
     settings.listen.ports.0.first().copied().unwrap_or(DEFAULT_PORT)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound_and_says_its_defaults() {
+        let mut command = super::command();
+        command.clone().debug_assert();
+        let start = command.find_subcommand_mut("start").expect("a command");
+        let help = start.render_long_help().to_string();
+        for part in ["[default: 21d]", "SMP_SERVER_EVENT_INTERVAL", "[default: 128]", "[default: on]"] {
+            assert!(help.contains(part), "{part} in {help}");
+        }
+    }
 }

@@ -14,12 +14,13 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Place, identity, say, server_address};
 use crate::config::{Engine, Settings, SettingsLayer};
+use crate::error::CommandError;
 use crate::server::{self, Server};
 use crate::store::{MemoryStore, QueueStore, SqliteStore, Store};
 
 /// Serve until SIGINT or SIGTERM.
 ///
-/// Logs go to stderr; SMP_SERVER_LOG sets their level: error, warn, info (default), debug.
+/// Logs go to stderr. Once it listens, a line on stdout says where.
 #[derive(Debug, Args)]
 pub(super) struct StartArgs {
     #[command(flatten)]
@@ -28,7 +29,7 @@ pub(super) struct StartArgs {
 
 pub(super) fn run(place: &Place, args: StartArgs) -> anyhow::Result<()> {
     let StartArgs { settings } = args;
-    log_to_stderr(place.json);
+    log_to_stderr(place)?;
     let settings = place.settings(settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(start(place, settings))
@@ -42,7 +43,7 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     let engine: Box<dyn QueueStore> = match settings.storage.engine {
         Engine::Memory => Box::new(MemoryStore::new()),
         Engine::Sqlite => {
-            let path = directory.database();
+            let path = directory.prepare_database()?;
             let store = SqliteStore::open(&path);
             Box::new(store.with_context(|| {
                 format!(
@@ -103,12 +104,18 @@ fn announce(
     Ok(())
 }
 
-fn log_to_stderr(json: bool) {
-    let filter = EnvFilter::try_from_env("SMP_SERVER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+fn log_to_stderr(place: &Place) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&place.log).map_err(|_| CommandError::Setting {
+        name: "log",
+        reason: format!("cannot be {:?}: write it like `info` or `smp_server=debug`", place.log),
+    })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if json {
+    if place.log_json {
         log.json().init();
     } else {
-        log.with_ansi(std::io::stderr().is_terminal()).init();
+        // No colours where they are not wanted: https://no-color.org
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        log.with_ansi(std::io::stderr().is_terminal() && !plain).init();
     }
+    Ok(())
 }

@@ -12,9 +12,11 @@ mod value;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use protocol::version::VersionRange;
 use serde::Deserialize;
+
+use crate::error::CommandError;
 
 pub use value::{Hosts, Period, Ports, Switch, ValueError};
 
@@ -57,6 +59,12 @@ macro_rules! section {
             fn settle(self) -> $section {
                 let defaults = $section::default();
                 $section { $( $field: self.$field.unwrap_or(defaults.$field), )+ }
+            }
+
+            /// Each setting's name and what holds when nothing is said, for the manual.
+            fn defaults() -> Vec<(&'static str, String)> {
+                let defaults = $section::default();
+                vec![ $( (stringify!($field), defaults.$field.toml().trim_matches('"').to_owned()), )+ ]
             }
 
             /// The section as it stands in the commented example, with `self`'s values set.
@@ -259,6 +267,28 @@ impl SettingsLayer {
         Ok(settings)
     }
 
+    /// `command`, whose flags are these settings, with the defaults in its manual.
+    #[must_use]
+    pub fn teach_defaults(command: clap::Command) -> clap::Command {
+        let sections = [
+            ListenLayer::defaults(),
+            IdentityLayer::defaults(),
+            AccessLayer::defaults(),
+            LimitsLayer::defaults(),
+            StorageLayer::defaults(),
+            TimesLayer::defaults(),
+        ];
+        sections.into_iter().flatten().filter(|(_, default)| !default.is_empty()).fold(
+            command,
+            |command, (name, default)| {
+                command.mut_arg(name, |argument| {
+                    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                    argument.help(format!("{help} [default: {default}]"))
+                })
+            },
+        )
+    }
+
     /// A commented file that sets what this layer says and shows the default of everything else.
     #[must_use]
     pub fn example(&self) -> String {
@@ -290,7 +320,7 @@ impl Settings {
             ("readers", storage.readers),
         ] {
             if value == 0 {
-                bail!("`{name}` is 0: use at least 1");
+                return Err(zero(name, "1"));
             }
         }
         let times = &self.times;
@@ -304,11 +334,15 @@ impl Settings {
             ("keep_alive", times.keep_alive),
         ] {
             if value.0.is_zero() {
-                bail!("`{name}` is 0: use at least 1ms");
+                return Err(zero(name, "1ms"));
             }
         }
         Ok(())
     }
+}
+
+fn zero(name: &'static str, least: &str) -> anyhow::Error {
+    CommandError::Setting { name, reason: format!("is 0: use at least {least}") }.into()
 }
 
 /// A range of protocol versions to offer, within [`SUPPORTED_VERSIONS`].

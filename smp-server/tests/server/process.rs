@@ -60,6 +60,35 @@ fn start_without_a_server_says_what_to_do() {
 }
 
 #[test]
+fn the_exit_code_and_a_line_of_json_tell_scripts_what_is_wrong() {
+    let place = tempfile::tempdir().unwrap();
+    let outcome = |arguments: &[&str]| {
+        let output = run(place.path(), arguments);
+        let line: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
+        (output.status.code().unwrap(), line.map(|line| line["kind"].clone()))
+    };
+    assert_eq!(outcome(&["--json", "start"]), (3, Some("no_directory".into())));
+    init(place.path(), &[]);
+    assert_eq!(outcome(&["--json", "init"]), (7, Some("already_there".into())));
+    assert_eq!(outcome(&["--json", "start", "--queue-quota", "0"]), (2, Some("usage".into())));
+    assert_eq!(outcome(&["--json", "--log", "=,=", "start"]), (2, Some("usage".into())));
+    assert_eq!(outcome(&["start", "--message-ttl", "21"]), (2, None));
+    let settings = place.path().join("smp-server.toml");
+    std::fs::write(&settings, "[times]\nmessage_ttl = \"21\"\n").unwrap();
+    assert_eq!(outcome(&["--json", "start"]), (2, Some("usage".into())));
+    let mut command = program();
+    std::fs::remove_file(&settings).unwrap();
+    command.arg("--directory").arg(place.path()).args(["--json", "start", "--port", "0"]);
+    let server = Program::spawn(command);
+    assert_eq!(outcome(&["--json", "start", "--port", "0"]), (4, Some("directory_busy".into())));
+    for name in ["smp-server.db", "smp-server.db-wal", "lock"] {
+        let permissions = std::fs::metadata(place.path().join(name)).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600, "{name}");
+    }
+    server.stop();
+}
+
+#[test]
 fn a_damaged_database_is_refused() {
     let place = tempfile::tempdir().unwrap();
     init(place.path(), &[]);

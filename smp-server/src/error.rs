@@ -1,0 +1,45 @@
+//! What a command reports when it fails: what happened, what to do next, and the exit code.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::exit_code::ExitCode;
+
+/// A failure that a person can act on. Everything else is an [`anyhow::Error`] with context.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// `start` or `address` before `init`.
+    #[error("No server in {0}: run `smp-server init --directory {0}` first")]
+    NotInitialised(PathBuf),
+    /// `init` twice.
+    #[error("{0} exists, so a server lives here: start it, or choose another place with --directory")]
+    AlreadyInitialised(PathBuf),
+    /// Two processes on one directory.
+    #[error("Another smp-server uses {0}: stop it first, or choose another place with --directory")]
+    Locked(PathBuf),
+    /// A setting that cannot be used.
+    #[error("`{name}` {reason}")]
+    Setting {
+        /// As written in the file.
+        name: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+}
+
+impl CommandError {
+    /// The code with which the process ends when `error` stopped it.
+    #[must_use]
+    pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+        match error.downcast_ref() {
+            Some(Self::NotInitialised(_)) => ExitCode::NoDirectory,
+            Some(Self::AlreadyInitialised(_)) => ExitCode::AlreadyThere,
+            Some(Self::Locked(_)) => ExitCode::DirectoryBusy,
+            Some(Self::Setting { .. }) => ExitCode::Usage,
+            None if error.is::<toml::de::Error>() => ExitCode::Usage,
+            None => ExitCode::Failure,
+        }
+    }
+}
