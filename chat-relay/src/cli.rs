@@ -2,14 +2,24 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::config::ConfigArgs;
+use crate::config::{ConfigArgs, Tuning};
 
 /// A chat relay: it forwards the messages of groups whose owners chose it, without being able to change or forge
 /// what they signed.
 #[derive(Debug, Parser)]
-#[command(name = "chat-relay", version, propagate_version = true)]
+#[command(
+    name = "chat-relay",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  chat-relay init --directory ./relay --display-name 'my relay' --server smp://KEYHASH@smp.example.org
+  chat-relay start --directory ./relay
+  chat-relay address --directory ./relay      what owners of groups are given"
+)]
 pub struct Cli {
     /// Options that every command takes.
     #[command(flatten)]
@@ -23,7 +33,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct GlobalArgs {
     /// Directory of this relay: configuration, database and keys [default: chat-relay in the user's data directory]
-    #[arg(long, global = true, env = "CHAT_RELAY_DIRECTORY", value_name = "DIR")]
+    #[arg(long, short, global = true, env = "CHAT_RELAY_DIRECTORY", value_name = "DIR")]
     pub directory: Option<PathBuf>,
     /// Print JSON, one object per line
     #[arg(long, global = true)]
@@ -40,9 +50,9 @@ pub struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a relay: its keys, its address and its configuration
-    Init(ConfigArgs),
+    Init(Box<ConfigArgs>),
     /// Run the relay until it is told to stop (SIGTERM or SIGINT)
-    Start(ConfigArgs),
+    Start(Box<ConfigArgs>),
     /// Print the address that owners add, as text and as a QR code
     Address(AddressArgs),
 }
@@ -58,12 +68,24 @@ pub struct AddressArgs {
     pub no_qr: bool,
 }
 
+/// The command line with the defaults of the settings in its manual.
+#[must_use]
+pub fn command() -> clap::Command {
+    ["init", "start"]
+        .into_iter()
+        .fold(Cli::command(), |command, name| command.mut_subcommand(name, Tuning::teach_defaults))
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     #[test]
-    fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+    fn the_command_line_is_sound_and_says_its_defaults() {
+        let mut command = super::command();
+        command.clone().debug_assert();
+        let start = command.find_subcommand_mut("start").expect("a command");
+        let help = start.render_long_help().to_string();
+        for part in ["[default: 15m]", "CHAT_RELAY_WATCH_INTERVAL", "[default: 100]"] {
+            assert!(help.contains(part), "{part} in {help}");
+        }
     }
 }

@@ -18,6 +18,13 @@ use crate::error::CommandError;
 /// Longest text of a name or description in the relay's own profile, bytes: it must fit its link data many times over.
 const PROFILE_TEXT_BYTES_MAX: usize = 512;
 
+/// How `relay.toml` begins.
+const FILE_HEAD: &str = "\
+# Settings of chat-relay. Lines that begin with `#` show the defaults.
+# Flags (chat-relay start --help) win over CHAT_RELAY_* variables, and those win over this file.
+
+";
+
 /// The role that joiners get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -36,11 +43,39 @@ macro_rules! settings {
         pub struct Tuning {
             $(
                 $(#[doc = $doc])*
-                #[arg(long, env = $env, hide_env = true,
-                      help_heading = "Tuning")]
+                #[arg(long, env = $env, value_name = "VALUE", help_heading = "Tuning")]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
+        }
+
+        impl Tuning {
+            /// `command`, whose flags are these settings, with the defaults in its manual.
+            #[must_use]
+            pub fn teach_defaults(command: clap::Command) -> clap::Command {
+                let defaults = Limits::default();
+                command$( .mut_arg(stringify!($name), |argument| {
+                    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                    argument.help(format!("{help} [default: {}]", defaults.$name))
+                }) )*
+            }
+
+            /// The section of `relay.toml`: what is given is set, the defaults of everything else are shown.
+            fn describe(&self) -> String {
+                let defaults = Limits::default();
+                let mut out = String::from("\n[tuning]\n");
+                $(
+                    $( out.push_str(&format!("#{}\n", $doc)); )*
+                    match &self.$name {
+                        Some(value) => out.push_str(&format!("{} = {}\n", stringify!($name), toml_value(value))),
+                        None => {
+                            let value = toml_value(&defaults.$name);
+                            out.push_str(&format!("# {} = {value}\n", stringify!($name)));
+                        }
+                    }
+                )*
+                out
+            }
         }
 
         /// Limits, intervals and timeouts in force.
@@ -187,9 +222,10 @@ impl ConfigArgs {
         if self.server.as_deref().is_some_and(has_password) {
             return Err(CommandError::Setting {
                 name: "server",
-                reason: "a password must not stand on the command line or in the environment: put it into a \
-                         file and name that with --server-password-file"
-                    .to_owned(),
+                reason:
+                    "must hold no password on the command line or in the environment: put it into a file \
+                         and name that with --server-password-file"
+                        .to_owned(),
             });
         }
         Ok(ConfigFile {
@@ -221,12 +257,15 @@ impl ConfigFile {
         toml::from_str(&text).with_context(|| format!("Unable to use {}: correct it", path.display()))
     }
 
-    /// The text of the file.
+    /// The text of the file: what is given, and the defaults as comments.
     ///
     /// # Errors
     /// Never for these types; kept because the format could refuse.
     pub fn to_toml(&self) -> anyhow::Result<String> {
-        toml::to_string(self).context("Unable to write the configuration as TOML")
+        let names = Self { tuning: Tuning::default(), ..self.clone() };
+        let names = toml::to_string(&names).context("Unable to write the configuration as TOML")?;
+        let names = names.replace("[tuning]\n", "");
+        Ok(format!("{FILE_HEAD}{}\n{}", names.trim_end(), self.tuning.describe()))
     }
 
     /// Checks what was given and fills in the defaults.
@@ -274,6 +313,11 @@ pub struct Settings {
     pub joiner_role: Option<JoinerRole>,
     /// Limits, intervals and timeouts.
     pub limits: Limits,
+}
+
+/// A value as TOML writes it.
+fn toml_value(value: &impl Serialize) -> String {
+    toml::Value::try_from(value).map(|value| value.to_string()).unwrap_or_default()
 }
 
 fn read_password(path: &Path) -> anyhow::Result<String> {

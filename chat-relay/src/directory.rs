@@ -64,6 +64,22 @@ impl Directory {
         self.path.join("relay.sqlite")
     }
 
+    /// Makes the database's file if it is not there yet, for the owner alone; SQLite's other files follow its mode.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn prepare_database(&self) -> anyhow::Result<PathBuf> {
+        let path = self.database();
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("Unable to make {}", path.display()))?;
+        Ok(path)
+    }
+
     /// Makes the directory for a new relay.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub enum CommandError {
     #[error("No directory given: use --directory or CHAT_RELAY_DIRECTORY")]
     NoDirectory,
     /// A setting that cannot be used.
-    #[error("Setting `{name}`: {reason}")]
+    #[error("`{name}` {reason}")]
     Setting {
         /// As written in the file.
         name: &'static str,
@@ -36,13 +36,16 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The code the process exits with.
+    /// The code with which the process ends when `error` stopped it.
     #[must_use]
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::NotInitialised(_) | Self::AlreadyInitialised(_) | Self::Exposed(_) => ExitCode::Directory,
-            Self::Locked(_) => ExitCode::Locked,
-            Self::NoDirectory | Self::Setting { .. } => ExitCode::Usage,
+    pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+        match error.downcast_ref() {
+            Some(Self::NotInitialised(_) | Self::Exposed(_)) => ExitCode::NoDirectory,
+            Some(Self::AlreadyInitialised(_)) => ExitCode::AlreadyThere,
+            Some(Self::Locked(_)) => ExitCode::DirectoryBusy,
+            Some(Self::NoDirectory | Self::Setting { .. }) => ExitCode::Usage,
+            None if error.is::<toml::de::Error>() => ExitCode::Usage,
+            None => ExitCode::Failure,
         }
     }
 }

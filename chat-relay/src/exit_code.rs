@@ -1,4 +1,4 @@
-//! How the process ends, as its caller sees it.
+//! How the process ends, as its caller sees it. The numbers mean the same in all programs of this workspace.
 
 /// Exit codes of `chat-relay`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,10 +10,27 @@ pub enum ExitCode {
     Failure = 1,
     /// The command line or a setting is wrong (clap uses the same number).
     Usage = 2,
+    /// There is no relay in the directory, or others can read it.
+    NoDirectory = 3,
     /// Another process holds the directory.
-    Locked = 3,
-    /// The directory is not initialised, or is initialised already.
-    Directory = 4,
+    DirectoryBusy = 4,
+    /// There is a relay in the directory already.
+    AlreadyThere = 7,
+}
+
+impl ExitCode {
+    /// Its name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Usage => "usage",
+            Self::NoDirectory => "no_directory",
+            Self::DirectoryBusy => "directory_busy",
+            Self::AlreadyThere => "already_there",
+        }
+    }
 }
 
 impl From<ExitCode> for std::process::ExitCode {

@@ -26,8 +26,10 @@ impl RelayIdentity {
     /// # Errors
     /// When the server's address or password cannot be read.
     pub fn from_settings(settings: &Settings) -> Result<Self, CommandError> {
-        let setting =
-            |name, error: &dyn std::fmt::Display| CommandError::Setting { name, reason: error.to_string() };
+        let setting = |name, error: &dyn std::fmt::Display| CommandError::Setting {
+            name,
+            reason: format!("cannot be used: {error}"),
+        };
         let mut server: ServerAddressWithAuth =
             settings.server.parse().map_err(|error| setting("server", &error))?;
         if let Some(password) = &settings.server_password {

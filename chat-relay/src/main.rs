@@ -6,17 +6,25 @@ use std::process::ExitCode;
 
 use chat_relay::cli::Cli;
 use chat_relay::error::CommandError;
-use chat_relay::{commands, exit_code, logging};
-use clap::Parser as _;
+use chat_relay::{commands, exit_code, logging, output};
+use clap::FromArgMatches as _;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = chat_relay::cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let json = cli.global.json;
     let result = logging::start(&cli.global).and_then(|()| commands::run(cli));
     let code = match result {
         Ok(()) => exit_code::ExitCode::Success,
         Err(error) => {
-            eprintln!("Error: {error:#}");
-            error.downcast_ref().map_or(exit_code::ExitCode::Failure, CommandError::exit_code)
+            let code = CommandError::exit_code(&error);
+            let message = format!("{error:#}");
+            if json {
+                // The exit code says the rest when stdout is closed.
+                let _ = output::error(code, &message);
+            }
+            eprintln!("error: {message}");
+            code
         }
     };
     code.into()

@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
 
+use crate::exit_code::ExitCode;
+
 /// Prints `text`, or `value` as one line of JSON.
 ///
 /// # Errors
@@ -19,6 +21,21 @@ pub fn print(json: bool, text: &str, value: &impl Serialize) -> anyhow::Result<(
         }
         _ => Ok(()),
     }
+}
+
+/// Prints why the command failed, as one line of JSON.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn error(code: ExitCode, message: &str) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        r#type: &'static str,
+        kind: &'static str,
+        code: u8,
+        message: &'a str,
+    }
+    print(true, "", &Failure { r#type: "error", kind: code.name(), code: code as u8, message })
 }
 
 /// A link as a QR code of half-block characters, dark on light so that it scans on dark terminals too.

@@ -18,8 +18,8 @@ use crate::store::RelayStore;
 /// What went wrong and what to do next; see [`crate::error::CommandError`] for exit codes.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Init(config) => init::run(&cli.global, config),
-        Command::Start(config) => start::run(&cli.global, config),
+        Command::Init(config) => init::run(&cli.global, *config),
+        Command::Start(config) => start::run(&cli.global, *config),
         Command::Address(args) => address::run(&cli.global, &args),
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     let json = global.json;
     let ended = runtime.block_on(serve(handle, notices, |notice| match notice {
         Notice::Ready => {
-            let text = format!("ready {address}");
+            let text = format!("Relay address: {address}\nReady: owners can invite it");
             output::print(json, &text, &Ready { r#type: "ready", address: &address })
         }
     }));

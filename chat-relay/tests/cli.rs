@@ -1,0 +1,67 @@
+//! The program as operators and scripts see it, without a network.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A server's address that is well formed; nothing listens there.
+const SERVER: &str = "smp://AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=@127.0.0.1:1";
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chat-relay"));
+    command.env_clear().arg("--directory").arg(directory).args(arguments).output().unwrap()
+}
+
+/// The exit code, and the line of JSON on stdout.
+fn json(directory: &Path, arguments: &[&str]) -> (i32, Value) {
+    let output = run(directory, &[&["--json"], arguments].concat());
+    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_default())
+}
+
+#[test]
+fn a_relay_is_made_once_and_shows_its_address() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("relay");
+    let (code, line) = json(&directory, &["start"]);
+    assert_eq!((code, &line["type"], &line["kind"]), (3, &"error".into(), &"no_directory".into()));
+    let init = ["init", "--server", SERVER, "--display-name", "relay one", "--watch-interval", "5m"];
+    let (code, made) = json(&directory, &init);
+    assert_eq!((code, &made["type"]), (0, &"initialised".into()));
+    assert_eq!(json(&directory, &init).0, 7);
+    let (_, shown) = json(&directory, &["address"]);
+    assert_eq!((&shown["type"], &shown["address"]), (&"address".into(), &made["address"]));
+    let plain = run(&directory, &["address"]).stdout;
+    assert_eq!(String::from_utf8(plain).unwrap().trim(), made["address"], "a pipe gets the link alone");
+    for name in ["relay.sqlite", "relay.toml", "lock"] {
+        let permissions = std::fs::metadata(directory.join(name)).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600, "{name}");
+    }
+    let settings = std::fs::read_to_string(directory.join("relay.toml")).unwrap();
+    assert!(settings.contains("\nwatch_interval = \"5m\"\n"), "{settings}");
+    assert!(settings.contains("\n# history_items = 100\n"), "{settings}");
+}
+
+#[test]
+fn wrong_settings_are_named_and_end_with_one_code() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("relay");
+    let with_password = SERVER.replace("=@", "=:secret@");
+    for (arguments, named) in [
+        (&["init"][..], "server"),
+        (&["init", "--server", "nonsense", "--display-name", "x"], "server"),
+        (&["init", "--server", SERVER], "display_name"),
+        (&["init", "--server", SERVER, "--display-name", "x", "--page-members", "0"], "page_members"),
+        (&["init", "--server", SERVER, "--display-name", "x", "--watch-jitter", "5"], "watch-jitter"),
+        (&["init", "--server", &with_password, "--display-name", "x"], "--server-password-file"),
+        (&["--log", "=,=", "start"], "log"),
+    ] {
+        let output = run(&directory, arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.starts_with("error: ") && said.contains(named), "{arguments:?}: {said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+    assert!(!directory.exists(), "nothing is made of wrong settings");
+}
