@@ -93,16 +93,35 @@ pub(crate) enum Command {
 /// How long a command that needs others may take.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct TimeoutArgs {
-    /// Seconds to wait for servers and relays; what is not done then goes on later.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    timeout: u32,
+    /// How long to wait for servers and relays, like 30s or 5m; what is not done then goes on later.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    timeout: u64,
 }
 
 impl TimeoutArgs {
     /// The same in milliseconds.
     pub(crate) fn ms(self) -> u64 {
-        u64::from(self.timeout) * 1000
+        self.timeout
     }
+}
+
+/// Longest time to wait; who wants to wait for longer listens.
+const TIME_MS_MAX: u64 = 86_400_000;
+
+/// A length of time in milliseconds; a number alone counts seconds.
+fn parse_time(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => Some(1),
+        "s" | "" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let time = number.parse::<u64>().ok().zip(unit_ms).and_then(|(number, unit)| number.checked_mul(unit));
+    time.filter(|ms| *ms <= TIME_MS_MAX)
+        .ok_or_else(|| "write a number with its unit, such as 500ms, 30s, 5m or 1h, up to 24h".to_owned())
 }
 
 #[cfg(test)]
@@ -111,10 +130,27 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
+    fn times_have_units() {
+        for (text, ms) in
+            [("500ms", 500), ("30s", 30_000), ("30", 30_000), ("5m", 300_000), ("24h", 86_400_000)]
+        {
+            assert_eq!(parse_time(text), Ok(ms), "{text}");
+        }
+        for text in ["", "s", "-1s", "1.5s", "1w", "25h", "99999999999999999999s"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn the_tree_is_consistent_and_every_command_explains_itself() {
         Cli::command().debug_assert();
         fn check(command: &clap::Command) {
             assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
+            if command.get_subcommands().next().is_none() {
+                let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let shows = after.contains("Example") && after.contains(command.get_name());
+                assert!(shows, "{} has no example", command.get_name());
+            }
             for argument in command.get_arguments().filter(|a| !a.is_hide_set()) {
                 assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
             }

@@ -59,6 +59,8 @@ mod secrets;
 mod session;
 mod store;
 
+use std::io::IsTerminal as _;
+
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
@@ -66,16 +68,26 @@ use tracing_subscriber::EnvFilter;
 #[must_use]
 pub fn run() -> std::process::ExitCode {
     let cli = cli::Cli::parse();
-    if let Some(filter) = &cli.global.log {
-        let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    }
     let output = output::Output::new(cli.global.json);
-    match commands::run(cli) {
+    match start_logging(cli.global.log.as_deref()).and_then(|()| commands::run(cli)) {
         Ok(()) => exit_code::ExitCode::Success.into(),
         Err(error) => {
             output.error(&error);
             error.kind.into()
         }
     }
+}
+
+fn start_logging(filter: Option<&str>) -> Result<(), error::CommandError> {
+    let Some(text) = filter else { return Ok(()) };
+    let filter = EnvFilter::try_new(text).map_err(|_| {
+        let message = format!("{text:?} says not what to log");
+        error::CommandError::new(exit_code::ExitCode::Usage, message)
+            .hint("Write --log like `info`, `debug` or `protocol::net=debug`.")
+    })?;
+    // No colours where they are not wanted: https://no-color.org
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal() && !plain).init();
+    Ok(())
 }

@@ -247,6 +247,13 @@ fn add_relay(
         emit(Event::Done { what: "relay kept already:".into(), name });
         return Ok(());
     }
+    if let Some(kept) = store.kept_relays()?.into_iter().find(|kept| kept.link == link) {
+        return Err(CommandError::new(
+            ExitCode::AlreadyThere,
+            format_args!("This relay is kept as \"{}\" already", kept.name),
+        )
+        .hint("Use that name, or remove it first."));
+    }
     store.keep_relay(&KeptRelay { name: name.clone(), link })?;
     emit(Event::Done { what: "relay kept:".into(), name });
     Ok(())

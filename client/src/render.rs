@@ -50,7 +50,9 @@ pub(crate) fn human(event: &Event) -> String {
             format!("{}: {messages} of your messages wait for a relay that can be reached", line(group))
         }
         Event::HistoryEnd { messages, duplicates_dropped, conflicts, .. } => {
-            let mut text = format!("-- {messages} messages, {duplicates_dropped} second copies dropped");
+            let copies = if *duplicates_dropped == 1 { "copy" } else { "copies" };
+            let messages = counted(*messages, "message");
+            let mut text = format!("-- {messages}, {duplicates_dropped} second {copies} dropped");
             if *conflicts > 0 {
                 let _ = write!(text, ", {conflicts} WITH COPIES THAT DIFFER");
             }
@@ -71,7 +73,8 @@ pub(crate) fn human(event: &Event) -> String {
             format!("warning: {group}{}", line(text))
         }
         Event::Listening { servers, connections } => {
-            format!("-- listening: {connections} connections on {servers} servers")
+            let (connections, servers) = (counted(*connections, "connection"), counted(*servers, "server"));
+            format!("-- listening: {connections} on {servers}")
         }
         Event::Network { server, up, reason } => {
             let reason = reason.as_ref().map(|reason| format!(": {}", line(reason))).unwrap_or_default();
@@ -80,16 +83,23 @@ pub(crate) fn human(event: &Event) -> String {
     }
 }
 
+fn counted(count: impl Into<u64>, what: &str) -> String {
+    match count.into() {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    }
+}
+
 fn group(row: &GroupRow) -> String {
     let mut text = format!(
-        "{}\t{}\t{}\t{}/{} relays\t{} members\t{} messages",
+        "{}\t{}\t{}\t{}/{} relays\t{}\t{}",
         line(&row.group),
         row.role,
         row.status,
         row.relays_active,
         row.relays,
-        row.members,
-        row.messages
+        counted(row.members, "member"),
+        counted(row.messages, "message")
     );
     if row.unread > 0 {
         let _ = write!(text, "\t{} new", row.unread);

@@ -94,7 +94,10 @@ fn prompt(question: &str, twice: bool, variable: &str) -> Result<Zeroizing<Strin
         rpassword::prompt_password(question).map(Zeroizing::new).map_err(|error| CommandError {
             kind: ExitCode::WrongSecret,
             message: format!("Unable to ask for the passphrase: {error}"),
-            hints: vec![format!("Without a terminal, give it by {variable} or a file.")],
+            hints: vec![match variable {
+                PASSPHRASE => format!("Without a terminal, give it by {variable} or --passphrase-file."),
+                _ => format!("Without a terminal, give it by {variable}."),
+            }],
         })
     };
     let passphrase = not_empty(ask(question)?)?;

@@ -171,3 +171,73 @@ fn mistakes_on_the_command_line_end_with_two() {
     }
     assert_eq!(code(&home.run(&["--help"])), 0);
 }
+
+#[test]
+fn what_cannot_work_is_refused_at_once() {
+    let home = Home::made();
+    let group = RELAY.replace("/r#", "/c#");
+    let (code, rows) = home.json(&["join", &group]);
+    assert_eq!((code, &rows[0]["kind"]), (6, &"not_found".into()), "no server for our queue: {rows:?}");
+    assert!(rows[0]["hints"][0].as_str().unwrap().contains("server add"));
+    assert_eq!(home.json(&["relay", "add", "r1", RELAY]).0, 0);
+    assert_eq!(home.json(&["relay", "add", "r2", RELAY]).0, 7, "one relay under two names");
+    assert_eq!(code_of_log(&home, "=,="), 2);
+    assert_eq!(code_of_log(&home, "protocol::net=debug"), 0);
+    let binary = home.path.with_file_name("binary");
+    std::fs::write(&binary, [0xff, 0xfe]).unwrap();
+    let (code, rows) = home.json(&["send", "news", "--file", binary.to_str().unwrap()]);
+    assert_eq!(code, 2, "{rows:?}");
+    assert!(rows[0]["message"].as_str().unwrap().contains("UTF-8"));
+    assert_eq!(home.json(&["join", &group, "--timeout", "5 minutes"]).0, 2);
+}
+
+fn code_of_log(home: &Home, filter: &str) -> i32 {
+    code(&home.run(&["--log", filter, "group", "list"]))
+}
+
+#[test]
+fn passwords_come_by_stdin_and_never_as_arguments() {
+    let home = Home::made();
+    let address = SERVER.replace("=@", "=:secret@");
+    for arguments in [
+        &["server", "add", &address][..],
+        &["server", "test", &address],
+        &["group", "create", "x", "--server", &address],
+    ] {
+        let output = home.run(arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}");
+        assert!(!talk(&output).contains("secret"), "{}", talk(&output));
+    }
+    let file = home.path.with_file_name("address");
+    std::fs::write(&file, format!("{address}\n")).unwrap();
+    let stdin = std::fs::File::open(&file).unwrap();
+    let added = conclave(&home.path).args(["server", "add", "-"]).stdin(stdin).output().unwrap();
+    assert_eq!(code(&added), 0, "{}", talk(&added));
+    assert!(!String::from_utf8_lossy(&added.stdout).contains("secret"));
+    let (_, rows) = home.json(&["server", "list"]);
+    assert_eq!((&rows[0]["address"], &rows[0]["password"]), (&SERVER.into(), &true.into()));
+}
+
+#[test]
+fn the_files_of_a_home_are_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::made();
+    for file in std::fs::read_dir(&home.path).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", file.path().display());
+    }
+}
+
+#[test]
+fn an_empty_list_says_what_to_do_to_people_only() {
+    let home = Home::made();
+    for (list, hint) in [
+        (["server", "list"], "server add"),
+        (["relay", "list"], "relay add"),
+        (["group", "list"], "conclave join"),
+    ] {
+        let output = home.run(&list);
+        assert!(output.stdout.is_empty() && talk(&output).contains(hint), "{}", talk(&output));
+        assert_eq!(home.json(&list), (0, Vec::new()));
+    }
+}

@@ -9,6 +9,9 @@ use crate::request::Request;
 
 /// Stop a member's posts for everybody.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave block news bob")]
 pub(crate) struct BlockArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

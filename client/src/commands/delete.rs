@@ -11,6 +11,9 @@ use crate::request::Request;
 ///
 /// Your own within 24 hours; with the role moderator or above, another's at any time.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave delete news Xk3vQ1pd")]
 pub(crate) struct DeleteArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

@@ -13,6 +13,10 @@ use crate::session::Session;
 ///
 /// Checks the home, the store, the kept servers (by connecting to them), and each group.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conclave doctor
+  conclave doctor --offline --json")]
 pub(crate) struct DoctorArgs {
     /// Do not connect to servers.
     #[arg(long)]
@@ -53,6 +57,7 @@ impl DoctorArgs {
         if wrong == 0 {
             return Ok(());
         }
-        Err(CommandError::new(ExitCode::CheckFailed, format_args!("{wrong} things are wrong")))
+        let things = if wrong == 1 { "One thing is".to_owned() } else { format!("{wrong} things are") };
+        Err(CommandError::new(ExitCode::CheckFailed, format_args!("{things} wrong")))
     }
 }

@@ -9,6 +9,9 @@ use crate::request::Request;
 
 /// Connect, finish what waits, receive what is there, and exit.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave flush --timeout 1m      good for a timer: nothing needs to keep running")]
 pub(crate) struct FlushArgs {
     #[command(flatten)]
     timeout: TimeoutArgs,

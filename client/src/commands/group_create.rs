@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::cli::TimeoutArgs;
 use crate::commands::IntoRequest;
+use crate::commands::server_add::server_address;
 use crate::error::CommandError;
 use crate::request::{GroupCreate, Request};
 
@@ -16,7 +17,7 @@ use crate::request::{GroupCreate, Request};
 Examples:
   conclave group create news                      all kept relays, members only read
   conclave group create team --joiner-role member everybody may post
-  conclave group create news --relay r1 --relay r2 --timeout 60")]
+  conclave group create news --relay r1 --relay r2 --timeout 1m")]
 pub(crate) struct GroupCreateArgs {
     /// The name that everybody sees.
     #[arg(value_name = "NAME")]
@@ -47,7 +48,7 @@ impl IntoRequest for GroupCreateArgs {
             full_name: self.full_name,
             description: self.description,
             relays: self.relays,
-            server: self.server,
+            server: self.server.map(server_address).transpose()?,
             joiner_role: self.joiner_role,
             timeout_ms: self.timeout.ms(),
         }))

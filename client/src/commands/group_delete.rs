@@ -11,6 +11,9 @@ use crate::request::Request;
 ///
 /// Members get a signed notice, the relays stop, and the group link leads nowhere. This cannot be taken back.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave group delete news")]
 pub(crate) struct GroupDeleteArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

@@ -8,6 +8,10 @@ use crate::request::Request;
 
 /// Show the groups you own or have joined.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conclave group list
+  conclave --json group list")]
 pub(crate) struct GroupListArgs {}
 
 impl IntoRequest for GroupListArgs {

@@ -11,6 +11,10 @@ use crate::request::{ProfileChange, Request};
 ///
 /// Only the owner can change it: the change is signed and goes to the members and into the group link.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conclave group profile news
+  conclave group profile news --description 'What happens in town'")]
 pub(crate) struct GroupProfileArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

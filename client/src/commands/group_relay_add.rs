@@ -11,6 +11,10 @@ use crate::request::Request;
 ///
 /// The relay reads the group link, checks it and makes a link of its own; then it is listed and members find it.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conclave group relay add news r3
+  conclave group relay add news 'https://server.example/r#…'")]
 pub(crate) struct GroupRelayAddArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

@@ -12,6 +12,10 @@ use crate::request::Request;
 /// Its link leaves the group link, and a signed notice goes through all relays, so that members can verify it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
+  conclave group relay remove news r1
+  conclave group relay remove news r1 --without-notice
+
 Removing the last relay is possible: nobody hears the group then, until another one is added.")]
 pub(crate) struct GroupRelayRemoveArgs {
     /// The group, as `conclave group list` names it.

@@ -11,6 +11,10 @@ use crate::request::Request;
 /// At the owner: new, invited, accepted, acknowledged_roster, active; or inactive, rejected. Only active relays
 /// stand in the group link, where members find them.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conclave group relays news
+  conclave group relays news --follow")]
 pub(crate) struct GroupRelaysArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

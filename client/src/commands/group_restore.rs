@@ -11,6 +11,9 @@ use crate::request::Request;
 ///
 /// This happens by itself from time to time; the command does it now.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave group restore news --timeout 1m")]
 pub(crate) struct GroupRestoreArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

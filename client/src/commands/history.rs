@@ -10,6 +10,9 @@ use crate::request::Request;
 ///
 /// Second copies of a message, by other relays, are compared and counted, not shown.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave history news --limit 20")]
 pub(crate) struct HistoryArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

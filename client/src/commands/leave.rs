@@ -11,6 +11,9 @@ use crate::request::Request;
 ///
 /// What was received stays readable. The owner cannot leave; see `conclave group delete`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave leave news")]
 pub(crate) struct LeaveArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

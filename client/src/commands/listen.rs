@@ -11,6 +11,11 @@ use crate::session::Session;
 /// While this runs, other commands go through it and answer at once. It also looks after your groups: it sends what
 /// waits, reconnects, and finds new relays when old ones go.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conclave listen
+  conclave listen news --history
+  conclave --json listen      one object per line, for bots")]
 pub(crate) struct ListenArgs {
     /// Only this group.
     #[arg(value_name = "GROUP")]

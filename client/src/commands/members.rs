@@ -8,6 +8,9 @@ use crate::request::Request;
 
 /// Show the members of a group that are known here.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave members news")]
 pub(crate) struct MembersArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

@@ -111,7 +111,33 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Server(ServerCommand::Test(args)) => args.run(&session),
         Command::Relay(RelayCommand::Test(args)) => args.run(&session),
         Command::Group(GroupCommand::Link(args)) => args.run(&session),
-        command => session.ask(request(command)?),
+        command => {
+            let request = request(command)?;
+            let if_nothing = said_of_nothing(&request);
+            let mut shown = false;
+            session.ask_with(request, |event| {
+                shown = true;
+                output.event(event)
+            })?;
+            if let (false, Some(text)) = (shown, if_nothing) {
+                output.talk(text);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What a person is told when a list is empty.
+fn said_of_nothing(request: &Request) -> Option<&'static str> {
+    match request {
+        Request::ServerList => Some("No server is kept yet. Keep one with `conclave server add ADDRESS`."),
+        Request::RelayList => Some("No relay is kept yet. Keep one with `conclave relay add NAME LINK`."),
+        Request::GroupList => {
+            Some("No group yet. Make one with `conclave group create`, or join one with `conclave join`.")
+        }
+        Request::Evidence { .. } => Some("Nothing is kept against relays of this group."),
+        Request::GroupRelays { .. } => Some("No relay yet. Add one with `conclave group relay add`."),
+        _ => None,
     }
 }
 

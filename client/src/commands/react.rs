@@ -11,6 +11,10 @@ use crate::request::Request;
 ///
 /// Reactions travel unsigned: a relay could make them up.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conclave react news Xk3vQ1pd 👍
+  conclave react news Xk3vQ1pd 👍 --undo")]
 pub(crate) struct ReactArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

@@ -8,6 +8,9 @@ use crate::request::Request;
 
 /// Show the relays that are kept.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave relay list")]
 pub(crate) struct RelayListArgs {}
 
 impl IntoRequest for RelayListArgs {

@@ -10,6 +10,9 @@ use crate::request::Request;
 ///
 /// Groups that it serves keep it; see `conclave group relay remove` for that.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave relay remove r1")]
 pub(crate) struct RelayRemoveArgs {
     /// The name it is kept under.
     #[arg(value_name = "NAME")]

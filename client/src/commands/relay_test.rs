@@ -10,6 +10,10 @@ use crate::session::Session;
 
 /// Read a relay's address and see whether it is one.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conclave relay test r1
+  conclave relay test 'https://server.example/r#…'")]
 pub(crate) struct RelayTestArgs {
     /// Name of a kept relay, or a relay's link.
     #[arg(value_name = "RELAY")]

@@ -9,6 +9,10 @@ use crate::request::Request;
 
 /// Remove a member from a group.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  conclave remove news bob
+  conclave remove news bob --messages")]
 pub(crate) struct RemoveArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

@@ -9,6 +9,9 @@ use crate::request::Request;
 
 /// Answer a message.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave reply news Xk3vQ1pd 'At nine, then'")]
 pub(crate) struct ReplyArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

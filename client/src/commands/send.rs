@@ -64,10 +64,12 @@ fn read_lines(path: &Path) -> Result<Vec<String>, CommandError> {
 
 fn read_all(source: impl Read, name: &str) -> Result<String, CommandError> {
     let mut text = String::new();
-    source
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .with_context(|| format!("Unable to read {name} as text"))?;
+    let read = source.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+    if read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidData) {
+        return Err(CommandError::new(ExitCode::Usage, format_args!("{name} is not text in UTF-8"))
+            .hint("Messages are text: convert it first, as with `iconv -t UTF-8`."));
+    }
+    read.with_context(|| format!("Unable to read {name}"))?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(CommandError::new(
             ExitCode::Usage,

@@ -8,6 +8,9 @@ use crate::request::Request;
 
 /// Show the servers that are kept for new queues.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave server list")]
 pub(crate) struct ServerListArgs {}
 
 impl IntoRequest for ServerListArgs {

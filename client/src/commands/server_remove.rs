@@ -10,6 +10,9 @@ use crate::request::Request;
 ///
 /// Queues that exist stay where they are and go on working.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave server remove smp://KEYHASH@server.example:5223")]
 pub(crate) struct ServerRemoveArgs {
     /// The address, as `conclave server list` shows it.
     #[arg(value_name = "ADDRESS")]

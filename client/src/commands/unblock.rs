@@ -9,6 +9,9 @@ use crate::request::Request;
 
 /// Allow a blocked member's posts again.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  conclave unblock news bob")]
 pub(crate) struct UnblockArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]

@@ -46,7 +46,7 @@ impl Step<'_, '_> {
             .into());
         }
         let server = match &wish.server {
-            Some(address) => query::parse_server(address)?,
+            Some(address) => self.known_server(query::parse_server(address)?)?,
             None => self.own_server()?,
         };
         let relays = self.wanted_relays(&wish.relays)?;
@@ -212,7 +212,14 @@ impl Step<'_, '_> {
             }
             return Ok(kept);
         }
-        names.iter().map(|name| wanted_relay(&kept, name)).collect()
+        let mut wanted: Vec<KeptRelay> = Vec::with_capacity(names.len());
+        for name in names {
+            let relay = wanted_relay(&kept, name)?;
+            if !wanted.iter().any(|other| other.link == relay.link) {
+                wanted.push(relay);
+            }
+        }
+        Ok(wanted)
     }
 }
 

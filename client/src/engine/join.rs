@@ -65,6 +65,8 @@ impl Step<'_, '_> {
             )
             .into()),
             None => {
+                // Before anything is stored: relays answer to a queue of ours.
+                self.own_server()?;
                 self.read_link(&Tag::Join { request, link: link.to_string() }, link);
                 Ok(Wish::Reading)
             }

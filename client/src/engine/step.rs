@@ -160,6 +160,12 @@ impl Step<'_, '_> {
         })
     }
 
+    /// `server` with the password under which it is kept, if it is.
+    pub(super) fn known_server(&self, server: ServerAddressWithAuth) -> Done<ServerAddressWithAuth> {
+        let kept = self.store.servers()?.into_iter().find(|kept| kept.server == server.server);
+        Ok(kept.unwrap_or(server))
+    }
+
     /// What others see of us.
     pub(super) fn own_profile(&self) -> Done<Profile> {
         let name = self.store.own_name()?.ok_or(StoreError::Missing)?;

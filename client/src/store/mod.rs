@@ -20,7 +20,10 @@ pub(crate) mod outbox;
 pub(crate) mod owner_archive;
 pub(crate) mod relay;
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 
 use protocol::encoding::DecodeError;
 use protocol::net::engine::{Fatal, Transactional};
@@ -75,6 +78,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Newer`] when a later version of this program wrote it, and what SQLite says.
     pub(crate) fn open(path: &Path, sealer: Sealer) -> anyhow::Result<Self> {
+        // SQLite's other files follow the mode of this one.
+        let mut options = std::fs::OpenOptions::new();
+        options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .with_context(|| format!("Unable to open the store {}", path.display()))?;
         let open = || Self::prepare(Connection::open(path)?, sealer);
         open().map_err(|error| {
             anyhow::Error::from(error).context(format!("Unable to open the store {}", path.display()))
