@@ -9,6 +9,7 @@ use crate::transport::certified_key::CertificateKey;
 
 /// The private key of a leaf certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a server has one, and it seldom moves")]
 pub enum LeafKey {
     /// Today's default.
     Ed25519(Ed25519PrivateKey),
