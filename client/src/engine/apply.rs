@@ -19,6 +19,9 @@ use crate::store::group::{Group, GroupId, GroupStatus};
 use crate::store::member::{Member, MemberStatus};
 use crate::store::relay::{Joining, RelayRow, Side};
 
+/// Members that are known at most, per group: a relay could make up any number.
+const MEMBERS_MAX: u64 = 100_000;
+
 impl Step<'_, '_> {
     /// Acts on what was said.
     pub(super) fn apply(
@@ -75,6 +78,9 @@ impl Step<'_, '_> {
             return Ok(());
         }
         let known = self.store.member(id, &info.member_id)?;
+        if known.is_none() && self.store.count_members(id)? >= MEMBERS_MAX {
+            return Ok(());
+        }
         let taken = take(
             &info,
             manner,

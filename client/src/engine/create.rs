@@ -32,8 +32,9 @@ impl Step<'_, '_> {
     pub(super) fn create_group(&mut self, wish: &GroupCreate) -> Done<GroupId> {
         let name = super::checked_name(&wish.name)?;
         let groups = self.store.groups()?;
-        if let Some(group) =
-            groups.iter().find(|group| group.record.alias == name && group.record.owner.is_some())
+        if let Some(group) = groups
+            .iter()
+            .find(|group| group.record.profile.display_name == name && group.record.owner.is_some())
         {
             if group.record.status == GroupStatus::Creating {
                 return Ok(group.id);

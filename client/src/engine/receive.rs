@@ -16,7 +16,7 @@ use protocol::group::forward::Forward;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::introduction::Manner;
 use protocol::group::msg_id::SharedMessageId;
-use protocol::group::permissions::{Actor, NotPermitted, judge};
+use protocol::group::permissions::{Actor, NotPermitted};
 use protocol::group::relay_status::RelayEvent;
 use protocol::group::signed::Statement;
 use protocol::group::signing::{DropReason, Reception, Verdict, verdict};
@@ -272,11 +272,9 @@ impl Step<'_, '_> {
         shared_id: &SharedMessageId,
         verbatim: &[u8],
     ) -> Done<bool> {
-        let roles = self.roles(relay.group)?;
         let actor = Actor { role: author.role, blocked: author.blocked };
-        let preferences = group.profile.preferences();
         let author_id = author.id.clone().unwrap_or_else(placeholder);
-        match judge(event, &author_id, actor, &preferences, |member| roles.get(member).copied()) {
+        match self.judge(relay.group, group, &author_id, actor, event)? {
             Ok(()) => Ok(true),
             // Nothing to hold against anybody.
             Err(NotPermitted::Blocked | NotPermitted::NoSuchMember | NotPermitted::Preference) => Ok(false),

@@ -1,5 +1,6 @@
 //! The roster: the owner signs who has which role, members take it piece by piece and all at once.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use protocol::group::chunk::Chunk;
@@ -7,6 +8,7 @@ use protocol::group::event::group::{Roster as RosterHeader, RosterRequest};
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
+use protocol::group::permissions::{self, Actor, NotPermitted};
 use protocol::group::roster::{Roster, RosterEntry, key_conflicts};
 use protocol::group::roster_transfer::{
     CompleteRoster, DeltaStep, RosterTransfer, TransferStep, VerifiedHeader, delta_step,
@@ -17,19 +19,43 @@ use super::step::{Done, Step, Stop, default_role};
 use crate::error::CommandError;
 use crate::event::EvidenceKind;
 use crate::exit_code::ExitCode;
+use crate::store::StoreError;
 use crate::store::group::{self, Group, GroupId};
 use crate::store::member::{Member, MemberStatus};
 use crate::store::relay::RelayRow;
 
 impl Step<'_, '_> {
-    /// The roles of all members, relays too.
-    pub(super) fn roles(&self, id: GroupId) -> Done<BTreeMap<MemberId, MemberRole>> {
-        let mut roles: BTreeMap<_, _> =
-            self.store.members(id)?.into_iter().map(|(member_id, member)| (member_id, member.role)).collect();
-        for relay in self.store.relays(id)? {
-            roles.extend(relay.record.member_id.map(|member_id| (member_id, MemberRole::Relay)));
+    /// Whether an author may say this, by the group's rules.
+    pub(super) fn judge(
+        &self,
+        id: GroupId,
+        group: &Group,
+        author: &MemberId,
+        actor: Actor,
+        event: &Said,
+    ) -> Done<Result<(), NotPermitted>> {
+        let failure = RefCell::new(None);
+        let role_of = |member: &MemberId| {
+            self.role_of(id, member).unwrap_or_else(|error| {
+                *failure.borrow_mut() = Some(error);
+                None
+            })
+        };
+        let judged = permissions::judge(event, author, actor, &group.profile.preferences(), role_of);
+        match failure.into_inner() {
+            Some(error) => Err(error.into()),
+            None => Ok(judged),
         }
-        Ok(roles)
+    }
+
+    /// The role of a member or relay that we know.
+    fn role_of(&self, id: GroupId, member_id: &MemberId) -> Result<Option<MemberRole>, StoreError> {
+        if let Some(member) = self.store.member(id, member_id)? {
+            return Ok(Some(member.role));
+        }
+        let relays = self.store.relays(id)?;
+        let is_relay = relays.iter().any(|relay| relay.record.member_id.as_ref() == Some(member_id));
+        Ok(is_relay.then_some(MemberRole::Relay))
     }
 
     /// The version of the roster in force; the owner makes the first, empty one.

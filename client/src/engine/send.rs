@@ -13,7 +13,7 @@ use protocol::group::constants::MESSAGE_BYTES_MAX;
 use protocol::group::event::content::{Content, MessageNew, MessageReference, Quote};
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::msg_id::SharedMessageId;
-use protocol::group::permissions::{Actor, judge};
+use protocol::group::permissions::Actor;
 use protocol::group::signed;
 use protocol::group::signing::Signing;
 
@@ -156,11 +156,9 @@ impl Step<'_, '_> {
         }
         let blocked = self.store.member(id, &group.member_id)?.is_some_and(|me| me.blocked);
         let actor = Actor { role: group.role, blocked };
-        let roles = self.roles(id)?;
-        judge(event, &group.member_id, actor, &group.profile.preferences(), |member| {
-            roles.get(member).copied()
+        self.judge(id, group, &group.member_id, actor, event)?.map_err(|reason| {
+            Stop::refuse(ExitCode::NotAllowed, format_args!("This is not allowed: {reason}"))
         })
-        .map_err(|reason| Stop::refuse(ExitCode::NotAllowed, format_args!("This is not allowed: {reason}")))
     }
 
     fn deliver(

@@ -20,6 +20,9 @@ const COLUMNS: &str = "message_id, shared_id, author, sent_at_ms, sealed";
 /// Changes that are kept for messages that may never come, per group.
 const HELD_CHANGES_MAX: u64 = 1000;
 
+/// Pieces of evidence that are kept, per group.
+const EVIDENCE_MAX: u64 = 1000;
+
 /// Stands in place of a relay for what we sent ourselves.
 pub(crate) const OURSELVES: RelayId = RelayId(0);
 
@@ -367,13 +370,16 @@ impl Store {
         Ok(rows.into_iter().map(|(emoji, count): (String, i64)| (emoji, unsigned(count))).collect())
     }
 
-    /// Keeps something against a relay.
+    /// Keeps something against a relay; of a relay that does nothing else, the first pieces are proof enough.
     pub(crate) fn keep_evidence(
         &mut self,
         group: GroupId,
         now: Timestamp,
         evidence: &Evidence,
     ) -> Result<(), StoreError> {
+        if self.count_evidence(group)? >= EVIDENCE_MAX {
+            return Ok(());
+        }
         let sealed = self.seal_record(EVIDENCE, evidence)?;
         let sql = "INSERT INTO evidence (group_id, kept_at_ms, sealed) VALUES (?1, ?2, ?3)";
         self.change_one(sql, params![group.0, now.0, sealed])
