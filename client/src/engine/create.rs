@@ -32,10 +32,9 @@ impl Step<'_, '_> {
     pub(super) fn create_group(&mut self, wish: &GroupCreate) -> Done<GroupId> {
         let name = super::checked_name(&wish.name)?;
         let groups = self.store.groups()?;
-        if let Some(group) = groups
-            .iter()
-            .find(|group| group.record.profile.display_name == name && group.record.owner.is_some())
-        {
+        let mut own =
+            groups.iter().filter(|group| group.record.owner.is_some() && !group.record.status.is_over());
+        if let Some(group) = own.find(|group| group.record.profile.display_name == name) {
             if group.record.status == GroupStatus::Creating {
                 return Ok(group.id);
             }
