@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{ConfigArgs, Tuning};
@@ -42,7 +43,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, env = "CHAT_RELAY_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
     /// Log as JSON, one object per line
-    #[arg(long, global = true, env = "CHAT_RELAY_LOG_JSON")]
+    #[arg(long, global = true, env = "CHAT_RELAY_LOG_JSON", value_parser = BoolishValueParser::new())]
     pub log_json: bool,
 }
 

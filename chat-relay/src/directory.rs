@@ -88,11 +88,9 @@ impl Directory {
         if self.config().exists() {
             return Err(CommandError::AlreadyInitialised(self.path.clone()).into());
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path)
-            .with_context(|| format!("Unable to create directory {}", self.path.display()))?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path).with_context(|| {
+            format!("Unable to create {}; name another directory with --directory", self.path.display())
+        })?;
         self.check_private()
     }
 

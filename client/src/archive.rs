@@ -252,7 +252,13 @@ impl PieceReader {
             }
             Ok((line()?, serde_json::from_str(&line()?)?))
         };
-        let (found, slot) = { head }().with_context(|| format!("{} is not an archive", path.display()))?;
+        let (found, slot) = { head }().map_err(|error| {
+            CommandError::new(
+                ExitCode::Usage,
+                format_args!("{} is not an archive: {error:#}", path.display()),
+            )
+            .hint("Name a file that `conclave export` wrote.")
+        })?;
         if found != kind.word() {
             let hint = match kind {
                 Kind::Home => "Take it over with `conclave import --group`.",
@@ -260,7 +266,17 @@ impl PieceReader {
             };
             return Err(CommandError::new(ExitCode::Usage, "The archive holds something else").hint(hint));
         }
-        let sealer = Sealer::open_slot(&slot, &Secret::Passphrase(passphrase))?;
+        let sealer =
+            Sealer::open_slot(&slot, &Secret::Passphrase(passphrase)).map_err(|error| match error {
+                CommandError { kind: ExitCode::WrongSecret, .. } => CommandError {
+                    kind: ExitCode::WrongSecret,
+                    message: "The passphrase does not fit this archive".into(),
+                    hints: vec![
+                        "It is the one given at `conclave export`; check CONCLAVE_ARCHIVE_PASSPHRASE.".into(),
+                    ],
+                },
+                other => other,
+            })?;
         Ok(Self { file, sealer, number: 0, last: false, pending: Zeroizing::new(Vec::new()), taken: 0 })
     }
 

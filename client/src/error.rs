@@ -80,7 +80,7 @@ fn usual_hint(kind: ExitCode) -> Option<&'static str> {
         ExitCode::MessageExpired => "Write a new message instead.",
         ExitCode::NotAllowed => "See the roles with `conclave members`; the owner can change them.",
         ExitCode::StillWaiting => {
-            "Nothing is lost: run the same command again or keep `conclave listen` running, and it goes on."
+            "Nothing is lost: it goes on while `conclave listen` runs, and with each `conclave flush`."
         }
         ExitCode::RelayRefused => "Choose another relay, or ask its operator.",
         ExitCode::CheckFailed

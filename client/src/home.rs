@@ -93,11 +93,9 @@ impl Home {
             )
             .hint("Use it, or name another directory with --home."));
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.directory)
-            .with_context(|| format!("Unable to make {}", self.directory.display()))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).with_context(|| {
+            format!("Unable to make {}; name another directory with --home", self.directory.display())
+        })?;
         std::fs::set_permissions(&self.directory, std::fs::Permissions::from_mode(0o700))
             .with_context(|| format!("Unable to protect {}", self.directory.display()))?;
         Ok(())

@@ -191,6 +191,26 @@ fn what_cannot_work_is_refused_at_once() {
     assert_eq!(home.json(&["join", &group, "--timeout", "5 minutes"]).0, 2);
 }
 
+#[test]
+fn what_is_wrong_with_an_archive_is_said() {
+    let home = Home::made();
+    let archive = home.path.with_file_name("archive");
+    let archive = archive.to_str().unwrap();
+    assert_eq!(home.json(&["export", archive]).0, 0);
+    let import = |file: &str, passphrase: &str| {
+        let place = tempfile::tempdir().unwrap();
+        let mut command = conclave(&place.path().join("new"));
+        let output = command.env("CONCLAVE_ARCHIVE_PASSPHRASE", passphrase).args(["import", file]).output();
+        let output = output.unwrap();
+        (code(&output), talk(&output))
+    };
+    let (code, said) = import(archive, "wrong");
+    assert!(code == 5 && said.contains("CONCLAVE_ARCHIVE_PASSPHRASE"), "{code} {said}");
+    let other = home.path.join("key.toml");
+    let (code, said) = import(other.to_str().unwrap(), "wrong");
+    assert!(code == 2 && said.contains("conclave export"), "{code} {said}");
+}
+
 fn code_of_log(home: &Home, filter: &str) -> i32 {
     code(&home.run(&["--log", filter, "group", "list"]))
 }

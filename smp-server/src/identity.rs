@@ -142,11 +142,9 @@ impl NewIdentity {
 /// # Errors
 /// When it cannot be created.
 pub fn create_directory(path: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("Unable to create the directory {}", path.display()))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+        format!("Unable to create {}; name another directory with --directory", path.display())
+    })
 }
 
 /// Writes a file that must not exist yet, durably.

@@ -7,6 +7,7 @@ mod start;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use protocol::smp::address::{DEFAULT_PORT, KeyHash, ServerAddress, ServerAddressWithAuth};
 use protocol::smp::password::BasicAuth;
@@ -70,7 +71,7 @@ struct Place {
     #[arg(long, global = true, env = "SMP_SERVER_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
     /// Log as JSON, one object per line.
-    #[arg(long, global = true, env = "SMP_SERVER_LOG_JSON")]
+    #[arg(long, global = true, env = "SMP_SERVER_LOG_JSON", value_parser = BoolishValueParser::new())]
     log_json: bool,
 }
 
