@@ -17,7 +17,8 @@ use crate::config::{ConfigArgs, Tuning};
     max_term_width = 100,
     after_help = "\
 Examples:
-  chat-relay init --directory ./relay --display-name 'my relay' --server smp://KEYHASH@smp.example.org
+  chat-relay init --directory ./relay --display-name 'my relay' \\
+      --server smp://KEYHASH@smp.example.org
   chat-relay start --directory ./relay
   chat-relay address --directory ./relay      what owners of groups are given"
 )]

@@ -65,3 +65,24 @@ fn wrong_settings_are_named_and_end_with_one_code() {
     }
     assert!(!directory.exists(), "nothing is made of wrong settings");
 }
+
+#[test]
+fn the_manual_is_as_in_the_golden_file() {
+    let mut shown = String::new();
+    for arguments in [&["--help"][..], &["init", "--help"], &["start", "--help"], &["address", "--help"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chat-relay"));
+        let output = command.env_clear().args(arguments).output().unwrap();
+        shown.push_str(&format!("$ chat-relay {}\n", arguments.join(" ")));
+        shown.push_str(&String::from_utf8(output.stdout).unwrap());
+        shown.push('\n');
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/help.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &shown).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(
+        shown, golden,
+        "after a change on purpose: UPDATE_GOLDEN=1 cargo test -p chat-relay --test cli"
+    );
+}

@@ -173,3 +173,21 @@ async fn logs_tell_no_ids_and_no_addresses() {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
 }
+
+#[test]
+fn the_manual_is_as_in_the_golden_file() {
+    let mut shown = String::new();
+    for arguments in [&["--help"][..], &["init", "--help"], &["start", "--help"], &["address", "--help"]] {
+        let output = program().args(arguments).output().unwrap();
+        shown.push_str(&format!("$ smp-server {}\n{}\n", arguments.join(" "), text(&output.stdout)));
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/help.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &shown).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(
+        shown, golden,
+        "after a change on purpose: UPDATE_GOLDEN=1 cargo test -p smp-server the_manual"
+    );
+}
