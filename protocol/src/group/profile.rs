@@ -21,6 +21,7 @@ pub struct GroupProfile {
     /// The name in lists; never empty.
     pub display_name: String,
     /// A longer name; may be empty.
+    #[serde(default)]
     pub full_name: String,
     /// One line about the group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,6 +192,7 @@ pub struct Profile {
     /// The name in lists; never empty.
     pub display_name: String,
     /// A longer name; may be empty.
+    #[serde(default)]
     pub full_name: String,
     /// One line about the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -338,6 +340,12 @@ fn within(field: &'static str, text: &str, bytes_max: usize) -> Result<(), Profi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_enough() {
+        let profile: Profile = serde_json::from_str(r#"{"displayName":"Ann"}"#).unwrap();
+        assert_eq!(profile, Profile::named("Ann"));
+    }
 
     fn profile() -> GroupProfile {
         let public_group = PublicGroup {
