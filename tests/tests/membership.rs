@@ -104,6 +104,36 @@ fn a_blocked_member_is_not_heard_and_a_removed_one_hears_nothing_more() -> anyho
 }
 
 #[test]
+fn the_owner_learns_whom_an_admin_removed() -> anyhow::Result<()> {
+    let stage = Stage::set(1, 1, 1, "observer")?;
+    let ann = stage.member(0)?;
+    let id_of = |who: &Person, name: &str| {
+        eventually(&format!("{} knows {name}", who.name), || {
+            Ok(member_row(who, name).ok().map(|row| text(&row, "member_id")).transpose()?)
+        })
+    };
+    let admin = id_of(&stage.owner, "Ann")?;
+    stage.owner.ok(&["role", GROUP, &admin, "admin"])?;
+    eventually("Ann knows her role", || {
+        Ok((text(&member_row(ann, "Ann")?, "role")? == "admin").then_some(()))
+    })?;
+    // Admins are told of those who join from now on.
+    let late = stage.world.person("Late", &stage.servers.iter().collect::<Vec<_>>())?;
+    let _listening = late.listen()?;
+    late.ok(&["join", &stage.link])?;
+    ann.ok(&["remove", GROUP, &id_of(ann, "Late")?])?;
+    eventually("Late knows of the removal", || Ok((group_status(&late)? == "removed").then_some(())))?;
+    eventually("the owner knows of the removal", || {
+        let answer = stage.owner.ok(&["members", GROUP])?;
+        let here = answer.of_type("member").any(|row| {
+            row.get("name").and_then(Value::as_str) == Some("Late")
+                && row.get("status").and_then(Value::as_str) == Some("active")
+        });
+        Ok((!here).then_some(()))
+    })
+}
+
+#[test]
 fn a_joiner_gets_recent_history_and_a_leaver_is_seen_to_leave() -> anyhow::Result<()> {
     let stage = Stage::set(1, 1, 1, "member")?;
     stage.owner.ok(&["send", GROUP, "before"])?;

@@ -98,8 +98,12 @@ impl Step<'_, '_> {
                 self.accuse(relay, EvidenceKind::NotAllowed, None, &detail, &[])?;
             }
         }
-        let is_news = known.is_none() || member.status != MemberStatus::Active;
-        member.status = MemberStatus::Active;
+        // A relay's word does not bring back whom an admin removed.
+        let is_back = matches!(member.status, MemberStatus::Left);
+        let is_news = known.is_none() || is_back;
+        if is_back {
+            member.status = MemberStatus::Active;
+        }
         member.profile = Some(info.profile);
         if let Some(restrictions) = restrictions {
             member.blocked = restrictions.restriction == Restriction::Blocked;
@@ -142,10 +146,16 @@ impl Step<'_, '_> {
         if delete.member_id == group.member_id {
             return self.end_group(id, GroupStatus::Removed);
         }
-        if !self.roster_delta(relay, delete.roster_version)? {
+        let is_late = !self.roster_delta(relay, delete.roster_version)?;
+        // A removal that was overtaken by a later change still counts, unless the owner has taken the member back.
+        if is_late && (group.owner.is_some() || self.roster_lists(id, &delete.member_id)?) {
             return Ok(());
         }
-        self.change_member(id, group, &delete.member_id, |member| member.status = MemberStatus::Removed)?;
+        self.change_member(id, group, &delete.member_id, |member| {
+            member.status = MemberStatus::Removed;
+            // Whoever was removed leads nothing any more.
+            member.role = member.role.min(default_role(group));
+        })?;
         if delete.messages {
             self.delete_messages_of(id, &delete.member_id)?;
         }

@@ -11,7 +11,7 @@ use protocol::group::msg_id::SharedMessageId;
 
 use super::roster::parse_role;
 use super::send::expired;
-use super::step::{Done, Step, Stop};
+use super::step::{Done, Step, Stop, default_role};
 use crate::error::CommandError;
 use crate::event::{Event, Signature};
 use crate::exit_code::ExitCode;
@@ -177,6 +177,7 @@ impl Step<'_, '_> {
         self.check_may(id, &group, &removal(None))?;
         let on_roster = member.role.is_roster_role();
         member.status = MemberStatus::Removed;
+        member.role = member.role.min(default_role(&group));
         self.store.save_member(id, &member_id, &member)?;
         let version = if on_roster && group.owner.is_some() { Some(self.next_roster(id)?) } else { None };
         let shared_id = self.send_unchecked(id, &group, removal(version), |_| true)?;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use protocol::group::chunk::Chunk;
+use protocol::group::constants::ROSTER_ENTRIES_MAX;
 use protocol::group::event::group::{Roster as RosterHeader, RosterRequest};
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::identity::{MemberId, MemberRole};
@@ -82,7 +83,13 @@ impl Step<'_, '_> {
 
     fn publish_roster(&mut self, id: GroupId, group: &Group, version: i64) -> Done<i64> {
         let mut roster = Roster::default();
-        for (member_id, member) in self.store.members(id)? {
+        let mut members = self.store.members(id)?;
+        members.sort_by_key(|(_, member)| std::cmp::Reverse(member.role));
+        for (member_id, member) in members {
+            // Whoever has no more than the joiners' role keeps it without being listed.
+            if roster.len() >= ROSTER_ENTRIES_MAX && member.role <= default_role(group) {
+                break;
+            }
             let (MemberStatus::Active, true) = (member.status, member.role.is_roster_role()) else {
                 continue;
             };
@@ -136,8 +143,8 @@ impl Step<'_, '_> {
     pub(super) fn roster_delta(&mut self, relay: &RelayRow, carried: Option<i64>) -> Done<bool> {
         let group = self.store.group(relay.group)?;
         if group.owner.is_some() {
-            // Our own change, by way of a relay.
-            return Ok(false);
+            // With a version it is our own change, by way of a relay; without one an admin's or moderator's.
+            return Ok(carried.is_none());
         }
         let version = match delta_step(carried, group.roster.version) {
             DeltaStep::Unversioned | DeltaStep::Current => return Ok(true),
@@ -152,6 +159,12 @@ impl Step<'_, '_> {
         };
         self.store.change_group(relay.group, |group| group.roster.version = Some(version))?;
         Ok(true)
+    }
+
+    /// Whether the roster that we hold in full lists a member.
+    pub(super) fn roster_lists(&self, id: GroupId, member: &MemberId) -> Done<bool> {
+        let blob = self.store.group(id)?.roster.blob;
+        Ok(Roster::parse(&blob).is_ok_and(|roster| roster.entry(member).is_some()))
     }
 
     fn transfer_step(&mut self, relay: &RelayRow, step: TransferStep) -> Done<()> {
@@ -183,6 +196,10 @@ impl Step<'_, '_> {
                 continue;
             }
             member.role = entry.role;
+            if member.status == MemberStatus::Removed {
+                // Back by the owner's word.
+                member.status = MemberStatus::Active;
+            }
             member.key = Some(member.key.unwrap_or(entry.key));
             self.store.save_member(id, member_id, &member)?;
         }
