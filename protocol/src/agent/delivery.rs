@@ -22,7 +22,7 @@ use super::{Agent, Outcome};
 impl<S: AgentStore> Agent<'_, S> {
     pub(super) fn next_work(&mut self, id: ConnectionId) -> Outcome<Work, S> {
         let Some(connection) = self.load_if_there(id)? else { return Ok(Work::Idle) };
-        while let Some((job_id, mut job)) = self.first_job(id)? {
+        while let Some((job_id, job)) = self.first_job(id)? {
             if !connection.wants(&job.task) {
                 self.drop_job(job_id)?;
                 continue;
@@ -33,10 +33,6 @@ impl<S: AgentStore> Agent<'_, S> {
                 return Ok(Work::NotBefore(at));
             }
             if let Some(request) = self.build(&connection, &job.task)? {
-                if matches!(job.task, Task::CreateQueue { .. }) {
-                    job.attempts = job.attempts.saturating_add(1);
-                    self.store.update_job(job_id, &job.to_bytes()).map_err(AgentError::Store)?;
-                }
                 return Ok(Work::Run(job_id, Box::new(request)));
             }
             match &job.task {
@@ -53,6 +49,17 @@ impl<S: AgentStore> Agent<'_, S> {
             self.drop_job(job_id)?;
         }
         Ok(Work::Idle)
+    }
+
+    /// The creation of a queue is about to be asked for: from now on the server may have done it.
+    pub(super) fn count_attempt(&mut self, id: ConnectionId, started: JobId) -> Outcome<(), S> {
+        match self.first_job(id)? {
+            Some((job_id, mut job)) if job_id == started => {
+                job.attempts = job.attempts.saturating_add(1);
+                self.store.update_job(job_id, &job.to_bytes()).map_err(AgentError::Store)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The request of a job; nothing when there is nothing to ask (any more).
@@ -180,7 +187,7 @@ impl<S: AgentStore> Agent<'_, S> {
 
 impl Connection {
     /// Whether a job still serves a purpose where the connection stands.
-    fn wants(&self, task: &Task) -> bool {
+    pub(super) fn wants(&self, task: &Task) -> bool {
         if self.discards_jobs && *task != Task::DeleteQueue {
             return false;
         }

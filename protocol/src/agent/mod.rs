@@ -60,10 +60,11 @@ use self::job::{Job, Task};
 use self::link_data::UserLinkData;
 pub use self::outgoing::BODY_BYTES_MAX;
 use self::record::Connection;
-use self::request::{Next, OwnQueue, RequestOutcome, ServerMessage, Work};
+use self::request::{Next, OwnQueue, Request, RequestOutcome, ServerMessage, Work};
 use self::store::{AgentStore, BodyId, ConnectionId, JobId};
 use crate::encoding::{Decode as _, Encode as _};
 use crate::smp::address::{ServerAddress, ServerAddressWithAuth};
+use crate::smp::command::Command;
 use crate::smp::ids::RecipientId;
 use crate::timestamp::Timestamp;
 
@@ -257,12 +258,21 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     }
 
     /// What this connection wants of the network. The same request, with the same keys and the same ratchet
-    /// bytes, until `job_done` reports its outcome.
+    /// bytes, until `job_done` reports its outcome. Say by `job_started` that it will be sent.
     ///
     /// # Errors
     /// [`AgentError::Store`], [`AgentError::Record`].
     pub fn job(&mut self, id: ConnectionId) -> Outcome<Work, S> {
         self.next_work(id)
+    }
+
+    /// The request that `job` gave leaves after the commit. A request that is not sent for now is not reported: so
+    /// a refusal is told from the answer to a repetition.
+    ///
+    /// # Errors
+    /// [`AgentError::Store`], [`AgentError::Record`].
+    pub fn job_started(&mut self, id: ConnectionId, job: JobId, request: &Request) -> Outcome<(), S> {
+        if matches!(request.command, Command::New(_)) { self.count_attempt(id, job) } else { Ok(()) }
     }
 
     /// Reports what became of a request. An outcome of a job that is gone is ignored.

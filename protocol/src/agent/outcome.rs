@@ -40,6 +40,12 @@ impl<S: AgentStore> Agent<'_, S> {
         if first != job_id {
             return Ok(Next::Done);
         }
+        let was_done = matches!(outcome, RequestOutcome::Answer(BrokerMessage::Ok | BrokerMessage::Ids(_)));
+        if !was_done && !connection.wants(&job.task) {
+            // Meanwhile the peer has shown that it was done before, or nobody wants it any more.
+            self.drop_job(job_id)?;
+            return Ok(Next::Done);
+        }
         let answer = match outcome {
             RequestOutcome::Answer(BrokerMessage::Err(ErrorType::Internal | ErrorType::Store(_)))
             | RequestOutcome::Temporary

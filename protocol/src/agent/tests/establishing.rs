@@ -125,6 +125,9 @@ fn a_lost_answer_to_the_creation_of_an_address_is_told_apart_from_a_refusal() {
         let id = world.with(Name::Alice, |agent| agent.create_address(draft, &data).unwrap());
         let work = world.with(Name::Alice, |agent| agent.job(id).unwrap());
         let Work::Run(job, request) = work else { panic!("a queue to create") };
+        // asked for, and put off for want of room: no attempt
+        assert!(matches!(world.with(Name::Alice, |agent| agent.job(id).unwrap()), Work::Run(..)));
+        world.with(Name::Alice, |agent| agent.job_started(id, job, &request).unwrap());
         if lost {
             world.server.handle(&request);
             let outcome = RequestOutcome::Temporary;

@@ -1,6 +1,6 @@
 //! What becomes of requests that fail (agent.md §6.1).
 
-use super::world::{Name, World};
+use super::world::{Name, World, server};
 use crate::agent::event::{Event, Failure, SendFailure};
 use crate::agent::request::{Next, RequestOutcome, Work};
 use crate::agent::store::{ConnectionId, JobId};
@@ -56,6 +56,39 @@ fn a_failed_request_waits_and_is_the_same_again() {
     let done = RequestOutcome::Answer(BrokerMessage::Ok);
     let next = world.with(Name::Alice, |agent| agent.job_done(alice, stale, done).unwrap());
     assert_eq!(next, Next::Done);
+    world.settle();
+    assert_eq!(world.bob.messages().len(), 1);
+}
+
+#[test]
+fn what_the_peer_has_answered_is_not_refused_any_more() {
+    let mut world = World::new(41);
+    let (_, request) = world.create_address();
+    let bob = world.with(Name::Bob, |agent| agent.request(&request, &server(), b"").unwrap());
+    world.settle();
+    let (invitation, _) = world.alice.invitation();
+    let alice = world.with(Name::Alice, |agent| agent.accept(&invitation, &server(), b"").unwrap());
+    let confirming = loop {
+        let Work::Run(job, request) = world.with(Name::Alice, |agent| agent.job(alice).unwrap()) else {
+            panic!()
+        };
+        let answer = world.server.handle(&request);
+        if matches!(request.command, Command::Send { .. }) {
+            break job;
+        }
+        let outcome = RequestOutcome::Answer(answer);
+        world.with(Name::Alice, |agent| agent.job_done(alice, job, outcome).unwrap());
+    };
+    while world.deliver_one(Name::Bob) {}
+    world.with(Name::Bob, |agent| agent.allow(bob, b"").unwrap());
+    while world.run_one_request(Name::Bob) {}
+    while world.deliver_one(Name::Alice) {}
+    assert_eq!(world.alice.events.last(), Some(&(alice, Event::Connected)));
+    let refused = error(ErrorType::Quota);
+    let next = world.with(Name::Alice, |agent| agent.job_done(alice, confirming, refused).unwrap());
+    assert_eq!(next, Next::Done);
+    assert_eq!(world.alice.events.last(), Some(&(alice, Event::Connected)));
+    world.send(Name::Alice, alice, b"0001");
     world.settle();
     assert_eq!(world.bob.messages().len(), 1);
 }

@@ -105,6 +105,7 @@ impl World {
 
     fn run_request_of(&mut self, name: Name, id: ConnectionId) -> bool {
         let Work::Run(job, request) = self.with(name, |agent| agent.job(id).unwrap()) else { return false };
+        self.with(name, |agent| agent.job_started(id, job, &request).unwrap());
         let outcome = if self.happens(self.faults.request_lost) {
             RequestOutcome::Temporary
         } else {
