@@ -36,7 +36,6 @@ const REQUESTS_MAX: usize = 256;
 const HASH_MEMORY_MS: i64 = 21 * 24 * 3_600_000;
 /// How often older ones are forgotten.
 const FORGET_EVERY_MS: i64 = 3_600_000;
-
 /// How long the end of a program waits for answers to what it has sent.
 const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -323,10 +322,11 @@ impl<A: Application> Engine<A> {
             let mut context = Context::new(now, &mut rng, &mut self.wishes);
             let work = context.agent(self.application.store()).job(id)?;
             match work {
-                Work::Idle => {}
+                Work::Idle => self.jobs.rest(id),
                 Work::NotBefore(moment) => self.jobs.wait(id, Wait { moment, server: None }),
                 Work::Run(job, request) => {
                     if self.jobs.start(id, &request.server) {
+                        context.agent(self.application.store()).job_started(id, job, &request)?;
                         outbox.requests.push((id, job, request));
                     }
                 }

@@ -30,6 +30,8 @@ pub(super) struct Jobs {
     /// Waiting connections by their moment.
     moments: BTreeSet<(Timestamp, ConnectionId)>,
     servers: BTreeMap<ServerAddress, Server>,
+    /// Connections that are ready because there is room at this server. Who does not use it passes it on.
+    called: BTreeMap<ConnectionId, ServerAddress>,
     in_flight: usize,
 }
 
@@ -88,8 +90,14 @@ impl Jobs {
         !self.ready.is_empty() && self.in_flight < TOTAL_MAX
     }
 
+    /// The connection has no request.
+    pub(super) fn rest(&mut self, id: ConnectionId) {
+        self.pass_room_on(id, None);
+    }
+
     /// The connection has a request for this server. Says whether it may be sent now; else ask again later.
     pub(super) fn start(&mut self, id: ConnectionId, server: &ServerAddress) -> bool {
+        self.pass_room_on(id, Some(server));
         let entry = self.servers.entry(server.clone()).or_default();
         if entry.in_flight >= SERVER_MAX {
             entry.parked.push_back(id);
@@ -105,25 +113,19 @@ impl Jobs {
     /// The request of a connection has its outcome. The connection is ready again, or has to wait.
     pub(super) fn finish(&mut self, id: ConnectionId, server: &ServerAddress, wait: Option<Wait>) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let mut parked = None;
         if let Some(entry) = self.servers.get_mut(server) {
             entry.in_flight = entry.in_flight.saturating_sub(1);
-            parked = entry.parked.pop_front();
-            if entry.in_flight == 0 && entry.parked.is_empty() {
-                self.servers.remove(server);
-            }
         }
         match (wait, self.state.get(&id)) {
             (Some(wait), Some(State::InFlight { again: false })) => self.wait(id, wait),
             _ => self.make_ready(id),
         }
-        if let Some(id) = parked {
-            self.make_ready(id);
-        }
+        self.call_parked(server);
     }
 
     /// The connection's next request has to wait.
     pub(super) fn wait(&mut self, id: ConnectionId, wait: Wait) {
+        self.pass_room_on(id, None);
         self.moments.insert((wait.moment, id));
         self.state.insert(id, State::Waiting(wait));
     }
@@ -151,6 +153,27 @@ impl Jobs {
             _ => false,
         };
         self.state.iter().filter(|(_, state)| waits(state)).map(|(id, _)| *id).collect()
+    }
+
+    /// There is room at a server: for who waits longest, before those who have just been served.
+    fn call_parked(&mut self, server: &ServerAddress) {
+        let Some(entry) = self.servers.get_mut(server) else { return };
+        if let Some(id) = entry.parked.pop_front() {
+            self.called.insert(id, server.clone());
+            self.state.insert(id, State::Ready);
+            self.ready.push_front(id);
+        } else if entry.in_flight == 0 {
+            self.servers.remove(server);
+        }
+    }
+
+    /// The connection was called because of room at a server. If it goes elsewhere, the next one is called.
+    fn pass_room_on(&mut self, id: ConnectionId, used: Option<&ServerAddress>) {
+        if let Some(server) = self.called.remove(&id)
+            && used != Some(&server)
+        {
+            self.call_parked(&server);
+        }
     }
 
     fn make_ready(&mut self, id: ConnectionId) {
@@ -205,8 +228,56 @@ mod tests {
         jobs.finish(ConnectionId(0), &slow, None);
         assert_eq!(
             [jobs.next(), jobs.next(), jobs.next()],
-            [Some(ConnectionId(0)), Some(ConnectionId(256)), None]
+            [Some(ConnectionId(256)), Some(ConnectionId(0)), None]
         );
+    }
+
+    #[test]
+    fn who_is_parked_takes_turns_with_those_who_have_more_to_ask() {
+        let (mut jobs, server) = (Jobs::default(), server(1));
+        for id in 0..300 {
+            jobs.touch(ConnectionId(id));
+        }
+        let mut served = BTreeSet::new();
+        for _ in 0..3 {
+            let mut started = Vec::new();
+            while let Some(id) = jobs.next() {
+                if jobs.start(id, &server) {
+                    started.push(id);
+                }
+            }
+            assert_eq!(started.len(), SERVER_MAX);
+            for id in &started {
+                jobs.finish(*id, &server, None);
+            }
+            served.extend(started);
+        }
+        assert_eq!(served.len(), 300);
+    }
+
+    #[test]
+    fn room_that_a_parked_connection_does_not_use_is_passed_on() {
+        let (mut jobs, slow, quick) = (Jobs::default(), server(1), server(2));
+        for id in 0..300 {
+            jobs.touch(ConnectionId(id));
+        }
+        while let Some(id) = jobs.next() {
+            jobs.start(id, &slow);
+        }
+        for id in 0..256 {
+            jobs.finish(ConnectionId(id), &slow, None);
+        }
+        let mut asked = BTreeSet::new();
+        while let Some(id) = jobs.next() {
+            asked.insert(id);
+            match id.0 % 3 {
+                0 => jobs.rest(id),
+                1 => jobs.wait(id, until(10, None)),
+                _ => assert!(jobs.start(id, &quick)),
+            }
+        }
+        assert_eq!(asked.len(), 300);
+        assert!(jobs.called.is_empty() && !jobs.servers.contains_key(&slow));
     }
 
     #[test]
