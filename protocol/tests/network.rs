@@ -369,6 +369,19 @@ async fn an_unusable_server_is_told_of_also_where_one_was_out_of_reach() {
 }
 
 #[tokio::test]
+async fn a_subscription_that_fails_for_now_is_asked_for_again_in_a_quiet_session() {
+    let server = ScriptedServer::start().await;
+    let (network, mut events) = network();
+    network.subscribe(&server.address, subscriptions(1));
+    let mut peer = server.accept().await;
+    expect_up(&mut events).await;
+    let first = peer.command().await;
+    peer.refuse(&first, ErrorType::Internal).await;
+    let again = tokio::time::timeout(Duration::from_secs(60), peer.command()).await.unwrap();
+    assert_eq!((&again.command, &again.entity_id), (&Command::Sub, &first.entity_id));
+}
+
+#[tokio::test]
 async fn a_refused_subscription_is_reported_and_an_odd_answer_taken() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();

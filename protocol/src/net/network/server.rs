@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::debug;
 
 use super::events::{Inbox, NetworkEvent, SubscriptionEnd, Ticket};
@@ -98,6 +98,8 @@ struct State {
     server: ServerAddress,
     inbox: Inbox,
     subscriptions: Mutex<Subscriptions>,
+    /// A subscription has to be asked for again.
+    unanswered: Notify,
 }
 
 /// What a command in the session is for.
@@ -126,7 +128,7 @@ impl ServerTask {
         registration: Registration,
     ) -> Self {
         Self {
-            state: State { server, inbox, subscriptions: Mutex::default() },
+            state: State { server, inbox, subscriptions: Mutex::default(), unanswered: Notify::new() },
             limits,
             instructions,
             registration,
@@ -252,11 +254,15 @@ async fn feed(
     while let Some((request, reply)) = calls.pop_front() {
         state.forward(&to_session, call(request, reply)).await;
     }
+    // not put off by the commands meanwhile
+    let mut ask_at = None;
     loop {
         let (has_due, has_unanswered) = {
             let subscriptions = state.subscriptions();
             (subscriptions.has_due(), subscriptions.has_unanswered())
         };
+        let moment = ask_at.unwrap_or_else(|| Instant::now() + ASK_AGAIN_AFTER);
+        ask_at = has_unanswered.then_some(moment);
         tokio::select! {
             biased;
             instruction = instructions.recv() => match instruction {
@@ -277,8 +283,10 @@ async fn feed(
                     });
                 }
             }
-            () = tokio::time::sleep(ASK_AGAIN_AFTER), if !has_due && has_unanswered => {
+            () = state.unanswered.notified() => {}
+            () = tokio::time::sleep_until(moment.into()), if !has_due && has_unanswered => {
                 state.subscriptions().ask_again();
+                ask_at = None;
             }
         }
     }
@@ -338,7 +346,10 @@ impl State {
             }
             // with the next session everything is asked for again anyway
             Err(CallError::Disconnected) => {}
-            Err(_) => self.subscriptions().retry(queue),
+            Err(_) => {
+                self.subscriptions().retry(queue);
+                self.unanswered.notify_one();
+            }
         }
     }
 }
