@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use crate::binaries::tested;
 use crate::process::{PATIENCE, Process};
 use crate::stage::GROUP;
-use crate::world::{Person, Relay, Server, World};
+use crate::world::{Person, Relay, Server, World, text};
 
 /// Exit codes of `conclave` that mean "ask again": another process held the home, or a part of it died meanwhile.
 const ASK_AGAIN: [i32; 5] = [1, 4, 11, 13, 17];
@@ -103,14 +103,70 @@ impl Troupe {
         self.say("four", &mut expected)?;
         self.has(&expected)?;
         self.owner_does(&["group", "relay", "remove", GROUP, "relay-1", "--timeout", "20"])?;
-        self.until("the member leaves relay-1", |troupe| {
-            let relays = troupe.member.relays(GROUP).unwrap_or_default();
-            let gone = relays.iter().all(|(name, status)| name != "relay-1" || status != "active");
-            Ok((gone && !relays.is_empty()).then_some(()))
-        })?;
+        self.until("the member leaves relay-1", |troupe| troupe.has_left("relay-1"))?;
         self.say("five", &mut expected)?;
         self.has(&expected)?;
+        self.govern()?;
+        self.replace_last_relay(&mut expected)?;
+        self.take_over(&mut expected)?;
+        self.owner_does(&["group", "delete", GROUP, "--timeout", "20"])?;
+        self.until("the member sees the end", |troupe| {
+            Ok((group_status(&troupe.member).as_deref() == Some("deleted")).then_some(()))
+        })?;
         Ok(expected)
+    }
+
+    /// The owner's other work: the profile, a guest's role, the guest's removal.
+    fn govern(&mut self) -> anyhow::Result<()> {
+        self.owner_does(&["group", "profile", GROUP, "--description", "All that is new", "--timeout", "20"])?;
+        let guest = self.world.person("Gil", &[&self.server])?;
+        let _listening = guest.listen()?;
+        let link = self.until("the link", |troupe| Ok(troupe.owner.group_link(GROUP).ok()))?;
+        self.does(&guest, &["join", &link, "--timeout", "20"])?;
+        let id = self.until("the owner knows the guest", |troupe| {
+            let Ok(answer) = troupe.owner.ok(&["members", GROUP]) else { return Ok(None) };
+            let row = answer.of_type("member").find(|row| text(row, "name").is_ok_and(|name| name == "Gil"));
+            row.map(|row| text(row, "member_id")).transpose()
+        })?;
+        self.owner_does(&["role", GROUP, &id, "moderator", "--timeout", "20"])?;
+        self.owner_does(&["remove", GROUP, &id, "--timeout", "20"])?;
+        self.until("the guest sees its removal", |_| {
+            Ok((group_status(&guest).as_deref() == Some("removed")).then_some(()))
+        })
+    }
+
+    /// The last relay goes, another comes, and the member follows by the group link.
+    fn replace_last_relay(&mut self, expected: &mut Vec<String>) -> anyhow::Result<()> {
+        self.owner_does(&["group", "relay", "remove", GROUP, "relay-2", "--timeout", "20"])?;
+        self.until("the member leaves relay-2", |troupe| troupe.has_left("relay-2"))?;
+        let third = self.world.relay("relay-3", &self.server)?;
+        self.owner_does(&["relay", "add", "relay-3", third.link()])?;
+        self.relays.push(third);
+        self.owner_does(&["group", "relay", "add", GROUP, "relay-3", "--timeout", "20"])?;
+        self.until("the member finds relay-3", |troupe| troupe.active(&troupe.member.clone(), 1))?;
+        self.say("six", expected)?;
+        self.has(expected)
+    }
+
+    /// The owner's device is lost; another one goes on with the exported keys.
+    fn take_over(&mut self, expected: &mut Vec<String>) -> anyhow::Result<()> {
+        let archive = self.world.path().join("owner.conclave").display().to_string();
+        self.until("the export", |troupe| {
+            let _incomplete = std::fs::remove_file(&archive);
+            let answer = troupe.owner.run(&["export", "--group", GROUP, &archive])?;
+            Ok((answer.code == 0).then_some(()))
+        })?;
+        self.owner_listens = None;
+        self.owner = self.world.person("Olga-2", &[&self.server])?;
+        let environment = self.environment(Part::Owner);
+        let environment: Vec<(&str, &str)> =
+            environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        self.owner_listens = self.owner.listen_with(&environment).ok();
+        self.owner_does(&["import", "--group", &archive, "--timeout", "20"])?;
+        self.until("the new device connects", |troupe| troupe.active(&troupe.owner.clone(), 1))?;
+        self.say("seven", expected)?;
+        let member = self.member.clone();
+        self.shows(&member, expected)
     }
 
     /// The crash points that this part reached.
@@ -256,20 +312,35 @@ impl Troupe {
         Ok((relays.iter().filter(|(_, status)| status == "active").count() >= count).then_some(()))
     }
 
-    /// Waits until both have exactly these texts: in any order, as answers may cross, but each once.
+    fn has_left(&mut self, relay: &str) -> anyhow::Result<Option<()>> {
+        let Ok(relays) = self.member.relays(GROUP) else { return Ok(None) };
+        Ok(relays.iter().all(|(name, status)| name != relay || status != "active").then_some(()))
+    }
+
+    /// Waits until both have exactly these texts.
     fn has(&mut self, expected: &[String]) -> anyhow::Result<()> {
-        for person in [self.owner.clone(), self.member.clone()] {
-            let mut last = Vec::new();
-            let found = self.until(&format!("{} has {expected:?}", person.name), |_| {
-                last = person.texts(GROUP).unwrap_or_default();
-                Ok((last.len() >= expected.len()).then_some(()))
-            });
-            found.with_context(|| format!("{} has {last:?}", person.name))?;
-            let (mut got, mut wanted) = (last.clone(), expected.to_vec());
-            got.sort();
-            wanted.sort();
-            ensure!(got == wanted, "{} has {last:?} instead of {expected:?}", person.name);
-        }
+        let people = [self.owner.clone(), self.member.clone()];
+        people.iter().try_for_each(|person| self.shows(person, expected))
+    }
+
+    /// Waits until a person has exactly these texts: in any order, as answers may cross, but each once.
+    fn shows(&mut self, person: &Person, expected: &[String]) -> anyhow::Result<()> {
+        let mut last = Vec::new();
+        let found = self.until(&format!("{} has {expected:?}", person.name), |_| {
+            last = person.texts(GROUP).unwrap_or_default();
+            Ok((last.len() >= expected.len()).then_some(()))
+        });
+        found.with_context(|| format!("{} has {last:?}", person.name))?;
+        let (mut got, mut wanted) = (last.clone(), expected.to_vec());
+        got.sort();
+        wanted.sort();
+        ensure!(got == wanted, "{} has {last:?} instead of {expected:?}", person.name);
         Ok(())
     }
+}
+
+/// How the group stands for a person; nothing when the question failed.
+fn group_status(person: &Person) -> Option<String> {
+    let answer = person.ok(&["group", "list"]).ok()?;
+    text(answer.of_type("group").next()?, "status").ok()
 }

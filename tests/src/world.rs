@@ -266,6 +266,7 @@ impl Person {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.env("CONCLAVE_HOME", &self.home).env("CONCLAVE_KEY_FILE", &self.key_file);
+        command.env("CONCLAVE_ARCHIVE_PASSPHRASE", "an archive in a test");
         command.arg("--json").args(arguments).stdin(Stdio::null());
         command
     }
