@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use e2e::troupe::{Part, Troupe};
 
 /// Plays the whole life of a group once calmly, to see which points `part` reaches; then once per point, aborting
@@ -15,11 +15,20 @@ fn abort_at_each_point_of(part: Part) -> anyhow::Result<()> {
     let points = calm.reached(part)?;
     ensure!(!points.is_empty(), "{part:?} reaches no crash point");
     drop(calm);
+    let mut failures = Vec::new();
     for point in &points {
-        let mut troupe = Troupe::start(Some((part, point)))?;
-        troupe.play().with_context(|| format!("{part:?} aborted at {point}"))?;
-        ensure!(troupe.deaths > 0, "{part:?} did not abort at {point}");
+        if let Err(error) = abort_at(part, point) {
+            failures.push(format!("{part:?} aborted at {point}: {error:#}"));
+        }
     }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+fn abort_at(part: Part, point: &str) -> anyhow::Result<()> {
+    let mut troupe = Troupe::start(Some((part, point)))?;
+    troupe.play()?;
+    ensure!(troupe.deaths > 0, "it did not abort");
     Ok(())
 }
 
