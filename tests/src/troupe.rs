@@ -17,6 +17,9 @@ use crate::world::{Person, Relay, Server, World, text};
 /// Exit codes of `conclave` that mean "ask again": another process held the home, or a part of it died meanwhile.
 const ASK_AGAIN: [i32; 5] = [1, 4, 11, 13, 17];
 
+/// Exit codes of `conclave` that mean "an earlier attempt did it": it is there already, the group has ended.
+const DONE_BEFORE: [i32; 2] = [7, 12];
+
 /// Who is made to abort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -270,8 +273,7 @@ impl Troupe {
     fn does(&mut self, person: &Person, arguments: &[&str]) -> anyhow::Result<()> {
         self.until(&format!("{arguments:?}"), |_| {
             let answer = person.run(arguments)?;
-            const ALREADY_THERE: i32 = 7;
-            if answer.code == 0 || answer.code == ALREADY_THERE {
+            if answer.code == 0 || DONE_BEFORE.contains(&answer.code) {
                 return Ok(Some(()));
             }
             ensure!(ASK_AGAIN.contains(&answer.code), "{arguments:?}: {} {}", answer.code, answer.talk);
