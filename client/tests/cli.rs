@@ -1,5 +1,7 @@
 //! The program as people and scripts see it, without a network.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when a program cannot be run")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

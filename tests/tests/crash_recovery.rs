@@ -18,7 +18,8 @@ fn abort_at_each_point_of(part: Part) -> anyhow::Result<()> {
     let mut failures = Vec::new();
     for point in &points {
         if let Err(error) = abort_at(part, point) {
-            failures.push(format!("{part:?} aborted at {point}: {error:#}"));
+            println!("{part:?} aborted at {point}: {error:#}");
+            failures.push(point.clone());
         }
     }
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
