@@ -1,5 +1,7 @@
 //! The program as operators and scripts see it, without a network.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when a program cannot be run")]
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
