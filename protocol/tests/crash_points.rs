@@ -4,6 +4,7 @@
 
 use std::process::{Command, ExitStatus};
 
+/// The points of this test.
 pub const CRASH_POINTS: &[&str] = &["test.first", "test.second"];
 
 /// Run as a process of its own by the other tests; by itself it only passes the points.
