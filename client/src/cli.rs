@@ -158,4 +158,23 @@ mod tests {
         }
         check(&Cli::command());
     }
+
+    /// Ids are base64url: one in 64 begins with a hyphen.
+    #[test]
+    fn an_id_may_begin_with_a_hyphen() {
+        for line in [
+            &["conclave", "role", "news", "-5OEIHUqmGwzeXga", "member"][..],
+            &["conclave", "remove", "news", "-hVEIHUqmGwzeXga", "--messages"],
+            &["conclave", "block", "news", "--EIHUqmGwzeXga5"],
+            &["conclave", "edit", "news", "-5OEIHUqmGwzeXga", "text"],
+            &["conclave", "delete", "news", "-5OEIHUqmGwzeXga", "--timeout", "5"],
+        ] {
+            let parsed = Cli::try_parse_from(line);
+            assert!(
+                parsed.is_ok(),
+                "{line:?}: {}",
+                parsed.map(|_| String::new()).unwrap_or_else(|e| e.to_string())
+            );
+        }
+    }
 }

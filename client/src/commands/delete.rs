@@ -19,7 +19,7 @@ pub(crate) struct DeleteArgs {
     #[arg(value_name = "GROUP")]
     group: String,
     /// The message's id, or its first characters.
-    #[arg(value_name = "MESSAGE")]
+    #[arg(value_name = "MESSAGE", allow_hyphen_values = true)]
     message: String,
     #[command(flatten)]
     timeout: TimeoutArgs,

@@ -17,7 +17,7 @@ pub(crate) struct EditArgs {
     #[arg(value_name = "GROUP")]
     group: String,
     /// The message's id, or its first characters.
-    #[arg(value_name = "MESSAGE")]
+    #[arg(value_name = "MESSAGE", allow_hyphen_values = true)]
     message: String,
     /// The new text.
     #[arg(value_name = "TEXT")]

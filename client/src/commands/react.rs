@@ -20,7 +20,7 @@ pub(crate) struct ReactArgs {
     #[arg(value_name = "GROUP")]
     group: String,
     /// The message's id, or its first characters.
-    #[arg(value_name = "MESSAGE")]
+    #[arg(value_name = "MESSAGE", allow_hyphen_values = true)]
     message: String,
     /// One of 👍 👎 😀 😂 😢 ❤️ 🚀 ✅.
     #[arg(value_name = "EMOJI", value_parser = ["👍", "👎", "😀", "😂", "😢", "❤️", "🚀", "✅"])]

@@ -17,7 +17,7 @@ pub(crate) struct ReplyArgs {
     #[arg(value_name = "GROUP")]
     group: String,
     /// The message's id, or its first characters.
-    #[arg(value_name = "MESSAGE")]
+    #[arg(value_name = "MESSAGE", allow_hyphen_values = true)]
     message: String,
     /// The answer.
     #[arg(value_name = "TEXT")]

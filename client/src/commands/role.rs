@@ -19,7 +19,7 @@ pub(crate) struct RoleArgs {
     #[arg(value_name = "GROUP")]
     group: String,
     /// The member's id or name, as `conclave members` shows it.
-    #[arg(value_name = "MEMBER")]
+    #[arg(value_name = "MEMBER", allow_hyphen_values = true)]
     member: String,
     /// `observer` reads; `member` posts; `moderator` and `admin` look after others.
     #[arg(value_name = "ROLE", value_parser = ["observer", "member", "moderator", "admin"])]

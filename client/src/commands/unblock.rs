@@ -17,7 +17,7 @@ pub(crate) struct UnblockArgs {
     #[arg(value_name = "GROUP")]
     group: String,
     /// The member's id or name, as `conclave members` shows it.
-    #[arg(value_name = "MEMBER")]
+    #[arg(value_name = "MEMBER", allow_hyphen_values = true)]
     member: String,
     #[command(flatten)]
     timeout: TimeoutArgs,
