@@ -55,7 +55,7 @@ impl World {
     /// # Errors
     /// When it does not come up.
     pub fn server(&self, name: &str) -> anyhow::Result<Server> {
-        self.server_at(name, 0)
+        self.server_at(name, free_port()?)
     }
 
     /// The same, on this port.
@@ -402,6 +402,21 @@ pub fn event(line: &str, kind: &str) -> Option<Value> {
 pub fn text(row: &Value, field: &str) -> anyhow::Result<String> {
     let value = row.get(field).and_then(Value::as_str);
     value.map(str::to_owned).with_context(|| format!("No text `{field}` in {row}"))
+}
+
+/// A free port below those that the system gives to outgoing connections: a server that is killed finds it free
+/// when it comes back.
+fn free_port() -> anyhow::Result<u16> {
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 20_000;
+    for _ in 0..100 {
+        let drawn = u16::try_from(getrandom::u32()? % u32::from(COUNT))?;
+        let port = FIRST.saturating_add(drawn);
+        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port found")
 }
 
 fn run_once(command: &mut Command) -> anyhow::Result<()> {
