@@ -92,6 +92,11 @@ impl Troupe {
         let link = self.until("the link", |troupe| Ok(troupe.owner.group_link(GROUP).ok()))?;
         self.member_does(&["join", &link, "--timeout", "20"])?;
         self.connected()?;
+        // The relay finds itself listed at its next look at the group link; only then may it be taken out again.
+        self.until("the relay finds itself listed", |troupe| {
+            let listed = troupe.reached(Part::Relay)?.contains("relay.group.active.durable");
+            Ok((listed || troupe.deaths > 0).then_some(()))
+        })?;
         self.say("one", &mut expected)?;
         self.say("two", &mut expected)?;
         self.has(&expected)?;
