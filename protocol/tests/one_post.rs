@@ -15,7 +15,6 @@ use protocol::group::moderation::{Change, ChangeRefused, Item, permit_change};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::permissions::{Actor, judge};
 use protocol::group::profile::GroupPreferences;
-use protocol::group::removal::{RelayNotice, relay_notice};
 use protocol::group::signed::Statement;
 use protocol::group::signing::{Author, DropReason, Reception, Verdict, expects_signature, verdict};
 use protocol::timestamp::Timestamp;
@@ -208,11 +207,10 @@ fn a_relays_removal_is_proven_by_the_owners_own_bytes() {
     let group = Group::new();
     let [_, removed] = &group.relays;
     let removal = MemberDelete { member_id: removed.clone(), messages: false, roster_version: None };
-    let said = group.say("removal", Event::MemberDelete(removal));
+    let said = group.say("removal", Event::MemberDelete(removal.clone()));
     // The removed relay itself passes it on, as its last words.
     let last_words = relay(&group, &said);
     let forward = received(&last_words);
     let (message, verdict) = group.judge(&forward.statement, forward.sender.member());
-    let notice = relay_notice(&message.event, &group.owner, MemberRole::Owner, verdict, removed);
-    assert_eq!(notice, Ok(RelayNotice::RemovedByOwner));
+    assert_eq!((message.event, verdict), (Event::MemberDelete(removal), Verdict::Verified));
 }

@@ -6,7 +6,7 @@
 //! profile       what a group or person shows            link, opened                               what links say
 //! roster, roster_transfer    who holds which role       introduction, joining                      who comes in
 //! relay_status  an owner's view of one relay            served_group                               a relay's view of one group
-//! membership    one person in one group                 dedup, removal                             copies compared, last words
+//! dedup         copies of several relays, compared
 //! ```
 //!
 //! Everything here is pure: bytes, moments and keys come in as arguments; records and effects go out.
@@ -24,7 +24,6 @@ pub mod introduction;
 pub mod joining;
 mod json_bytes;
 pub mod link;
-pub mod membership;
 pub mod moderation;
 pub mod msg_id;
 pub mod opened;
@@ -33,7 +32,6 @@ pub mod profile;
 pub mod relay_end;
 pub mod relay_status;
 pub mod relay_test;
-pub mod removal;
 pub mod roster;
 pub mod roster_transfer;
 pub mod served_end;
