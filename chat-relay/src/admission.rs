@@ -211,6 +211,7 @@ pub fn connected<S: RelayStore>(
     } else {
         tell_of(turn, &member, &leaders)?;
         welcome(turn, connection, &group, &mut member, &leaders)?;
+        lifecycle::advance(turn, group.id, ServedEvent::MemberConnected)?;
         tracing::info!(group = group.id.0, "a member is connected");
     }
     turn.reached(Step::JoinerIntroduced);

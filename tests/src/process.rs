@@ -118,6 +118,12 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether a line with `words` was written to standard error so far.
+    #[must_use]
+    pub fn has_said(&self, words: &str) -> bool {
+        self.talk.lock().is_ok_and(|talk| talk.iter().any(|line| line.contains(words)))
+    }
+
     /// What it wrote to standard error so far, the last lines.
     #[must_use]
     pub fn talk(&self) -> String {

@@ -39,7 +39,7 @@ impl Stage {
         let servers: Vec<Server> =
             (1..=servers).map(|n| world.server(&format!("server-{n}"))).collect::<anyhow::Result<_>>()?;
         let on = |n: usize| servers.get(n % servers.len()).context("A stage has a server");
-        let relays: Vec<Relay> = (0..relays)
+        let mut relays: Vec<Relay> = (0..relays)
             .map(|n| world.relay(&format!("relay-{}", n + 1), on(n)?))
             .collect::<anyhow::Result<_>>()?;
         let owner = world.person("Olga", &servers.iter().collect::<Vec<_>>())?;
@@ -57,6 +57,7 @@ impl Stage {
             connected(&member, relays.len())?;
             people.push(member);
         }
+        relays.iter_mut().try_for_each(Relay::finds_itself_listed)?;
         Ok(Self { world, servers, relays, owner, members: people, listening, link })
     }
 

@@ -214,6 +214,17 @@ impl Relay {
         Ok(())
     }
 
+    /// Waits until it has seen itself listed in a group's link. A relay that was taken out of the link before it
+    /// ever saw itself there goes on waiting for its listing.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn finds_itself_listed(&mut self) -> anyhow::Result<()> {
+        let name = self.name.clone();
+        let process = self.process()?;
+        eventually(&format!("{name} is listed"), || Ok(process.has_said(r#"to="active""#).then_some(())))
+    }
+
     /// Kills it as a power cut would.
     ///
     /// # Errors

@@ -70,6 +70,8 @@ pub enum ServedEvent {
     LinkInvalid,
     /// The relay link exists; repeated after a crash without harm.
     RelayLinkCreated,
+    /// A member has come over our relay link, which people find in the group link.
+    MemberConnected,
     /// The connection of the owner stands.
     OwnerConnected,
     /// The owner's connection is gone.
@@ -338,7 +340,8 @@ impl ServedLife {
                     end(ServiceEnd::Unlisted, Notice::OwnLeave)
                 }
             }
-            (Accepted | AcknowledgedRoster | Active { .. }, On::OwnerGone) => (again, vec![Do::CheckLink]),
+            (Accepted | AcknowledgedRoster, On::MemberConnected)
+            | (Accepted | AcknowledgedRoster | Active { .. }, On::OwnerGone) => (again, vec![Do::CheckLink]),
 
             // The end.
             (Accepted | AcknowledgedRoster | Active { .. }, On::Removed) => {
@@ -367,7 +370,14 @@ impl ServedLife {
             (Rejected, On::OwnerConnected) => (self, vec![Do::DeleteConnections]),
 
             // What comes late or twice changes nothing.
-            (_, On::OwnerConnected | On::OwnerGone | On::NoticeDelivered | On::OperatorAllows)
+            (
+                _,
+                On::MemberConnected
+                | On::OwnerConnected
+                | On::OwnerGone
+                | On::NoticeDelivered
+                | On::OperatorAllows,
+            )
             | (Leaving | Rejected, On::OperatorLeaves)
             | (Rejected | Gone, On::Timeout)
             | (

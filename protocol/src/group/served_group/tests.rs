@@ -17,12 +17,13 @@ const STATUSES: [ServedStatus; 11] = [
     ServedStatus::Gone,
 ];
 
-const EVENTS: [ServedEvent; 18] = [
+const EVENTS: [ServedEvent; 19] = [
     ServedEvent::Invited { same_member: true },
     ServedEvent::Invited { same_member: false },
     ServedEvent::LinkValid,
     ServedEvent::LinkInvalid,
     ServedEvent::RelayLinkCreated,
+    ServedEvent::MemberConnected,
     ServedEvent::OwnerConnected,
     ServedEvent::OwnerGone,
     ServedEvent::RosterApplied { version: 2 },
