@@ -13,7 +13,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use rusqlite::ErrorCode;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{QueueReader, QueueStore, Result, StoreError};
@@ -167,22 +166,14 @@ impl Writer {
         if let Some(error) = &failure
             && !self.halted
         {
-            self.halted = leaves_disk_unknown(error);
+            // The file may hold anything: only a restart, which reads it anew, makes it safe to write again.
+            self.halted = matches!(error, StoreError::Database(failure) if failure.forbids_writing());
             tracing::error!(%error, halted = self.halted, "a commit failed: its commands are refused");
         }
         for answer in answers {
             answer(failure.as_ref());
         }
     }
-}
-
-/// After these the file may hold anything: only a restart, which reads it anew, makes it safe to write again.
-fn leaves_disk_unknown(error: &StoreError) -> bool {
-    let StoreError::Database(error) = error else { return false };
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
 }
 
 #[cfg(test)]
@@ -197,16 +188,16 @@ mod tests {
 
     use super::*;
     use crate::store::{
-        AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, MemoryStore, NewMessage, NewQueue,
-        QueueNumber, Secured, StoredMessage,
+        AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, Failure, FailureKind, LinkSet, MemoryStore,
+        NewMessage, NewQueue, QueueNumber, Secured, StoredMessage,
     };
 
     /// How the disk of a [`Watched`] store behaves, and how often it was written.
     #[derive(Debug, Default)]
     struct Disk {
         commits: AtomicUsize,
-        /// Fail with this SQLite error code, unless it is 0.
-        failure: AtomicUsize,
+        /// Fail so, if at all.
+        failure: Mutex<Option<FailureKind>>,
     }
 
     /// A store in memory whose commits are counted, slow, and fail when told to.
@@ -227,12 +218,9 @@ mod tests {
         fn commit(&mut self) -> Result<()> {
             self.disk.commits.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(std::time::Duration::from_millis(5));
-            match self.disk.failure.load(Ordering::Relaxed) {
-                0 => Ok(()),
-                code => {
-                    let code = rusqlite::ffi::Error::new(i32::try_from(code).unwrap());
-                    Err(StoreError::Database(rusqlite::Error::SqliteFailure(code, None)))
-                }
+            match *self.disk.failure.lock().unwrap() {
+                None => Ok(()),
+                Some(kind) => Err(Failure::new(kind, "as told").into()),
             }
         }
 
@@ -331,13 +319,18 @@ mod tests {
     #[tokio::test]
     async fn a_failed_commit_fails_every_step_of_its_group() {
         let (store, _threads, disk) = watched();
-        for (code, halts) in [(rusqlite::ffi::SQLITE_FULL, false), (rusqlite::ffi::SQLITE_IOERR, true)] {
-            disk.failure.store(usize::try_from(code).unwrap(), Ordering::Relaxed);
+        for (kind, halts) in [
+            (FailureKind::Full, false),
+            (FailureKind::Transient, false),
+            (FailureKind::InDoubt, false),
+            (FailureKind::UnknownDisk, true),
+        ] {
+            *disk.failure.lock().unwrap() = Some(kind);
             let (first, second) = tokio::join!(store.write(|_| Ok(1)), store.write(|_| Ok(2)));
             assert!(matches!((first, second), (Err(StoreError::Commit(_)), Err(StoreError::Commit(_)))));
-            disk.failure.store(0, Ordering::Relaxed);
+            *disk.failure.lock().unwrap() = None;
             let later = store.write(|_| Ok(3)).await;
-            assert_eq!(later.is_err(), halts, "after {code}");
+            assert_eq!(later.is_err(), halts, "after {kind:?}");
         }
         assert!(store.read(|_| Ok(4)).await.is_ok(), "what is stored can still be read");
     }

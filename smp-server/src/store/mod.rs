@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod contract;
+mod failure;
 mod group_commit;
 mod memory;
 mod record;
@@ -21,6 +22,7 @@ use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
 use thiserror::Error;
 
+pub use failure::{Failure, FailureKind};
 pub use group_commit::{Store, StoreThreads};
 pub use memory::MemoryStore;
 pub use record::{
@@ -35,17 +37,18 @@ pub enum StoreError {
     /// The queue was deleted in the meantime.
     #[error("there is no such queue")]
     NoQueue,
-    /// The database refused. Nothing of the step was stored.
+    /// The database or the disk refused; its kind says what that means.
     #[error("the database refused: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(#[from] Failure),
     /// What is stored does not have the form that this program writes.
     #[error("a stored {0} is damaged: stop the server and restore its directory from a backup")]
     Damaged(&'static str),
     /// The database was written by a newer version of this program.
     #[error("the database was written by a newer smp-server: use that version or a later one")]
     Newer,
-    /// The commit that this step shared with others failed. Nothing of the step was stored.
-    #[error("the disk refused a commit: {0}")]
+    /// The commit that this step shared with others failed. Nothing of the step was stored, unless the connection to
+    /// the database broke meanwhile ([`FailureKind::InDoubt`]).
+    #[error("a commit failed: {0}")]
     Commit(String),
     /// After a failed commit that leaves the state of the disk unknown, nothing more is written.
     #[error("writing was stopped after a failure of the disk: check it and start the server again")]

@@ -4,6 +4,7 @@
 //! their own and see the last commit. Each step is a savepoint within the group that `begin` opens, so that a step
 //! that fails leaves nothing behind.
 
+mod failure;
 mod migrations;
 mod rows;
 
@@ -20,8 +21,8 @@ use protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Savepoint, params};
 
 use super::{
-    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue, QueueName,
-    QueueNumber, QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError,
+    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, FailureKind, LinkSet, NewMessage, NewQueue,
+    QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError,
     StoredMessage,
 };
 use rows::{FIRST_MESSAGE, LINK_IS_USED, QUEUE_COLUMNS, message_from, mode_text, queue_from};
@@ -130,7 +131,7 @@ impl QueueStore for SqliteStore {
                 // Should this fail too, the next `begin` does.
                 let _ = self.connection.execute_batch("ROLLBACK");
             }
-            StoreError::Database(error)
+            error.into()
         })
     }
 
@@ -156,7 +157,9 @@ impl QueueStore for SqliteStore {
             Ok(Created::Stored(number))
         });
         match stored {
-            Err(StoreError::Database(error)) if rows::is_taken(&error) => Ok(Created::IdTaken),
+            Err(StoreError::Database(failure)) if failure.kind() == FailureKind::Taken => {
+                Ok(Created::IdTaken)
+            }
             result => result,
         }
     }
@@ -217,7 +220,9 @@ impl QueueStore for SqliteStore {
             Ok(LinkSet::Stored)
         });
         match set {
-            Err(StoreError::Database(error)) if rows::is_taken(&error) => Ok(LinkSet::Refused),
+            Err(StoreError::Database(failure)) if failure.kind() == FailureKind::Taken => {
+                Ok(LinkSet::Refused)
+            }
             result => result,
         }
     }

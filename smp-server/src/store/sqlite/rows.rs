@@ -5,7 +5,7 @@ use protocol::smp::ids::{MessageId, RecipientId, SenderId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
-use rusqlite::{ErrorCode, Row};
+use rusqlite::Row;
 
 use crate::store::{DhSecret, QueueNumber, QueueRecord, QueueStatus, Result, StoreError, StoredMessage};
 
@@ -86,12 +86,4 @@ fn keys_from(blob: &[u8]) -> Result<Vec<AuthPublicKey>> {
         Ok(keys)
     };
     read().map_err(|_| StoreError::Damaged("recipient key"))
-}
-
-/// Whether an insertion failed because an id belongs to another queue.
-pub(super) fn is_taken(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|error| {
-        error.code == ErrorCode::ConstraintViolation
-            && error.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE
-    })
 }
