@@ -174,9 +174,38 @@ pub async fn connect<IO>(io: IO, key_hash: [u8; 32]) -> Result<Secured<IO>, TlsE
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    connect_with(io, key_hash, ClientTls::default()).await
+}
+
+/// A client's side of TLS where it is not the usual one.
+#[derive(Debug)]
+pub struct ClientTls {
+    /// The application protocols that it offers: `smp/1`, unless it tries something else.
+    pub alpn: Vec<Vec<u8>>,
+    /// The server's name, if it is told; SMP clients do not tell it.
+    pub sni: Option<ServerName<'static>>,
+    /// The certificates of a service, leaf first, and the leaf's key (smp.md §13).
+    pub certificate: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
+impl Default for ClientTls {
+    fn default() -> Self {
+        Self { alpn: vec![ALPN_SMP.to_vec()], sni: None, certificate: None }
+    }
+}
+
+/// As [`connect`], with another side of ours.
+///
+/// # Errors
+/// As [`connect`], and when our own certificate and key do not belong together.
+pub async fn connect_with<IO>(io: IO, key_hash: [u8; 32], own: ClientTls) -> Result<Secured<IO>, TlsError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
     let verifier = Arc::new(PinnedIdentity::new(key_hash));
-    let connector = TlsConnector::from(Arc::new(client_config(verifier.clone())?));
-    let (stream, finished) = tap(connector.connect(PLACEHOLDER_NAME.clone(), io)).await;
+    let name = own.sni.clone().unwrap_or_else(|| PLACEHOLDER_NAME.clone());
+    let connector = TlsConnector::from(Arc::new(client_config(verifier.clone(), own)?));
+    let (stream, finished) = tap(connector.connect(name, io)).await;
     let stream = stream.map_err(|error| match verifier.refusal() {
         Some(refusal) => TlsError::Chain(refusal),
         None => TlsError::Handshake(error),
@@ -188,15 +217,19 @@ where
 static PLACEHOLDER_NAME: LazyLock<ServerName<'static>> =
     LazyLock::new(|| ServerName::try_from("server.invalid").expect("a constant DNS name"));
 
-fn client_config(verifier: Arc<PinnedIdentity>) -> Result<ClientConfig, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
+fn client_config(verifier: Arc<PinnedIdentity>, own: ClientTls) -> Result<ClientConfig, TlsError> {
+    let unusable = |error| TlsError::Handshake(io::Error::other(error));
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| TlsError::Handshake(io::Error::other(error)))?
+        .map_err(unusable)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN_SMP.to_vec()];
-    config.enable_sni = false;
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match own.certificate {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(unusable)?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = own.alpn;
+    config.enable_sni = own.sni.is_some();
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
 }

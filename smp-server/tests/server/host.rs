@@ -1,6 +1,5 @@
 //! A server inside the test, on a free port of the loopback.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +8,8 @@ use smp_server::identity::Identity;
 use smp_server::server::{self, Server};
 use smp_server::store::{MemoryStore, QueueStore, SqliteStore, Store};
 use tokio::task::JoinHandle;
+
+pub(crate) use smp_conformance::place::Place;
 
 /// What tests have unless they say otherwise: short waits, as the suites of other implementations.
 const BASE: &str = r#"
@@ -20,12 +21,6 @@ queue_quota = 4
 [times]
 event_interval = "20ms"
 "#;
-
-/// Where a server is and who it is.
-pub(crate) struct Place {
-    pub(crate) address: SocketAddr,
-    pub(crate) key_hash: [u8; 32],
-}
 
 /// A running server.
 pub(crate) struct Host {
