@@ -18,6 +18,9 @@ pub use crate::smp::blocking::{BlockingInfo, BlockingReason, ClientNotice};
 pub use crate::smp::proxy_error::{BrokerError, NetworkError, ProxyError};
 pub use crate::transport::error::{HandshakeFailure, TransportError};
 
+/// From here on blocked queues are told from missing ones.
+const BLOCKED_VERSION: u16 = 12;
+
 /// The error of a response `ERR`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ErrorType {
@@ -138,6 +141,8 @@ impl ErrorType {
                 error.encode(version, out);
             }
             Self::Auth => put(out, "AUTH"),
+            // only forwarded commands are of versions that do not know the word
+            Self::Blocked(_) if version < BLOCKED_VERSION => put(out, "AUTH"),
             Self::Blocked(info) => {
                 put(out, "BLOCKED ");
                 info.encode(version, out);

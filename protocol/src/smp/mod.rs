@@ -42,6 +42,7 @@ pub mod link_key;
 pub mod message;
 pub mod new_queue;
 pub mod password;
+pub mod proxy;
 pub mod proxy_error;
 pub(crate) mod query_string;
 pub mod queue_details;
@@ -68,3 +69,13 @@ pub(crate) const BLOCKING_NOTICE_VERSION: u16 = 18;
 
 /// The longest body that a `SEND` may have, in bytes.
 pub const SENT_BODY_BYTES_MAX: usize = 16_048;
+
+/// The longest body that a `SEND` of this version may have, in bytes: later versions need the room for encryption.
+#[must_use]
+pub const fn sent_body_bytes_max(version: u16) -> usize {
+    match version {
+        0..=7 => 16_088,
+        8..=10 => 16_064,
+        _ => SENT_BODY_BYTES_MAX,
+    }
+}
