@@ -74,3 +74,42 @@ impl BlockingInfo {
         }
     }
 }
+
+/// As on the wire, with the notice.
+impl std::fmt::Display for BlockingInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = Vec::new();
+        self.encode(BLOCKING_NOTICE_VERSION, &mut out);
+        f.write_str(&String::from_utf8_lossy(&out))
+    }
+}
+
+impl std::str::FromStr for BlockingInfo {
+    type Err = DecodeError;
+
+    fn from_str(text: &str) -> Result<Self, DecodeError> {
+        Self::read(&mut Reader::new(text.as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_text_reads_back() {
+        for text in ["reason=spam", "reason=content,notice={}", "reason=content,notice={\"ttl\":3600}"] {
+            assert_eq!(text.parse::<BlockingInfo>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "spam",
+            "reason=other",
+            "reason=spam,notice=",
+            "reason=spam,notice={\"ttl\":1}x",
+            "reason=spamx",
+        ] {
+            assert!(text.parse::<BlockingInfo>().is_err(), "{text}");
+        }
+    }
+}

@@ -50,6 +50,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
             dh_secret: dh_secret.clone(),
             mode: chosen.mode,
             link: link_id.zip(chosen.data.clone()),
+            notifier: None,
             used_on: day_of(now()),
         };
         let (recipient_id, sender_id) = (new.recipient_id, new.sender_id);

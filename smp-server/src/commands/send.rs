@@ -46,5 +46,6 @@ pub(super) async fn send(
         Appended::Stored => Ok(BrokerMessage::Ok),
         Appended::Full { .. } => Err(ErrorType::Quota.into()),
         Appended::Suspended => Err(ErrorType::Auth.into()),
+        Appended::Blocked(info) => Err(ErrorType::Blocked(info).into()),
     }
 }

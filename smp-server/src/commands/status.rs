@@ -24,7 +24,7 @@ pub(super) async fn details(client: &Client, queue: &QueueRecord) -> Outcome {
         .await?;
     Ok(BrokerMessage::Info(QueueDetails {
         secured: queue.sender_key.is_some(),
-        has_notifier: false,
+        has_notifier: queue.notifier.is_some(),
         subscription: subscription(client, queue),
         messages: count.into(),
         first_message: head.map(|message| message_details(&message)),

@@ -2,14 +2,16 @@
 
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::{LinkId, MessageId, RecipientId, SenderId};
+use protocol::smp::error::{BlockingInfo, BlockingReason, ClientNotice};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId, RecipientId, SenderId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 
 use super::{
-    AppendRules, Appended, Created, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage, NewQueue,
-    QueueName, QueueNumber, QueueReader, QueueStatus, QueueStore, Result, Secured, SqliteStore, StoreError,
+    AppendRules, Appended, Created, Deleted, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage,
+    NewQueue, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueStatus, QueueStore, Result,
+    Secured, SqliteStore, StoreError,
 };
 
 /// A store, and the directory that it lives in for as long as the test runs.
@@ -64,6 +66,9 @@ impl Subject {
     }
 }
 
+const SPAM: BlockingInfo = BlockingInfo { reason: BlockingReason::Spam, notice: None };
+const CONTENT: BlockingInfo =
+    BlockingInfo { reason: BlockingReason::Content, notice: Some(ClientNotice { ttl_seconds: Some(3600) }) };
 const RULES: AppendRules = AppendRules { quota: 2, expire_before: None };
 
 fn key(seed: u8) -> AuthPublicKey {
@@ -82,8 +87,13 @@ fn new_queue(seed: u8, mode: Option<QueueMode>) -> NewQueue {
         dh_secret: DhSecret([seed; 32]),
         mode,
         link: None,
+        notifier: None,
         used_on: 86_400,
     }
+}
+
+fn new_notifier(seed: u8) -> Notifier {
+    Notifier { id: NotifierId([seed; 24]), key: key(seed), dh_secret: DhSecret([seed; 32]) }
 }
 
 fn new_message(seed: u8, at_seconds: i64) -> NewMessage<'static> {
@@ -113,6 +123,9 @@ contract!(
     expiry_stops_at_a_marker_and_goes_on_behind_a_cursor,
     a_suspended_queue_takes_no_messages,
     a_deleted_queue_is_gone_for_every_step,
+    a_notifier_is_set_replaced_and_deleted,
+    notifiers_are_unique_and_go_with_their_queue,
+    a_blocked_queue_takes_no_messages_and_keeps_what_its_recipient_wanted,
     use_is_noted_by_day,
     an_empty_body_is_a_message,
 );
@@ -122,17 +135,23 @@ fn a_queue_is_found_by_each_of_its_ids(mut subject: Subject) {
     let new = NewQueue {
         link: Some((link_id, data(b"fixed", b"user"))),
         sender_id: SenderId([2; 24]),
+        notifier: Some(new_notifier(3)),
         ..new_queue(1, Some(QueueMode::Contact))
     };
     let number = subject.create(&new);
-    let names =
-        [QueueName::Recipient(new.recipient_id), QueueName::Sender(new.sender_id), QueueName::Link(link_id)];
+    let names = [
+        QueueName::Recipient(new.recipient_id),
+        QueueName::Sender(new.sender_id),
+        QueueName::Link(link_id),
+        QueueName::Notifier(NotifierId([3; 24])),
+    ];
     for name in names {
         let queue = subject.reader.queue(&name).unwrap().unwrap();
         assert_eq!(queue.number, number);
         assert_eq!((queue.recipient_id, queue.sender_id), (new.recipient_id, new.sender_id));
         assert_eq!((queue.recipient_keys, queue.dh_secret), (vec![new.recipient_key], new.dh_secret.clone()));
         assert_eq!((queue.sender_key, queue.mode, queue.status), (None, new.mode, QueueStatus::Active));
+        assert_eq!(queue.notifier, new.notifier);
         assert_eq!(queue.used_on, 86_400);
     }
     assert_eq!(subject.reader.queue(&QueueName::Recipient(RecipientId([2; 24]))).unwrap(), None);
@@ -141,13 +160,15 @@ fn a_queue_is_found_by_each_of_its_ids(mut subject: Subject) {
 
 fn ids_are_unique_and_a_refused_queue_leaves_nothing(mut subject: Subject) {
     let link = Some((LinkId([9; 24]), data(b"f", b"u")));
-    let first = NewQueue { link: link.clone(), ..new_queue(1, None) };
+    let notifier = Some(new_notifier(8));
+    let first = NewQueue { link: link.clone(), notifier: notifier.clone(), ..new_queue(1, None) };
     subject.create(&first);
     let free = new_queue(3, None);
     for taken in [
         NewQueue { recipient_id: first.recipient_id, ..free.clone() },
         NewQueue { sender_id: first.sender_id, ..free.clone() },
         NewQueue { link, ..free.clone() },
+        NewQueue { notifier, ..free.clone() },
     ] {
         assert_eq!(subject.write(|store| store.create_queue(&taken)).unwrap(), Created::IdTaken);
     }
@@ -311,12 +332,17 @@ fn a_deleted_queue_is_gone_for_every_step(mut subject: Subject) {
     let new = NewQueue { link: Some((LinkId([9; 24]), data(b"f", b"u"))), ..new_queue(1, None) };
     let queue = subject.create(&new);
     subject.append(queue, 1, 0, RULES);
-    subject.write(|store| store.delete_queue(queue)).unwrap();
+    let deleted = subject.write(|store| store.delete_queue(queue)).unwrap();
+    assert_eq!(deleted, Deleted { notifier: None, messages: 1 });
     assert_eq!(subject.reader.queue(&QueueName::Link(LinkId([9; 24]))).unwrap(), None);
     assert_eq!(subject.reader.queue(&QueueName::Sender(new.sender_id)).unwrap(), None);
     assert_eq!(subject.reader.first_message(queue).unwrap(), None);
     let gone = |result: Result<()>| assert!(matches!(result, Err(StoreError::NoQueue)));
-    gone(subject.write(|store| store.delete_queue(queue)));
+    gone(subject.write(|store| store.delete_queue(queue).map(drop)));
+    gone(subject.write(|store| store.set_notifier(queue, &new_notifier(1)).map(drop)));
+    gone(subject.write(|store| store.delete_notifier(queue).map(drop)));
+    gone(subject.write(|store| store.block_queue(queue, SPAM).map(drop)));
+    gone(subject.write(|store| store.unblock_queue(queue).map(drop)));
     gone(subject.write(|store| store.suspend_queue(queue)));
     gone(subject.write(|store| store.delete_link_data(queue)));
     gone(subject.write(|store| store.set_link_data(queue, LinkId([9; 24]), &data(b"f", b"u")).map(drop)));
@@ -327,6 +353,65 @@ fn a_deleted_queue_is_gone_for_every_step(mut subject: Subject) {
     let again = subject.create(&new);
     assert_ne!(again, queue, "numbers are not used again");
     assert_eq!(subject.head(again), None);
+}
+
+fn a_notifier_is_set_replaced_and_deleted(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, None));
+    let mut former = None;
+    for seed in [5, 5, 6] {
+        let set = subject.write(|store| store.set_notifier(queue, &new_notifier(seed))).unwrap();
+        assert_eq!(set, NotifierSet::Stored { replaced: former });
+        former = Some(NotifierId([seed; 24]));
+        let record = subject.reader.queue(&QueueName::Notifier(NotifierId([seed; 24]))).unwrap().unwrap();
+        assert_eq!((record.number, record.notifier), (queue, Some(new_notifier(seed))));
+    }
+    assert_eq!(subject.reader.queue(&QueueName::Notifier(NotifierId([5; 24]))).unwrap(), None, "replaced");
+    for expected in [former, None] {
+        assert_eq!(subject.write(|store| store.delete_notifier(queue)).unwrap(), expected);
+        assert_eq!(subject.reader.queue(&QueueName::Notifier(NotifierId([6; 24]))).unwrap(), None);
+    }
+    let record = subject.reader.queue(&QueueName::Recipient(RecipientId([1; 24]))).unwrap().unwrap();
+    assert_eq!(record.notifier, None);
+}
+
+fn notifiers_are_unique_and_go_with_their_queue(mut subject: Subject) {
+    let first = subject.create(&NewQueue { notifier: Some(new_notifier(5)), ..new_queue(1, None) });
+    let second = subject.create(&NewQueue { notifier: Some(new_notifier(6)), ..new_queue(2, None) });
+    let set = subject.write(|store| store.set_notifier(second, &new_notifier(5))).unwrap();
+    assert_eq!(set, NotifierSet::IdTaken);
+    let record = subject.reader.queue(&QueueName::Notifier(NotifierId([6; 24]))).unwrap().unwrap();
+    assert_eq!((record.number, record.notifier), (second, Some(new_notifier(6))), "nothing changed");
+    subject.append(first, 1, 0, RULES);
+    let deleted = subject.write(|store| store.delete_queue(first)).unwrap();
+    assert_eq!(deleted, Deleted { notifier: Some(NotifierId([5; 24])), messages: 1 });
+    assert_eq!(subject.reader.queue(&QueueName::Notifier(NotifierId([5; 24]))).unwrap(), None);
+    let set = subject.write(|store| store.set_notifier(second, &new_notifier(5))).unwrap();
+    assert_eq!(set, NotifierSet::Stored { replaced: Some(NotifierId([6; 24])) }, "the id is free");
+}
+
+fn a_blocked_queue_takes_no_messages_and_keeps_what_its_recipient_wanted(mut subject: Subject) {
+    let queue = subject.create(&new_queue(1, None));
+    subject.append(queue, 1, 0, RULES);
+    let mut status = QueueStatus::Active;
+    for info in [SPAM, CONTENT] {
+        assert_eq!(subject.write(|store| store.block_queue(queue, info)).unwrap(), status);
+        assert_eq!(subject.append(queue, 2, 0, RULES), Appended::Blocked(info));
+        status = QueueStatus::Blocked { info, suspended: false };
+        let record = subject.reader.queue(&QueueName::Recipient(RecipientId([1; 24]))).unwrap().unwrap();
+        assert_eq!(record.status, status);
+    }
+    for former in [status, QueueStatus::Active] {
+        assert_eq!(subject.write(|store| store.unblock_queue(queue)).unwrap(), former);
+    }
+    assert_eq!(subject.append(queue, 2, 0, RULES), Appended::Stored);
+    subject.write(|store| store.block_queue(queue, SPAM)).unwrap();
+    subject.write(|store| store.suspend_queue(queue)).unwrap();
+    assert_eq!(subject.append(queue, 3, 0, RULES), Appended::Blocked(SPAM), "the block stays");
+    let former = subject.write(|store| store.unblock_queue(queue)).unwrap();
+    assert_eq!(former, QueueStatus::Blocked { info: SPAM, suspended: true });
+    assert_eq!(subject.append(queue, 3, 0, RULES), Appended::Suspended, "and so does the suspension");
+    assert_eq!(subject.write(|store| store.unblock_queue(queue)).unwrap(), QueueStatus::Off);
+    assert_eq!(subject.head(queue), Some(1), "messages stay throughout");
 }
 
 fn use_is_noted_by_day(mut subject: Subject) {

@@ -180,16 +180,18 @@ impl Writer {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use protocol::smp::blocking::BlockingInfo;
     use protocol::smp::command::LinkData;
-    use protocol::smp::ids::{LinkId, MessageId};
+    use protocol::smp::ids::{LinkId, MessageId, NotifierId};
     use protocol::smp::key::AuthPublicKey;
     use protocol::timestamp::Timestamp;
     use tokio::task::JoinSet;
 
     use super::*;
     use crate::store::{
-        AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, Failure, FailureKind, LinkSet, MemoryStore,
-        NewMessage, NewQueue, QueueNumber, Secured, StoredMessage,
+        AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, Failure, FailureKind, LinkSet,
+        MemoryStore, NewMessage, NewQueue, Notifier, NotifierSet, QueueNumber, QueueStatus, Secured,
+        StoredMessage,
     };
 
     /// How the disk of a [`Watched`] store behaves, and how often it was written.
@@ -265,8 +267,24 @@ mod tests {
             self.inner.suspend_queue(queue)
         }
 
-        fn delete_queue(&mut self, queue: QueueNumber) -> Result<()> {
+        fn delete_queue(&mut self, queue: QueueNumber) -> Result<Deleted> {
             self.inner.delete_queue(queue)
+        }
+
+        fn set_notifier(&mut self, queue: QueueNumber, notifier: &Notifier) -> Result<NotifierSet> {
+            self.inner.set_notifier(queue, notifier)
+        }
+
+        fn delete_notifier(&mut self, queue: QueueNumber) -> Result<Option<NotifierId>> {
+            self.inner.delete_notifier(queue)
+        }
+
+        fn block_queue(&mut self, queue: QueueNumber, info: BlockingInfo) -> Result<QueueStatus> {
+            self.inner.block_queue(queue, info)
+        }
+
+        fn unblock_queue(&mut self, queue: QueueNumber) -> Result<QueueStatus> {
+            self.inner.unblock_queue(queue)
         }
 
         fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {

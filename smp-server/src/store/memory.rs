@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::{LinkId, MessageId};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 
 use super::{
-    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue, QueueName,
-    QueueNumber, QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError,
-    StoredMessage,
+    AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue,
+    Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus, QueueStore, Result,
+    Secured, StoreError, StoredMessage,
 };
 
 /// A store that forgets when it is dropped.
@@ -106,6 +107,7 @@ impl QueueStore for MemoryStore {
         let mut state = self.lock();
         let mut names = vec![QueueName::Recipient(new.recipient_id), QueueName::Sender(new.sender_id)];
         names.extend(new.link.as_ref().map(|(link_id, _)| QueueName::Link(*link_id)));
+        names.extend(new.notifier.as_ref().map(|notifier| QueueName::Notifier(notifier.id)));
         if names.iter().any(|name| state.names.contains_key(name)) {
             return Ok(Created::IdTaken);
         }
@@ -120,6 +122,7 @@ impl QueueStore for MemoryStore {
             dh_secret: new.dh_secret.clone(),
             sender_key: None,
             mode: new.mode,
+            notifier: new.notifier.clone(),
             status: QueueStatus::Active,
             used_on: new.used_on,
         };
@@ -180,8 +183,10 @@ impl QueueStore for MemoryStore {
     ) -> Result<Appended> {
         let mut state = self.lock();
         let queue = state.queue(number)?;
-        if queue.record.status == QueueStatus::Off {
-            return Ok(Appended::Suspended);
+        match queue.record.status {
+            QueueStatus::Active => {}
+            QueueStatus::Off => return Ok(Appended::Suspended),
+            QueueStatus::Blocked { info, .. } => return Ok(Appended::Blocked(info)),
         }
         if queue.is_for_one_sender()
             && queue.record.sender_key.is_some()
@@ -220,19 +225,61 @@ impl QueueStore for MemoryStore {
     }
 
     fn suspend_queue(&mut self, queue: QueueNumber) -> Result<()> {
-        self.lock().queue(queue)?.record.status = QueueStatus::Off;
+        let mut state = self.lock();
+        let status = &mut state.queue(queue)?.record.status;
+        *status = status.suspended();
         Ok(())
     }
 
-    fn delete_queue(&mut self, queue: QueueNumber) -> Result<()> {
+    fn delete_queue(&mut self, queue: QueueNumber) -> Result<Deleted> {
         let mut state = self.lock();
-        let Queue { record, link, .. } = state.queues.remove(&queue).ok_or(StoreError::NoQueue)?;
+        let Queue { record, link, messages } = state.queues.remove(&queue).ok_or(StoreError::NoQueue)?;
         state.names.remove(&QueueName::Recipient(record.recipient_id));
         state.names.remove(&QueueName::Sender(record.sender_id));
         if let Some((link_id, _)) = link {
             state.names.remove(&QueueName::Link(link_id));
         }
-        Ok(())
+        let notifier = record.notifier.map(|notifier| notifier.id);
+        if let Some(id) = notifier {
+            state.names.remove(&QueueName::Notifier(id));
+        }
+        Ok(Deleted { notifier, messages: u32::try_from(messages.len()).unwrap_or(u32::MAX) })
+    }
+
+    fn set_notifier(&mut self, queue: QueueNumber, notifier: &Notifier) -> Result<NotifierSet> {
+        let mut state = self.lock();
+        state.queue(queue)?;
+        match state.names.get(&QueueName::Notifier(notifier.id)) {
+            Some(owner) if *owner != queue => return Ok(NotifierSet::IdTaken),
+            _ => {}
+        }
+        let replaced = state.queue(queue)?.record.notifier.replace(notifier.clone()).map(|former| former.id);
+        if let Some(former) = replaced {
+            state.names.remove(&QueueName::Notifier(former));
+        }
+        state.names.insert(QueueName::Notifier(notifier.id), queue);
+        Ok(NotifierSet::Stored { replaced })
+    }
+
+    fn delete_notifier(&mut self, queue: QueueNumber) -> Result<Option<NotifierId>> {
+        let mut state = self.lock();
+        let deleted = state.queue(queue)?.record.notifier.take().map(|notifier| notifier.id);
+        if let Some(id) = deleted {
+            state.names.remove(&QueueName::Notifier(id));
+        }
+        Ok(deleted)
+    }
+
+    fn block_queue(&mut self, queue: QueueNumber, info: BlockingInfo) -> Result<QueueStatus> {
+        let mut state = self.lock();
+        let status = &mut state.queue(queue)?.record.status;
+        Ok(std::mem::replace(status, status.blocked(info)))
+    }
+
+    fn unblock_queue(&mut self, queue: QueueNumber) -> Result<QueueStatus> {
+        let mut state = self.lock();
+        let status = &mut state.queue(queue)?.record.status;
+        Ok(std::mem::replace(status, status.unblocked()))
     }
 
     fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {

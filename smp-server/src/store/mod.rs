@@ -16,8 +16,9 @@ mod memory;
 mod record;
 mod sqlite;
 
+use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::{LinkId, MessageId};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
 use thiserror::Error;
@@ -26,7 +27,8 @@ pub use failure::{Failure, FailureKind};
 pub use group_commit::{Store, StoreThreads};
 pub use memory::MemoryStore;
 pub use record::{
-    DhSecret, NewMessage, NewQueue, QueueName, QueueNumber, QueueRecord, QueueStatus, StoredMessage, day_of,
+    DhSecret, NewMessage, NewQueue, Notifier, QueueName, QueueNumber, QueueRecord, QueueStatus,
+    StoredMessage, day_of,
 };
 pub use sqlite::SqliteStore;
 
@@ -160,17 +162,41 @@ pub trait QueueStore: Send {
         message_id: Option<MessageId>,
     ) -> Result<Option<StoredMessage>>;
 
-    /// Refuses senders from now on. Suspending twice is allowed.
+    /// Refuses senders from now on. Suspending twice is allowed; a block stays.
     ///
     /// # Errors
     /// As every step.
     fn suspend_queue(&mut self, queue: QueueNumber) -> Result<()>;
 
-    /// Deletes the queue with its messages and link data.
+    /// Deletes the queue with its messages, link data and notifier.
     ///
     /// # Errors
     /// As every step.
-    fn delete_queue(&mut self, queue: QueueNumber) -> Result<()>;
+    fn delete_queue(&mut self, queue: QueueNumber) -> Result<Deleted>;
+
+    /// Sets the queue's notifier, in place of the one that is there.
+    ///
+    /// # Errors
+    /// As every step.
+    fn set_notifier(&mut self, queue: QueueNumber, notifier: &Notifier) -> Result<NotifierSet>;
+
+    /// Deletes the queue's notifier and says which it was, if there was one.
+    ///
+    /// # Errors
+    /// As every step.
+    fn delete_notifier(&mut self, queue: QueueNumber) -> Result<Option<NotifierId>>;
+
+    /// Blocks the queue, or changes why it is blocked. Says what its status was.
+    ///
+    /// # Errors
+    /// As every step.
+    fn block_queue(&mut self, queue: QueueNumber, info: BlockingInfo) -> Result<QueueStatus>;
+
+    /// Unblocks the queue, if it is blocked. Says what its status was.
+    ///
+    /// # Errors
+    /// As every step.
+    fn unblock_queue(&mut self, queue: QueueNumber) -> Result<QueueStatus>;
 
     /// Notes the day on which queues were used. Queues that are gone are passed over.
     ///
@@ -191,6 +217,27 @@ pub enum Created {
     /// It is stored.
     Stored(QueueNumber),
     /// One of its ids belongs to another queue. Nothing was stored.
+    IdTaken,
+}
+
+/// What was deleted with a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// Its notifier, if it had one.
+    pub notifier: Option<NotifierId>,
+    /// How many messages waited in it, a marker included.
+    pub messages: u32,
+}
+
+/// What became of a new notifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotifierSet {
+    /// It is stored.
+    Stored {
+        /// The notifier in whose place it is.
+        replaced: Option<NotifierId>,
+    },
+    /// Its id belongs to another queue. Nothing changed.
     IdTaken,
 }
 
@@ -234,6 +281,8 @@ pub enum Appended {
     },
     /// The queue is suspended. Nothing changed.
     Suspended,
+    /// The queue is blocked. Nothing changed.
+    Blocked(BlockingInfo),
 }
 
 /// Where a look for expired messages goes on. The default is its start.

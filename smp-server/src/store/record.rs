@@ -1,8 +1,9 @@
 //! What is stored of a queue and of a message (smp.md §9.1).
 
 use protocol::crypto::secretbox::BoxKey;
+use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::{LinkId, MessageId, RecipientId, SenderId};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId, RecipientId, SenderId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
@@ -21,14 +22,16 @@ pub enum QueueName {
     Sender(SenderId),
     /// By whoever opens its link.
     Link(LinkId),
+    /// By its notifier.
+    Notifier(NotifierId),
 }
 
-/// The raw X25519 secret between the recipient and the server, by which messages are encrypted.
+/// A raw X25519 secret between the recipient and the server, by which messages or notifications are encrypted.
 #[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
 pub struct DhSecret(pub [u8; 32]);
 
 impl DhSecret {
-    /// The key of the boxes around messages.
+    /// The key of the boxes.
     #[must_use]
     pub fn box_key(&self) -> BoxKey {
         BoxKey::new(&self.0)
@@ -41,13 +44,84 @@ impl std::fmt::Debug for DhSecret {
     }
 }
 
-/// Whether senders may send.
+/// Whether senders may send (smp.md §9.2).
+///
+/// ```text
+///    Active ──suspend──▶ Off          suspending is for good
+///    │    ▲              │  ▲
+///  block unblock       block unblock  blocking is the operator's, and leaves the recipient's will as it is
+///    ▼    │              ▼  │
+///    Blocked ──suspend──▶ Blocked, suspended
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueStatus {
     /// They may.
     Active,
     /// The recipient suspended the queue, for good.
     Off,
+    /// The operator blocked the queue.
+    Blocked {
+        /// Why, as clients are told.
+        info: BlockingInfo,
+        /// Whether the recipient suspended it, too: then unblocking leaves it off.
+        suspended: bool,
+    },
+}
+
+impl QueueStatus {
+    /// The status of a queue of which is stored whether it is suspended, and why it is blocked if it is.
+    #[must_use]
+    pub fn from_parts(suspended: bool, blocking: Option<BlockingInfo>) -> Self {
+        match (blocking, suspended) {
+            (Some(info), suspended) => Self::Blocked { info, suspended },
+            (None, true) => Self::Off,
+            (None, false) => Self::Active,
+        }
+    }
+
+    /// After the recipient suspends the queue. A block stays.
+    #[must_use]
+    pub fn suspended(self) -> Self {
+        Self::from_parts(true, self.blocking())
+    }
+
+    /// After the operator blocks the queue, or blocks it for another reason.
+    #[must_use]
+    pub fn blocked(self, info: BlockingInfo) -> Self {
+        Self::from_parts(self.is_suspended(), Some(info))
+    }
+
+    /// After the operator unblocks the queue.
+    #[must_use]
+    pub fn unblocked(self) -> Self {
+        Self::from_parts(self.is_suspended(), None)
+    }
+
+    /// Whether the recipient suspended the queue.
+    #[must_use]
+    pub fn is_suspended(self) -> bool {
+        matches!(self, Self::Off | Self::Blocked { suspended: true, .. })
+    }
+
+    /// Why the queue is blocked, if it is.
+    #[must_use]
+    pub fn blocking(self) -> Option<BlockingInfo> {
+        match self {
+            Self::Blocked { info, .. } => Some(info),
+            Self::Active | Self::Off => None,
+        }
+    }
+}
+
+/// Who is notified of a queue's messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notifier {
+    /// The queue's name for the notifier.
+    pub id: NotifierId,
+    /// Authorises the notifier.
+    pub key: AuthPublicKey,
+    /// Encrypts notifications to the recipient.
+    pub dh_secret: DhSecret,
 }
 
 /// A stored queue, without its link data and messages.
@@ -67,6 +141,8 @@ pub struct QueueRecord {
     pub sender_key: Option<AuthPublicKey>,
     /// Its mode, if the recipient said one.
     pub mode: Option<QueueMode>,
+    /// Who is notified of its messages, if anybody is.
+    pub notifier: Option<Notifier>,
     /// Whether senders may send.
     pub status: QueueStatus,
     /// The day on which it was last used, see [`day_of`].
@@ -88,6 +164,8 @@ pub struct NewQueue {
     pub mode: Option<QueueMode>,
     /// Its link id and link data, if it has them.
     pub link: Option<(LinkId, LinkData<'static>)>,
+    /// Who is notified of its messages, if anybody is.
+    pub notifier: Option<Notifier>,
     /// The day of its making.
     pub used_on: i64,
 }

@@ -5,7 +5,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::{Result, StoreError};
 
 /// The scripts in order; a released one never changes.
-const SCRIPTS: [&str; 1] = [include_str!("../../../migrations/sqlite/0001_queues.sql")];
+const SCRIPTS: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/0001_queues.sql"),
+    include_str!("../../../migrations/sqlite/0002_notifiers.sql"),
+];
 
 /// Applies the scripts that the file has not seen, all in one transaction.
 pub(super) fn apply(connection: &mut Connection) -> Result<()> {

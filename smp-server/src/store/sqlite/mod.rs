@@ -14,16 +14,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use protocol::encoding::Encode as _;
+use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::{LinkId, MessageId};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Savepoint, params};
 
 use super::{
-    AppendRules, Appended, Created, ExpiryCursor, ExpiryPage, FailureKind, LinkSet, NewMessage, NewQueue,
-    QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus, QueueStore, Result, Secured, StoreError,
-    StoredMessage,
+    AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, FailureKind, LinkSet, NewMessage,
+    NewQueue, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus,
+    QueueStore, Result, Secured, StoreError, StoredMessage,
 };
 use rows::{FIRST_MESSAGE, LINK_IS_USED, QUEUE_COLUMNS, message_from, mode_text, queue_from};
 
@@ -83,6 +84,7 @@ impl QueueReader for SqliteReader {
         let (condition, id) = match name {
             QueueName::Recipient(id) => ("recipient_id = ?1", id.as_bytes()),
             QueueName::Sender(id) => ("sender_id = ?1", id.as_bytes()),
+            QueueName::Notifier(id) => ("notifier_id = ?1", id.as_bytes()),
             QueueName::Link(id) => ("number = (SELECT queue FROM links WHERE link_id = ?1)", id.as_bytes()),
         };
         let mut statement = self
@@ -139,8 +141,9 @@ impl QueueStore for SqliteStore {
         let stored = self.step(|connection| {
             connection
                 .prepare_cached(
-                    "INSERT INTO queues (recipient_id, sender_id, recipient_keys, dh_secret, mode, used_on)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "INSERT INTO queues (recipient_id, sender_id, recipient_keys, dh_secret, mode, used_on,
+                                         notifier_id, notifier_key, notifier_secret)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 )?
                 .execute(params![
                     queue.recipient_id.as_bytes(),
@@ -149,6 +152,9 @@ impl QueueStore for SqliteStore {
                     queue.dh_secret.0,
                     mode_text(queue.mode),
                     queue.used_on,
+                    queue.notifier.as_ref().map(|notifier| notifier.id.as_bytes()),
+                    queue.notifier.as_ref().map(|notifier| notifier.key.to_bytes()),
+                    queue.notifier.as_ref().map(|notifier| notifier.dh_secret.0),
                 ])?;
             let number = QueueNumber(connection.last_insert_rowid());
             if let Some((link_id, data)) = &queue.link {
@@ -242,13 +248,15 @@ impl QueueStore for SqliteStore {
         rules: AppendRules,
     ) -> Result<Appended> {
         self.step(|connection| {
-            let (used, status): (bool, String) = connection
+            let (used, status, blocking): (bool, String, _) = connection
                 .prepare_cached(LINK_IS_USED)?
-                .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()?
                 .ok_or(StoreError::NoQueue)?;
-            if rows::status_from(&status)? == QueueStatus::Off {
-                return Ok(Appended::Suspended);
+            match rows::status_from(&status, blocking)? {
+                QueueStatus::Active => {}
+                QueueStatus::Off => return Ok(Appended::Suspended),
+                QueueStatus::Blocked { info, .. } => return Ok(Appended::Blocked(info)),
             }
             if used {
                 connection.prepare_cached("DELETE FROM links WHERE queue = ?1")?.execute([queue.0])?;
@@ -307,10 +315,59 @@ impl QueueStore for SqliteStore {
         })
     }
 
-    fn delete_queue(&mut self, queue: QueueNumber) -> Result<()> {
+    fn delete_queue(&mut self, queue: QueueNumber) -> Result<Deleted> {
         self.step(|connection| {
-            there(connection.prepare_cached("DELETE FROM queues WHERE number = ?1")?.execute([queue.0])?)
+            let deleted = Deleted {
+                notifier: notifier_id(connection, queue)?,
+                messages: message_count(connection, queue)?,
+            };
+            connection.prepare_cached("DELETE FROM queues WHERE number = ?1")?.execute([queue.0])?;
+            Ok(deleted)
         })
+    }
+
+    fn set_notifier(&mut self, queue: QueueNumber, notifier: &Notifier) -> Result<NotifierSet> {
+        let set = self.step(|connection| {
+            let replaced = notifier_id(connection, queue)?;
+            connection
+                .prepare_cached(
+                    "UPDATE queues SET notifier_id = ?2, notifier_key = ?3, notifier_secret = ?4 WHERE number = ?1",
+                )?
+                .execute(params![
+                    queue.0,
+                    notifier.id.as_bytes(),
+                    notifier.key.to_bytes(),
+                    notifier.dh_secret.0
+                ])?;
+            Ok(NotifierSet::Stored { replaced })
+        });
+        match set {
+            Err(StoreError::Database(failure)) if failure.kind() == FailureKind::Taken => {
+                Ok(NotifierSet::IdTaken)
+            }
+            result => result,
+        }
+    }
+
+    fn delete_notifier(&mut self, queue: QueueNumber) -> Result<Option<NotifierId>> {
+        self.step(|connection| {
+            let deleted = notifier_id(connection, queue)?;
+            connection
+                .prepare_cached(
+                    "UPDATE queues SET notifier_id = NULL, notifier_key = NULL, notifier_secret = NULL
+                     WHERE number = ?1",
+                )?
+                .execute([queue.0])?;
+            Ok(deleted)
+        })
+    }
+
+    fn block_queue(&mut self, queue: QueueNumber, info: BlockingInfo) -> Result<QueueStatus> {
+        self.step(|connection| set_blocking(connection, queue, Some(info)))
+    }
+
+    fn unblock_queue(&mut self, queue: QueueNumber) -> Result<QueueStatus> {
+        self.step(|connection| set_blocking(connection, queue, None))
     }
 
     fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {
@@ -367,6 +424,31 @@ fn insert_link(
         .prepare_cached("INSERT INTO links (queue, link_id, fixed_data, user_data) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![queue.0, link_id.as_bytes(), data.fixed, data.user])?;
     Ok(())
+}
+
+fn notifier_id(connection: &Connection, queue: QueueNumber) -> Result<Option<NotifierId>> {
+    let stored: Option<Option<[u8; 24]>> = connection
+        .prepare_cached("SELECT notifier_id FROM queues WHERE number = ?1")?
+        .query_row([queue.0], |row| row.get(0))
+        .optional()?;
+    Ok(stored.ok_or(StoreError::NoQueue)?.map(NotifierId))
+}
+
+/// Sets why a queue is blocked, and says what its status was.
+fn set_blocking(
+    connection: &Connection,
+    queue: QueueNumber,
+    blocking: Option<BlockingInfo>,
+) -> Result<QueueStatus> {
+    let (status, former): (String, _) = connection
+        .prepare_cached("SELECT status, blocking FROM queues WHERE number = ?1")?
+        .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?
+        .ok_or(StoreError::NoQueue)?;
+    connection
+        .prepare_cached("UPDATE queues SET blocking = ?2 WHERE number = ?1")?
+        .execute(params![queue.0, blocking.map(|info| info.to_string())])?;
+    rows::status_from(&status, former)
 }
 
 fn first_message(connection: &Connection, queue: QueueNumber) -> Result<Option<StoredMessage>> {

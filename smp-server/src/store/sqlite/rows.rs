@@ -1,25 +1,30 @@
 //! Rows of the database as records, and back.
 
 use protocol::encoding::{Decode as _, DecodeError, Encode as _, Reader, put_list};
-use protocol::smp::ids::{MessageId, RecipientId, SenderId};
+use protocol::smp::blocking::BlockingInfo;
+use protocol::smp::ids::{MessageId, NotifierId, RecipientId, SenderId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 use rusqlite::Row;
 
-use crate::store::{DhSecret, QueueNumber, QueueRecord, QueueStatus, Result, StoreError, StoredMessage};
+use crate::store::{
+    DhSecret, Notifier, QueueNumber, QueueRecord, QueueStatus, Result, StoreError, StoredMessage,
+};
 
 /// The columns that [`queue_from`] reads.
 pub(super) const QUEUE_COLUMNS: &str =
-    "number, recipient_id, sender_id, recipient_keys, dh_secret, sender_key, mode, status, used_on";
+    "number, recipient_id, sender_id, recipient_keys, dh_secret, sender_key, mode, status, used_on, blocking,
+     notifier_id, notifier_key, notifier_secret";
 
 /// The head of a queue, for [`message_from`].
 pub(super) const FIRST_MESSAGE: &str =
     "SELECT message_id, received_at, notify, body FROM messages WHERE queue = ?1 ORDER BY number LIMIT 1";
 
-/// Whether a sender secured a queue whose link can then be used no more.
+/// Whether a sender secured a queue whose link can then be used no more; and the queue's status.
 pub(super) const LINK_IS_USED: &str =
-    "SELECT sender_key IS NOT NULL AND (mode IS NULL OR mode <> 'C'), status FROM queues WHERE number = ?1";
+    "SELECT sender_key IS NOT NULL AND (mode IS NULL OR mode <> 'C'), status, blocking
+     FROM queues WHERE number = ?1";
 
 /// Reads [`QUEUE_COLUMNS`].
 pub(super) fn queue_from(row: &Row<'_>) -> Result<QueueRecord> {
@@ -41,9 +46,17 @@ pub(super) fn queue_from(row: &Row<'_>) -> Result<QueueRecord> {
             Some("C") => Some(QueueMode::Contact),
             Some(_) => return Err(StoreError::Damaged("queue mode")),
         },
-        status: status_from(&row.get::<_, String>(7)?)?,
+        notifier: notifier_from(row)?,
+        status: status_from(&row.get::<_, String>(7)?, row.get(9)?)?,
         used_on: row.get(8)?,
     })
+}
+
+fn notifier_from(row: &Row<'_>) -> Result<Option<Notifier>> {
+    let Some(id) = row.get::<_, Option<_>>(10)? else { return Ok(None) };
+    let key: Vec<u8> = row.get(11)?;
+    let key = AuthPublicKey::from_bytes(&key).map_err(|_| StoreError::Damaged("notifier key"))?;
+    Ok(Some(Notifier { id: NotifierId(id), key, dh_secret: DhSecret(row.get(12)?) }))
 }
 
 /// Reads the columns of [`FIRST_MESSAGE`].
@@ -56,12 +69,15 @@ pub(super) fn message_from(row: &Row<'_>) -> Result<StoredMessage> {
     })
 }
 
-pub(super) fn status_from(text: &str) -> Result<QueueStatus> {
-    match text {
-        "active" => Ok(QueueStatus::Active),
-        "off" => Ok(QueueStatus::Off),
-        _ => Err(StoreError::Damaged("queue status")),
-    }
+pub(super) fn status_from(text: &str, blocking: Option<String>) -> Result<QueueStatus> {
+    let suspended = match text {
+        "active" => false,
+        "off" => true,
+        _ => return Err(StoreError::Damaged("queue status")),
+    };
+    let blocking = blocking.map(|text| text.parse::<BlockingInfo>()).transpose();
+    let blocking = blocking.map_err(|_| StoreError::Damaged("reason to block a queue"))?;
+    Ok(QueueStatus::from_parts(suspended, blocking))
 }
 
 pub(super) fn mode_text(mode: Option<QueueMode>) -> Option<&'static str> {
