@@ -18,7 +18,10 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use protocol::crypto::hash::sha256;
 use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::net::certificate::certificate_key;
+use protocol::net::clock::now;
 use protocol::net::rng::system_rng;
+use protocol::net::verify::check_server_chain;
 use protocol::transport::leaf_key::LeafKey;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -101,6 +104,21 @@ impl Identity {
             .expect("a chain has two certificates or more")
     }
 
+    /// Whether clients accept the chain, and the key belongs to it.
+    ///
+    /// # Errors
+    /// When they would not; says what to do.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let hint = "issue another by `smp-server cert`";
+        check_server_chain(&self.chain, &self.key_hash(), now())
+            .with_context(|| format!("Clients would refuse the server's certificates: {hint}"))?;
+        let leaf = self.chain.first().context("A chain has a leaf")?;
+        if certificate_key(leaf)? != self.key.public_key() {
+            bail!("The private key does not belong to the server's certificate: {hint}");
+        }
+        Ok(())
+    }
+
     /// The leaf's key for TLS.
     #[must_use]
     pub fn tls_key(&self) -> PrivateKeyDer<'static> {
@@ -166,7 +184,7 @@ fn ca_params() -> CertificateParams {
     params
 }
 
-fn leaf_params(name: &str) -> CertificateParams {
+pub(crate) fn leaf_params(name: &str) -> CertificateParams {
     let mut params = lasting_params();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::ExplicitNoCa;
@@ -194,7 +212,7 @@ fn lasting_params() -> CertificateParams {
     params
 }
 
-fn key_pair(key: &Ed25519PrivateKey) -> anyhow::Result<KeyPair> {
+pub(crate) fn key_pair(key: &Ed25519PrivateKey) -> anyhow::Result<KeyPair> {
     KeyPair::from_pkcs8_der_and_sign_algo(&key.to_der().into(), &rcgen::PKCS_ED25519)
         .context("Unable to use a new key")
 }
@@ -205,7 +223,7 @@ fn leaf_key(der: &[u8]) -> Option<LeafKey> {
 }
 
 /// An Ed25519 key from PKCS#8 of version 1 or 2: the second has the public key behind the seed.
-fn ed25519_key(der: &[u8]) -> Option<Ed25519PrivateKey> {
+pub(crate) fn ed25519_key(der: &[u8]) -> Option<Ed25519PrivateKey> {
     const SEED: std::ops::Range<usize> = 16..48;
     const VERSION_1: [u8; 2] = [0x30, 0x2e];
     const ALGORITHM_AND_SEED: [u8; 11] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
@@ -217,7 +235,7 @@ fn ed25519_key(der: &[u8]) -> Option<Ed25519PrivateKey> {
     Some(Ed25519PrivateKey::from_seed(der.get(SEED)?.try_into().ok()?))
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     /// PEM lines have 64 characters (RFC 7468 §2), which hold this many bytes.
     const LINE_BYTES: usize = 48;
     let lines: String = der

@@ -9,11 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use protocol::net::clock::now;
-use protocol::net::tls::{ServerTls, server_config_der};
 use protocol::smp::password::BasicAuth;
 use protocol::timestamp::Timestamp;
-use protocol::transport::certified_key::CertificateChain;
-use protocol::transport::handshake::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -21,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::Settings;
 use crate::connection;
+use crate::credentials::{Credentials, Presented};
 use crate::expiration;
 use crate::identity::Identity;
 use crate::peer::{Peer, PeerId};
@@ -44,10 +42,8 @@ pub struct Server {
     pub subscriptions: Subscriptions,
     /// The password for creating queues, if there is one.
     pub create_password: Option<BasicAuth>,
-    /// The server's side of TLS.
-    pub(crate) tls: ServerTls,
-    /// What the server says first.
-    pub(crate) hello: ServerConfig,
+    /// What it proves its identity with.
+    credentials: Credentials,
     peers: Mutex<BTreeMap<PeerId, Arc<Peer>>>,
     last_peer: AtomicU64,
     shutdown: Shutdown,
@@ -64,19 +60,13 @@ impl Server {
         store: Store,
         create_password: Option<BasicAuth>,
     ) -> anyhow::Result<Self> {
-        let chain =
-            CertificateChain::new(identity.chain.iter().map(|certificate| certificate.to_vec()).collect())?;
-        let tls = server_config_der(identity.chain.clone(), identity.tls_key())
-            .context("Unable to serve the certificates")?;
-        let hello =
-            ServerConfig { versions: settings.listen.versions.0, chain, leaf_key: identity.key.clone() };
+        let credentials = Credentials::new(identity, settings.listen.versions.0)?;
         Ok(Self {
             settings,
             store,
             subscriptions: Subscriptions::default(),
             create_password,
-            tls,
-            hello,
+            credentials,
             peers: Mutex::default(),
             last_peer: AtomicU64::new(0),
             shutdown: Shutdown::default(),
@@ -94,6 +84,19 @@ impl Server {
     pub fn expires_before(&self, moment: Timestamp) -> Timestamp {
         let before = Timestamp(moment.0.saturating_sub(self.settings.times.message_ttl.as_ms()));
         Timestamp::from_seconds(before.seconds())
+    }
+
+    /// What a new connection is shown.
+    pub(crate) fn presented(&self) -> Arc<Presented> {
+        self.credentials.presented()
+    }
+
+    /// Shows new certificates of the same identity to connections that begin from now on.
+    ///
+    /// # Errors
+    /// When they are of another identity or clients would refuse them: then nothing changes.
+    pub fn renew_certificates(&self, identity: &Identity) -> anyhow::Result<()> {
+        self.credentials.replace(identity)
     }
 
     /// Hears when the server stops.

@@ -1,6 +1,9 @@
-//! The command line: `init`, `start`, `address`. The doc comments here are the manual.
+//! The command line, a file per command. The doc comments here are the manual.
 
 mod address;
+mod cert;
+mod check_config;
+mod example_config;
 mod init;
 mod start;
 
@@ -46,6 +49,12 @@ enum Command {
     Start(start::StartArgs),
     /// Print the server's address.
     Address(address::AddressArgs),
+    /// Check the settings, and what they name, without starting.
+    CheckConfig(check_config::CheckConfigArgs),
+    /// Print every setting with its default, as a commented file.
+    ExampleConfig(example_config::ExampleConfigArgs),
+    /// Issue a new certificate and key; the server's identity and address stay.
+    Cert(cert::CertArgs),
 }
 
 /// Where everything is.
@@ -97,6 +106,9 @@ pub fn run() -> std::process::ExitCode {
         Command::Init(args) => init::run(&place, args),
         Command::Start(args) => start::run(&place, args),
         Command::Address(args) => address::run(&place, args),
+        Command::CheckConfig(args) => check_config::run(&place, args),
+        Command::ExampleConfig(args) => example_config::run(&args),
+        Command::Cert(args) => cert::run(&place, args),
     };
     match result {
         Ok(()) => ExitCode::Success.into(),
@@ -118,7 +130,7 @@ pub fn run() -> std::process::ExitCode {
 
 /// The command line with the defaults of the settings in its manual.
 fn command() -> clap::Command {
-    ["init", "start", "address"]
+    ["init", "start", "address", "check-config", "example-config", "cert"]
         .into_iter()
         .fold(Cli::command(), |command, name| command.mut_subcommand(name, SettingsLayer::teach_defaults))
 }

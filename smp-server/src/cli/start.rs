@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::{Place, identity, say, server_address};
 use crate::config::{Engine, Settings, SettingsLayer};
+use crate::directory::Directory;
 use crate::error::CommandError;
 use crate::server::{self, Server};
 use crate::store::{MemoryStore, QueueStore, SqliteStore, Store};
@@ -58,13 +59,17 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     let server = Arc::new(Server::new(settings, &identity, store, create_password)?);
     // Before anybody is told that the server runs: from then on it can be asked to stop.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
     announce(place, &server, identity.key_hash(), &listeners)?;
 
     let running = server::run(server.clone(), listeners, threads);
     let stopping = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                _ = hang_up.recv() => reload(&server, &directory),
+            }
         }
         tracing::info!("stopping");
         server.stop();
@@ -72,6 +77,16 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     tokio::join!(running, stopping);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Takes up a new certificate; what was in use before stays when it cannot be used.
+fn reload(server: &Server, directory: &Directory) {
+    let renewed =
+        identity(&server.settings, directory).and_then(|identity| server.renew_certificates(&identity));
+    match renewed {
+        Ok(()) => tracing::info!("certificates were read again"),
+        Err(error) => tracing::error!("the certificates in use stay: {error:#}"),
+    }
 }
 
 /// Says on stdout where the server listens, for people and for programs that started it.

@@ -26,7 +26,7 @@ use protocol::smp::error::CommandError;
 use protocol::smp::message::{seal_message, seal_quota};
 use protocol::smp::response::BrokerMessage;
 use protocol::transport::certified_key::CertificateChain;
-use protocol::transport::handshake::{ServerHandshake, ServerNext, Session, TlsClient};
+use protocol::transport::handshake::{ServerConfig, ServerHandshake, ServerNext, Session, TlsClient};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -73,10 +73,11 @@ async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<
     let silence = times.keep_alive.0.clamp(Duration::from_secs(1), KEEP_ALIVE_MAX);
     let keep_alive = TcpKeepalive::new().with_time(silence);
     SockRef::from(&socket).set_tcp_keepalive(&keep_alive).context("Unable to configure the socket")?;
-    let secured = server.tls.accept_within(socket, times.tls_timeout.0).await?;
+    let presented = server.presented();
+    let secured = presented.tls.accept_within(socket, times.tls_timeout.0).await?;
     let Secured { mut stream, tls_unique, chain } = secured;
     let certificates = chain.iter().map(|certificate| certificate.to_vec()).collect();
-    let hellos = say_hello(server, &mut stream, tls_unique.as_bytes(), certificates);
+    let hellos = say_hello(&presented.hello, &mut stream, tls_unique.as_bytes(), certificates);
     match timeout(times.handshake_timeout.0, hellos).await.context("The hellos took too long").flatten() {
         Ok(session) => Ok((stream, session)),
         Err(error) => {
@@ -88,12 +89,12 @@ async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<
 
 /// Both hellos. Services are refused: this server knows none.
 async fn say_hello(
-    server: &Server,
+    config: &ServerConfig,
     stream: &mut TlsStream<TcpStream>,
     session_id: &[u8],
     certificates: Vec<Vec<u8>>,
 ) -> anyhow::Result<Box<Session>> {
-    let (handshake, hello) = ServerHandshake::start(&server.hello, session_id, &mut system_rng())?;
+    let (handshake, hello) = ServerHandshake::start(config, session_id, &mut system_rng())?;
     stream.write_all(&hello).await?;
     stream.flush().await?;
     let mut block = blocks::next_block(stream).await?;

@@ -21,5 +21,6 @@ mod program;
 mod queues;
 mod raw;
 mod secrecy;
+mod settings;
 mod subscriptions;
 mod syntax;

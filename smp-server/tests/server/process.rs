@@ -181,6 +181,12 @@ fn the_manual_is_as_in_the_golden_file() {
         let output = program().args(arguments).output().unwrap();
         shown.push_str(&format!("$ smp-server {}\n{}\n", arguments.join(" "), text(&output.stdout)));
     }
+    for command in ["check-config", "example-config", "cert"] {
+        let help = text(&program().args([command, "--help"]).output().unwrap().stdout);
+        // Behind it the same settings as of `start`.
+        let (own, _) = help.split_once("\nListening:").unwrap();
+        shown.push_str(&format!("$ smp-server {command} --help\n{own}\n"));
+    }
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/help.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &shown).unwrap();

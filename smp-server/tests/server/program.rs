@@ -77,10 +77,15 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Asks it to stop; gives how it ended and what it said.
     pub(crate) fn stop(mut self) -> Output {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         let mut stderr = Vec::new();
         std::io::Read::read_to_end(self.child.stderr.as_mut().unwrap(), &mut stderr).unwrap();
         Output { status: self.child.wait().unwrap(), stdout: Vec::new(), stderr }
