@@ -4,6 +4,7 @@
 //! engine    one thread owns an application and its store; batches are transactions, effects follow the commit
 //! network   sessions by server: connect on demand, reconnect, resubscribe, read links
 //! session   one connection: hellos, block encryption, batches, correlation, time limits
+//! service   certificates and sessions of high-traffic clients, which take back all their queues with one command
 //! dial      TCP with keep-alive      tls, tap, verify   TLS 1.3, session identifier, identity of the server
 //! ```
 
@@ -16,6 +17,7 @@ pub mod engine;
 pub mod error;
 pub mod network;
 pub mod rng;
+pub mod service;
 mod session;
 mod tap;
 pub mod tls;

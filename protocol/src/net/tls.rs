@@ -145,12 +145,36 @@ pub fn server_config_der(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ServerTls, ServerConfigError> {
+    server_config_for(chain, key, ClientCertificates::Requested)
+}
+
+/// Whether a server asks its clients for certificates, which only services have (smp.md §3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// It asks, and accepts clients that have none.
+    Requested,
+    /// It does not ask: no client can be a service.
+    NotRequested,
+}
+
+/// As [`server_config_der`], with or without services.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn server_config_for(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    clients: ClientCertificates,
+) -> Result<ServerTls, ServerConfigError> {
     if !(2..=CertificateChain::CERTIFICATES_MAX).contains(&chain.len()) {
         return Err(ChainError::Shape(chain.len()).into());
     }
-    let builder = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(Arc::new(OptionalService));
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = match clients {
+        ClientCertificates::Requested => builder.with_client_cert_verifier(Arc::new(OptionalService)),
+        ClientCertificates::NotRequested => builder.with_no_client_auth(),
+    };
     let config = match Ed448PrivateKey::from_der(key.secret_der()) {
         Ok(key) => builder.with_cert_resolver(ed448::resolver(chain.clone(), key)?),
         Err(_) => builder.with_single_cert(chain.clone(), key)?,

@@ -1,6 +1,6 @@
 //! What a server says (smp.md §7): answers to commands, and events of its own accord.
 //!
-//! Events (`MSG` by subscription, `NMSG`, `END`, `ENDS`, `DELD`, `ERR BLOCKED`) have an empty correlation id.
+//! Events (`MSG` by subscription, `NMSG`, `END`, `ENDS`, `ALLS`, `DELD`, `ERR BLOCKED`) have an empty correlation id.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ pub enum BrokerMessage<'a> {
     },
     /// Answers `SUB` and `NSUB`; plain `OK` before version 16.
     Sok(Option<ServiceId>),
-    /// Answers `NSUBS`: how many queues are subscribed.
+    /// Answers `SUBS` and `NSUBS`: how many queues of the service are subscribed.
     Soks(i64),
     /// A message of a queue.
     Msg {
@@ -66,6 +66,8 @@ pub enum BrokerMessage<'a> {
     End,
     /// Another connection has this many subscriptions of the service now.
     Ends(i64),
+    /// After `SUBS`: of every queue that had messages the first is on its way.
+    Alls,
     /// The queue, or its notifier, was deleted.
     Deld,
     /// Answers `QUE`.
@@ -131,6 +133,7 @@ impl<'a> BrokerMessage<'a> {
             b"PRES" => Self::Pres(after_space(r)?.tail().into()),
             b"END" => Self::End,
             b"ENDS" => Self::Ends(after_space(r)?.i64()?),
+            b"ALLS" => Self::Alls,
             b"DELD" => Self::Deld,
             b"INFO" => Self::Info(QueueDetails::from_json(after_space(r)?.tail())?),
             b"OK" => Self::Ok,
@@ -205,6 +208,7 @@ impl<'a> BrokerMessage<'a> {
                 tag("ENDS ");
                 out.extend_from_slice(&count.to_be_bytes());
             }
+            Self::Alls => tag("ALLS"),
             Self::Deld => tag("DELD"),
             Self::Info(details) => {
                 tag("INFO ");
@@ -250,6 +254,7 @@ impl<'a> BrokerMessage<'a> {
             Self::Pres(_) => "PRES",
             Self::End => "END",
             Self::Ends(_) => "ENDS",
+            Self::Alls => "ALLS",
             Self::Deld => "DELD",
             Self::Info(_) => "INFO",
             Self::Ok => "OK",
@@ -266,8 +271,10 @@ impl<'a> BrokerMessage<'a> {
     pub fn check_entity(&self, entity: bool) -> Result<(), CommandError> {
         match self {
             Self::Ids(_) | Self::Err(_) => Ok(()),
-            Self::Pong | Self::Pkey { .. } | Self::Rres(_) if entity => Err(CommandError::HasAuth),
-            Self::Pong | Self::Pkey { .. } | Self::Rres(_) => Ok(()),
+            Self::Pong | Self::Pkey { .. } | Self::Rres(_) | Self::Alls if entity => {
+                Err(CommandError::HasAuth)
+            }
+            Self::Pong | Self::Pkey { .. } | Self::Rres(_) | Self::Alls => Ok(()),
             _ if entity => Ok(()),
             _ => Err(CommandError::NoEntity),
         }
@@ -291,6 +298,7 @@ impl<'a> BrokerMessage<'a> {
             Self::Pres(sealed) => BrokerMessage::Pres(owned(sealed)),
             Self::End => BrokerMessage::End,
             Self::Ends(count) => BrokerMessage::Ends(count),
+            Self::Alls => BrokerMessage::Alls,
             Self::Deld => BrokerMessage::Deld,
             Self::Info(details) => BrokerMessage::Info(details),
             Self::Ok => BrokerMessage::Ok,

@@ -252,7 +252,13 @@ pub(crate) fn some_message() -> impl Strategy<Value = BrokerMessage<'static>> {
             BrokerMessage::Pkey { session_id, versions, certified_key }
         });
     prop_oneof![
-        select(vec![BrokerMessage::End, BrokerMessage::Deld, BrokerMessage::Ok, BrokerMessage::Pong]),
+        select(vec![
+            BrokerMessage::End,
+            BrokerMessage::Alls,
+            BrokerMessage::Deld,
+            BrokerMessage::Ok,
+            BrokerMessage::Pong,
+        ]),
         queue_ids().prop_map(BrokerMessage::Ids),
         (any::<[u8; 24]>(), link_data())
             .prop_map(|(id, data)| BrokerMessage::Lnk { sender_id: SenderId(id), data }),
