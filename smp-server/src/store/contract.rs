@@ -10,8 +10,8 @@ use protocol::timestamp::Timestamp;
 
 use super::{
     AppendRules, Appended, Created, Deleted, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage,
-    NewQueue, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueStatus, QueueStore, Result,
-    Secured, SqliteStore, StoreError,
+    NewQueue, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus,
+    QueueStore, Result, Secured, SqliteStore, StoreCounts, StoreError, StoredMessage, WholeQueue,
 };
 
 /// A store, and the directory that it lives in for as long as the test runs.
@@ -59,6 +59,16 @@ impl Subject {
     fn acknowledge(&mut self, queue: QueueNumber, message: u8) -> Option<u8> {
         let next = self.write(|store| store.acknowledge(queue, Some(MessageId([message; 24])))).unwrap();
         next.map(|message| message.id.0[0])
+    }
+
+    fn restore(&mut self, whole: &WholeQueue, messages: &[StoredMessage]) -> QueueNumber {
+        let Created::Stored(number) = self.write(|store| store.restore_queue(whole)).unwrap() else {
+            panic!("the id is taken");
+        };
+        for message in messages {
+            self.write(|store| store.restore_message(number, message)).unwrap();
+        }
+        number
     }
 
     fn head(&mut self, queue: QueueNumber) -> Option<u8> {
@@ -128,6 +138,7 @@ contract!(
     a_blocked_queue_takes_no_messages_and_keeps_what_its_recipient_wanted,
     use_is_noted_by_day,
     an_empty_body_is_a_message,
+    whole_queues_move_to_another_store,
 );
 
 fn a_queue_is_found_by_each_of_its_ids(mut subject: Subject) {
@@ -426,4 +437,56 @@ fn an_empty_body_is_a_message(mut subject: Subject) {
     let empty = NewMessage { body: b"", ..new_message(1, 0) };
     subject.write(|store| store.append_message(queue, &empty, RULES)).unwrap();
     assert_eq!(subject.reader.first_message(queue).unwrap().unwrap().body, Some(Vec::new()));
+}
+
+fn whole_queues_move_to_another_store(mut subject: Subject) {
+    let mut queues = Vec::new();
+    for seed in 1..=5_u8 {
+        let link = Some((LinkId([seed; 24]), data(b"fixed", b"user"))).filter(|_| seed % 2 == 0);
+        let queue = subject.create(&NewQueue { link, ..new_queue(seed, Some(QueueMode::Contact)) });
+        subject.append(queue, seed, 10, RULES);
+        subject.append(queue, seed + 10, 20, RULES);
+        subject.append(queue, seed + 20, 30, RULES);
+        queues.push(queue);
+    }
+    subject.write(|store| store.secure_queue(queues[0], &key(9)).map(drop)).unwrap();
+    subject.write(|store| store.suspend_queue(queues[1])).unwrap();
+    subject.write(|store| store.replace_recipient_keys(queues[2], &[key(7), key(8)])).unwrap();
+    let notifier = Notifier { id: NotifierId([6; 24]), key: key(6), dh_secret: DhSecret([6; 32]) };
+    subject.write(|store| store.set_notifier(queues[3], &notifier).map(drop)).unwrap();
+    let notice = Some(ClientNotice { ttl_seconds: Some(5) });
+    let info = BlockingInfo { reason: BlockingReason::Content, notice };
+    subject.write(|store| store.block_queue(queues[1], info).map(drop)).unwrap();
+    subject.write(|store| store.block_queue(queues[4], info).map(drop)).unwrap();
+
+    let mut other = Subject::memory();
+    let mut after = QueueNumber(0);
+    loop {
+        let page = subject.reader.queues_after(after, 2).unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.record.number;
+        for whole in &page {
+            let messages = subject.reader.messages(whole.record.number).unwrap();
+            assert_eq!(messages.len(), 3);
+            other.restore(whole, &messages);
+        }
+    }
+    assert_eq!(other.reader.counts().unwrap(), StoreCounts { queues: 5, messages: 15 });
+    assert_eq!(subject.reader.counts().unwrap(), StoreCounts { queues: 5, messages: 15 });
+
+    // And back, where nothing is any more.
+    for queue in queues {
+        subject.write(|store| store.delete_queue(queue)).unwrap();
+    }
+    assert_eq!(subject.reader.counts().unwrap(), StoreCounts::default());
+    for whole in other.reader.queues_after(QueueNumber(0), 100).unwrap() {
+        let messages = other.reader.messages(whole.record.number).unwrap();
+        let number = subject.restore(&whole, &messages);
+        let back = subject.reader.queues_after(QueueNumber(number.0 - 1), 1).unwrap().remove(0);
+        assert_eq!(back.link, whole.link);
+        assert_eq!(back.record, QueueRecord { number, ..whole.record.clone() });
+        assert_eq!(subject.reader.messages(number).unwrap(), messages);
+        let again = subject.write(|store| store.restore_queue(&whole)).unwrap();
+        assert_eq!(again, Created::IdTaken);
+    }
 }

@@ -191,7 +191,7 @@ mod tests {
     use crate::store::{
         AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, Failure, FailureKind, LinkSet,
         MemoryStore, NewMessage, NewQueue, Notifier, NotifierSet, QueueNumber, QueueStatus, Secured,
-        StoredMessage,
+        StoredMessage, WholeQueue,
     };
 
     /// How the disk of a [`Watched`] store behaves, and how often it was written.
@@ -289,6 +289,14 @@ mod tests {
 
         fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {
             self.inner.mark_used(queues, day)
+        }
+
+        fn restore_queue(&mut self, queue: &WholeQueue) -> Result<Created> {
+            self.inner.restore_queue(queue)
+        }
+
+        fn restore_message(&mut self, queue: QueueNumber, message: &StoredMessage) -> Result<()> {
+            self.inner.restore_message(queue, message)
         }
 
         fn expire_messages(

@@ -1,6 +1,7 @@
 //! Queues in memory: for tests and for servers that shall forget. Steps apply at once; a commit does nothing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::smp::blocking::BlockingInfo;
@@ -13,7 +14,7 @@ use protocol::timestamp::Timestamp;
 use super::{
     AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue,
     Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus, QueueStore, Result,
-    Secured, StoreError, StoredMessage,
+    Secured, StoreCounts, StoreError, StoredMessage, WholeQueue,
 };
 
 /// A store that forgets when it is dropped.
@@ -87,6 +88,24 @@ impl QueueReader for MemoryStore {
     fn message_count(&mut self, queue: QueueNumber) -> Result<u32> {
         let count = self.lock().queues.get(&queue).map_or(0, |queue| queue.messages.len());
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    fn queues_after(&mut self, after: QueueNumber, limit: u32) -> Result<Vec<WholeQueue>> {
+        let whole = |queue: &Queue| WholeQueue { record: queue.record.clone(), link: queue.link.clone() };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let page = (Bound::Excluded(after), Bound::Unbounded);
+        Ok(self.lock().queues.range(page).take(limit).map(|(_, queue)| whole(queue)).collect())
+    }
+
+    fn messages(&mut self, queue: QueueNumber) -> Result<Vec<StoredMessage>> {
+        let messages = |queue: &Queue| queue.messages.iter().cloned().collect();
+        Ok(self.lock().queues.get(&queue).map(messages).unwrap_or_default())
+    }
+
+    fn counts(&mut self) -> Result<StoreCounts> {
+        let state = self.lock();
+        let messages = state.queues.values().map(|queue| queue.messages.len() as u64).sum();
+        Ok(StoreCounts { queues: state.queues.len() as u64, messages })
     }
 }
 
@@ -289,6 +308,28 @@ impl QueueStore for MemoryStore {
                 queue.record.used_on = day;
             }
         }
+        Ok(())
+    }
+
+    fn restore_queue(&mut self, whole: &WholeQueue) -> Result<Created> {
+        let WholeQueue { record, link } = whole;
+        let mut state = self.lock();
+        let mut names = vec![QueueName::Recipient(record.recipient_id), QueueName::Sender(record.sender_id)];
+        names.extend(link.as_ref().map(|(link_id, _)| QueueName::Link(*link_id)));
+        names.extend(record.notifier.as_ref().map(|notifier| QueueName::Notifier(notifier.id)));
+        if names.iter().any(|name| state.names.contains_key(name)) {
+            return Ok(Created::IdTaken);
+        }
+        state.last_number = state.last_number.saturating_add(1);
+        let number = QueueNumber(state.last_number);
+        state.names.extend(names.into_iter().map(|name| (name, number)));
+        let record = QueueRecord { number, ..record.clone() };
+        state.queues.insert(number, Queue { record, link: link.clone(), messages: VecDeque::new() });
+        Ok(Created::Stored(number))
+    }
+
+    fn restore_message(&mut self, queue: QueueNumber, message: &StoredMessage) -> Result<()> {
+        self.lock().queue(queue)?.messages.push_back(message.clone());
         Ok(())
     }
 

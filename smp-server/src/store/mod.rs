@@ -27,8 +27,8 @@ pub use failure::{Failure, FailureKind};
 pub use group_commit::{Store, StoreThreads};
 pub use memory::MemoryStore;
 pub use record::{
-    DhSecret, NewMessage, NewQueue, Notifier, QueueName, QueueNumber, QueueRecord, QueueStatus,
-    StoredMessage, day_of,
+    DhSecret, NewMessage, NewQueue, Notifier, QueueName, QueueNumber, QueueRecord, QueueStatus, StoreCounts,
+    StoredMessage, WholeQueue, day_of,
 };
 pub use sqlite::SqliteStore;
 
@@ -88,6 +88,24 @@ pub trait QueueReader: Send {
     /// # Errors
     /// As for every read.
     fn message_count(&mut self, queue: QueueNumber) -> Result<u32>;
+
+    /// Up to `limit` queues with a number above `after`, by their numbers: all queues, page by page.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn queues_after(&mut self, after: QueueNumber, limit: u32) -> Result<Vec<WholeQueue>>;
+
+    /// All messages of a queue, the head first. Their number is bounded by the quota.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn messages(&mut self, queue: QueueNumber) -> Result<Vec<StoredMessage>>;
+
+    /// How much there is. Takes longer the more there is.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn counts(&mut self) -> Result<StoreCounts>;
 }
 
 /// The steps by which stored queues change. Each fails with [`StoreError::NoQueue`] when the queue is gone.
@@ -203,6 +221,18 @@ pub trait QueueStore: Send {
     /// # Errors
     /// [`StoreError::Database`].
     fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()>;
+
+    /// Stores a queue of another store as it is, under a new number.
+    ///
+    /// # Errors
+    /// As every step.
+    fn restore_queue(&mut self, queue: &WholeQueue) -> Result<Created>;
+
+    /// Puts a message of another store at the end of the queue as it is, without regard to quota and status.
+    ///
+    /// # Errors
+    /// As every step.
+    fn restore_message(&mut self, queue: QueueNumber, message: &StoredMessage) -> Result<()>;
 
     /// Deletes expired messages from the heads of queues, looking at `limit` messages from `cursor` on.
     ///

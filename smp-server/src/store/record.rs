@@ -170,6 +170,24 @@ pub struct NewQueue {
     pub used_on: i64,
 }
 
+/// A stored queue with its link, to be taken to another store. Its messages go beside it, since there may be many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeQueue {
+    /// The queue. Its number holds in the store that it comes from.
+    pub record: QueueRecord,
+    /// Its link id and link data, if it has them.
+    pub link: Option<(LinkId, LinkData<'static>)>,
+}
+
+/// How much a store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreCounts {
+    /// Queues.
+    pub queues: u64,
+    /// Messages, markers of full queues included.
+    pub messages: u64,
+}
+
 /// A message to be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewMessage<'a> {

@@ -7,6 +7,7 @@
 mod failure;
 mod migrations;
 mod rows;
+mod whole;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -24,7 +25,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Savepoint, params}
 use super::{
     AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, FailureKind, LinkSet, NewMessage,
     NewQueue, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus,
-    QueueStore, Result, Secured, StoreError, StoredMessage,
+    QueueStore, Result, Secured, StoreCounts, StoreError, StoredMessage, WholeQueue,
 };
 use rows::{FIRST_MESSAGE, LINK_IS_USED, QUEUE_COLUMNS, message_from, mode_text, queue_from};
 
@@ -110,6 +111,18 @@ impl QueueReader for SqliteReader {
 
     fn message_count(&mut self, queue: QueueNumber) -> Result<u32> {
         message_count(&self.connection, queue)
+    }
+
+    fn queues_after(&mut self, after: QueueNumber, limit: u32) -> Result<Vec<WholeQueue>> {
+        whole::queues_after(&self.connection, after, limit)
+    }
+
+    fn messages(&mut self, queue: QueueNumber) -> Result<Vec<StoredMessage>> {
+        whole::messages(&self.connection, queue)
+    }
+
+    fn counts(&mut self) -> Result<StoreCounts> {
+        whole::counts(&self.connection)
     }
 }
 
@@ -379,6 +392,20 @@ impl QueueStore for SqliteStore {
             }
             Ok(())
         })
+    }
+
+    fn restore_queue(&mut self, queue: &WholeQueue) -> Result<Created> {
+        let stored = self.step(|connection| whole::restore_queue(connection, queue).map(Created::Stored));
+        match stored {
+            Err(StoreError::Database(failure)) if failure.kind() == FailureKind::Taken => {
+                Ok(Created::IdTaken)
+            }
+            result => result,
+        }
+    }
+
+    fn restore_message(&mut self, queue: QueueNumber, message: &StoredMessage) -> Result<()> {
+        self.step(|connection| whole::restore_message(connection, queue, message))
     }
 
     fn expire_messages(&mut self, before: Timestamp, cursor: ExpiryCursor, limit: u32) -> Result<ExpiryPage> {

@@ -1,0 +1,125 @@
+//! Whole queues, out of this store and into it: for `export` and `import`.
+
+use protocol::encoding::Encode as _;
+use protocol::smp::ids::LinkId;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::rows::{self, QUEUE_COLUMNS, message_from, mode_text, queue_from};
+use super::{exists, insert_link};
+use crate::store::{QueueNumber, QueueRecord, Result, StoreCounts, StoredMessage, WholeQueue};
+
+pub(super) fn queues_after(
+    connection: &Connection,
+    after: QueueNumber,
+    limit: u32,
+) -> Result<Vec<WholeQueue>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {QUEUE_COLUMNS} FROM queues WHERE number > ?1 ORDER BY number LIMIT ?2"
+    ))?;
+    let mut rows = statement.query(params![after.0, limit])?;
+    let mut queues = Vec::new();
+    while let Some(row) = rows.next()? {
+        let record = queue_from(row)?;
+        let link = link(connection, record.number)?;
+        queues.push(WholeQueue { record, link });
+    }
+    Ok(queues)
+}
+
+fn link(
+    connection: &Connection,
+    queue: QueueNumber,
+) -> Result<Option<(LinkId, protocol::smp::command::LinkData<'static>)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT link_id, fixed_data, user_data FROM links WHERE queue = ?1")?;
+    let link = statement.query_row([queue.0], |row| {
+        let (fixed, user): (Vec<u8>, Vec<u8>) = (row.get(1)?, row.get(2)?);
+        let data = protocol::smp::command::LinkData { fixed: fixed.into(), user: user.into() };
+        Ok((LinkId(row.get(0)?), data))
+    });
+    Ok(link.optional()?)
+}
+
+pub(super) fn messages(connection: &Connection, queue: QueueNumber) -> Result<Vec<StoredMessage>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT message_id, received_at, notify, body FROM messages WHERE queue = ?1 ORDER BY number",
+    )?;
+    let mut rows = statement.query([queue.0])?;
+    let mut messages = Vec::new();
+    while let Some(row) = rows.next()? {
+        messages.push(message_from(row)?);
+    }
+    Ok(messages)
+}
+
+pub(super) fn counts(connection: &Connection) -> Result<StoreCounts> {
+    let count = |table: &str| -> Result<u64> {
+        let count: i64 =
+            connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+        Ok(count.unsigned_abs())
+    };
+    Ok(StoreCounts { queues: count("queues")?, messages: count("messages")? })
+}
+
+pub(super) fn restore_queue(connection: &Connection, queue: &WholeQueue) -> Result<QueueNumber> {
+    // Every field by name: one that is added must be taken along.
+    let QueueRecord {
+        number: _,
+        recipient_id,
+        sender_id,
+        recipient_keys,
+        dh_secret,
+        sender_key,
+        mode,
+        notifier,
+        status,
+        used_on,
+    } = &queue.record;
+    let status_text = if status.is_suspended() { "off" } else { "active" };
+    connection
+        .prepare_cached(
+            "INSERT INTO queues
+             (recipient_id, sender_id, recipient_keys, dh_secret, sender_key, mode, status, used_on, blocking,
+              notifier_id, notifier_key, notifier_secret)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?
+        .execute(params![
+            recipient_id.as_bytes(),
+            sender_id.as_bytes(),
+            rows::keys_blob(recipient_keys),
+            dh_secret.0,
+            sender_key.as_ref().map(|key| key.to_bytes()),
+            mode_text(*mode),
+            status_text,
+            used_on,
+            status.blocking().map(|info| info.to_string()),
+            notifier.as_ref().map(|notifier| notifier.id.as_bytes()),
+            notifier.as_ref().map(|notifier| notifier.key.to_bytes()),
+            notifier.as_ref().map(|notifier| notifier.dh_secret.0),
+        ])?;
+    let number = QueueNumber(connection.last_insert_rowid());
+    if let Some((link_id, data)) = &queue.link {
+        insert_link(connection, number, *link_id, data)?;
+    }
+    Ok(number)
+}
+
+pub(super) fn restore_message(
+    connection: &Connection,
+    queue: QueueNumber,
+    message: &StoredMessage,
+) -> Result<()> {
+    exists(connection, queue)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO messages (queue, message_id, received_at, notify, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            queue.0,
+            message.id.as_bytes(),
+            message.received_at.0,
+            message.notify,
+            message.body,
+        ])?;
+    Ok(())
+}
