@@ -52,6 +52,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
             link: link_id.zip(chosen.data.clone()),
             notifier: None,
             used_on: day_of(now()),
+            recipient_service: None,
         };
         let (recipient_id, sender_id) = (new.recipient_id, new.sender_id);
         let created = client

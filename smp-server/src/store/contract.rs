@@ -3,15 +3,17 @@
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::smp::command::LinkData;
 use protocol::smp::error::{BlockingInfo, BlockingReason, ClientNotice};
-use protocol::smp::ids::{LinkId, MessageId, NotifierId, RecipientId, SenderId};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId, RecipientId, SenderId, ServiceId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
+use protocol::transport::hello::ServiceRole;
 
 use super::{
     AppendRules, Appended, Created, Deleted, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage,
-    NewQueue, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus,
-    QueueStore, Result, Secured, SqliteStore, StoreCounts, StoreError, StoredMessage, WholeQueue,
+    NewQueue, NewService, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord,
+    QueueStatus, QueueStore, Result, Secured, ServiceRecord, SqliteStore, StoreCounts, StoreError,
+    StoredMessage, Stream, WholeQueue,
 };
 
 /// A store, and the directory that it lives in for as long as the test runs.
@@ -99,6 +101,7 @@ fn new_queue(seed: u8, mode: Option<QueueMode>) -> NewQueue {
         link: None,
         notifier: None,
         used_on: 86_400,
+        recipient_service: None,
     }
 }
 
@@ -139,6 +142,9 @@ contract!(
     use_is_noted_by_day,
     an_empty_body_is_a_message,
     whole_queues_move_to_another_store,
+    a_service_keeps_its_id_and_role,
+    queues_of_a_service_are_counted_and_paged_through,
+    streams_of_a_queue_move_between_services,
 );
 
 fn a_queue_is_found_by_each_of_its_ids(mut subject: Subject) {
@@ -459,7 +465,21 @@ fn whole_queues_move_to_another_store(mut subject: Subject) {
     subject.write(|store| store.block_queue(queues[1], info).map(drop)).unwrap();
     subject.write(|store| store.block_queue(queues[4], info).map(drop)).unwrap();
 
+    for (service, fingerprint) in [(MESSAGES, 1), (NOTIFICATIONS, 2)] {
+        subject.write(|store| store.add_service(&new_service(service, fingerprint))).unwrap();
+    }
+    let notifications = Stream::Notifications(NotifierId([6; 24]));
+    subject.write(|store| store.associate(queues[0], Stream::Messages, Some(MESSAGES.id))).unwrap();
+    subject.write(|store| store.associate(queues[3], notifications, Some(NOTIFICATIONS.id))).unwrap();
+
     let mut other = Subject::memory();
+    let services = subject.reader.services_after(&[0; 32], 1).unwrap();
+    assert_eq!(services, [new_service(MESSAGES, 1)]);
+    let services = [services, subject.reader.services_after(&[1; 32], 9).unwrap()].concat();
+    assert_eq!(services, [new_service(MESSAGES, 1), new_service(NOTIFICATIONS, 2)]);
+    for service in &services {
+        other.write(|store| store.add_service(service)).unwrap();
+    }
     let mut after = QueueNumber(0);
     loop {
         let page = subject.reader.queues_after(after, 2).unwrap();
@@ -489,4 +509,93 @@ fn whole_queues_move_to_another_store(mut subject: Subject) {
         let again = subject.write(|store| store.restore_queue(&whole)).unwrap();
         assert_eq!(again, Created::IdTaken);
     }
+}
+
+const MESSAGES: ServiceRecord = ServiceRecord { id: ServiceId([1; 24]), role: ServiceRole::Messaging };
+const NOTIFICATIONS: ServiceRecord = ServiceRecord { id: ServiceId([2; 24]), role: ServiceRole::Notifier };
+
+fn new_service(service: ServiceRecord, fingerprint: u8) -> NewService {
+    NewService { id: service.id, role: service.role, fingerprint: [fingerprint; 32], created_at: 1 }
+}
+
+fn a_service_keeps_its_id_and_role(mut subject: Subject) {
+    assert_eq!(subject.reader.service(&[1; 32]).unwrap(), None);
+    for (service, fingerprint) in [(MESSAGES, 1), (NOTIFICATIONS, 2)] {
+        let added = subject.write(|store| store.add_service(&new_service(service, fingerprint))).unwrap();
+        assert_eq!(added, service);
+        assert_eq!(subject.reader.service(&[fingerprint; 32]).unwrap(), Some(service));
+    }
+    let other = ServiceRecord { id: ServiceId([3; 24]), role: ServiceRole::Proxy };
+    assert_eq!(subject.write(|store| store.add_service(&new_service(other, 1))).unwrap(), MESSAGES);
+}
+
+fn queues_of_a_service_are_counted_and_paged_through(mut subject: Subject) {
+    subject.write(|store| store.add_service(&new_service(MESSAGES, 1))).unwrap();
+    let mut waiting = Vec::new();
+    for seed in 1..=7 {
+        let recipient_service = (seed != 4).then_some(MESSAGES.id);
+        let queue = subject.create(&NewQueue { recipient_service, ..new_queue(seed, None) });
+        if seed % 2 == 1 {
+            subject.append(queue, seed, 0, RULES);
+            waiting.push((queue, RecipientId([seed; 24]), DhSecret([seed; 32])));
+        }
+    }
+    let record = subject.reader.queue(&QueueName::Sender(SenderId([1; 24]))).unwrap().unwrap();
+    assert_eq!((record.recipient_service, record.notifier_service), (Some(MESSAGES.id), None));
+    assert_eq!(subject.reader.service_queue_count(MESSAGES).unwrap(), 6);
+    assert_eq!(subject.reader.service_queue_count(NOTIFICATIONS).unwrap(), 0);
+    for limit in [1, 2, 3, 6, 7] {
+        let (mut found, mut after, mut pages) = (Vec::new(), QueueNumber(0), 0);
+        loop {
+            let page = subject.reader.service_backlog(MESSAGES.id, after, limit).unwrap();
+            found.extend(page.queues.into_iter().map(|one| (one.number, one.recipient_id, one.dh_secret)));
+            pages += 1;
+            let Some(next) = page.next else { break };
+            assert!(next > after);
+            after = next;
+        }
+        assert_eq!(found, waiting, "in pages of {limit}");
+        assert!(pages <= 6 / limit + 1);
+    }
+    let (first, _, _) = waiting[0].clone();
+    subject.acknowledge(first, 1);
+    let page = subject.reader.service_backlog(MESSAGES.id, QueueNumber(0), 9).unwrap();
+    assert_eq!(page.queues.len(), 3, "a drained queue has no backlog");
+    subject.write(|store| store.delete_queue(first)).unwrap();
+    assert_eq!(subject.reader.service_queue_count(MESSAGES).unwrap(), 5);
+}
+
+fn streams_of_a_queue_move_between_services(mut subject: Subject) {
+    for (service, fingerprint) in [(MESSAGES, 1), (NOTIFICATIONS, 2)] {
+        subject.write(|store| store.add_service(&new_service(service, fingerprint))).unwrap();
+    }
+    let queue = subject.create(&NewQueue { notifier: Some(new_notifier(5)), ..new_queue(1, None) });
+    let notifications = Stream::Notifications(NotifierId([5; 24]));
+    let services = |subject: &mut Subject| {
+        let record = subject.reader.queue(&QueueName::Sender(SenderId([1; 24]))).unwrap().unwrap();
+        (record.recipient_service, record.notifier_service)
+    };
+    let give = |subject: &mut Subject, stream, service: Option<ServiceRecord>| {
+        subject.write(|store| store.associate(queue, stream, service.map(|one| one.id)))
+    };
+    for (service, former) in
+        [(Some(MESSAGES), None), (Some(MESSAGES), Some(MESSAGES.id)), (None, Some(MESSAGES.id))]
+    {
+        assert_eq!(give(&mut subject, Stream::Messages, service).unwrap(), former);
+        assert_eq!(services(&mut subject), (service.map(|one| one.id), None));
+    }
+    assert_eq!(give(&mut subject, notifications, Some(NOTIFICATIONS)).unwrap(), None);
+    assert_eq!(services(&mut subject), (None, Some(NOTIFICATIONS.id)));
+    assert_eq!(subject.reader.service_queue_count(NOTIFICATIONS).unwrap(), 1);
+    let other = give(&mut subject, Stream::Notifications(NotifierId([6; 24])), None);
+    assert!(matches!(other, Err(StoreError::NoQueue)), "it is not its notifier");
+    // A new notifier belongs to nobody, and so does none.
+    subject.write(|store| store.set_notifier(queue, &new_notifier(6))).unwrap();
+    assert_eq!(services(&mut subject), (None, None));
+    let sixth = Stream::Notifications(NotifierId([6; 24]));
+    assert_eq!(give(&mut subject, sixth, Some(NOTIFICATIONS)).unwrap(), None);
+    subject.write(|store| store.delete_notifier(queue)).unwrap();
+    assert_eq!(services(&mut subject), (None, None));
+    subject.write(|store| store.delete_queue(queue)).unwrap();
+    assert!(matches!(give(&mut subject, Stream::Messages, Some(MESSAGES)), Err(StoreError::NoQueue)));
 }

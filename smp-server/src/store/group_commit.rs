@@ -182,7 +182,7 @@ mod tests {
 
     use protocol::smp::blocking::BlockingInfo;
     use protocol::smp::command::LinkData;
-    use protocol::smp::ids::{LinkId, MessageId, NotifierId};
+    use protocol::smp::ids::{LinkId, MessageId, NotifierId, ServiceId};
     use protocol::smp::key::AuthPublicKey;
     use protocol::timestamp::Timestamp;
     use tokio::task::JoinSet;
@@ -190,8 +190,8 @@ mod tests {
     use super::*;
     use crate::store::{
         AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, Failure, FailureKind, LinkSet,
-        MemoryStore, NewMessage, NewQueue, Notifier, NotifierSet, QueueNumber, QueueStatus, Secured,
-        StoredMessage, WholeQueue,
+        MemoryStore, NewMessage, NewQueue, NewService, Notifier, NotifierSet, QueueNumber, QueueStatus,
+        Secured, ServiceRecord, StoredMessage, Stream, WholeQueue,
     };
 
     /// How the disk of a [`Watched`] store behaves, and how often it was written.
@@ -285,6 +285,19 @@ mod tests {
 
         fn unblock_queue(&mut self, queue: QueueNumber) -> Result<QueueStatus> {
             self.inner.unblock_queue(queue)
+        }
+
+        fn add_service(&mut self, new: &NewService) -> Result<ServiceRecord> {
+            self.inner.add_service(new)
+        }
+
+        fn associate(
+            &mut self,
+            queue: QueueNumber,
+            stream: Stream,
+            service: Option<ServiceId>,
+        ) -> Result<Option<ServiceId>> {
+            self.inner.associate(queue, stream, service)
         }
 
         fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::{LinkId, MessageId, NotifierId};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId, ServiceId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
+use protocol::transport::hello::ServiceRole;
 
 use super::{
-    AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, LinkSet, NewMessage, NewQueue,
-    Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus, QueueStore, Result,
-    Secured, StoreCounts, StoreError, StoredMessage, WholeQueue,
+    AppendRules, Appended, BacklogPage, Created, Deleted, ExpiryCursor, ExpiryPage, LinkSet, NewMessage,
+    NewQueue, NewService, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord,
+    QueueStatus, QueueStore, Result, Secured, ServiceQueue, ServiceRecord, StoreCounts, StoreError,
+    StoredMessage, Stream, WholeQueue,
 };
 
 /// A store that forgets when it is dropped.
@@ -28,6 +30,8 @@ struct State {
     last_number: i64,
     names: BTreeMap<QueueName, QueueNumber>,
     queues: BTreeMap<QueueNumber, Queue>,
+    /// By fingerprint.
+    services: BTreeMap<[u8; 32], NewService>,
 }
 
 #[derive(Debug)]
@@ -107,6 +111,47 @@ impl QueueReader for MemoryStore {
         let messages = state.queues.values().map(|queue| queue.messages.len() as u64).sum();
         Ok(StoreCounts { queues: state.queues.len() as u64, messages })
     }
+
+    fn service(&mut self, fingerprint: &[u8; 32]) -> Result<Option<ServiceRecord>> {
+        Ok(self.lock().services.get(fingerprint).map(NewService::record))
+    }
+
+    fn services_after(&mut self, after: &[u8; 32], limit: u32) -> Result<Vec<NewService>> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let page = (Bound::Excluded(*after), Bound::Unbounded);
+        Ok(self.lock().services.range(page).take(limit).map(|(_, service)| *service).collect())
+    }
+
+    fn service_queue_count(&mut self, service: ServiceRecord) -> Result<u64> {
+        let state = self.lock();
+        let is_its_own = |record: &QueueRecord| match service.role {
+            ServiceRole::Notifier => record.notifier_service == Some(service.id),
+            ServiceRole::Messaging | ServiceRole::Proxy => record.recipient_service == Some(service.id),
+        };
+        Ok(state.queues.values().filter(|queue| is_its_own(&queue.record)).count() as u64)
+    }
+
+    fn service_backlog(&mut self, service: ServiceId, after: QueueNumber, limit: u32) -> Result<BacklogPage> {
+        let state = self.lock();
+        let own: Vec<&Queue> = state
+            .queues
+            .range((Bound::Excluded(after), Bound::Unbounded))
+            .map(|(_, queue)| queue)
+            .filter(|queue| queue.record.recipient_service == Some(service))
+            .take(usize::try_from(limit).unwrap_or(usize::MAX))
+            .collect();
+        let is_last = u32::try_from(own.len()).is_ok_and(|count| count < limit);
+        let next = own.last().filter(|_| !is_last).map(|queue| queue.record.number);
+        let waiting = own.into_iter().filter(|queue| !queue.messages.is_empty());
+        let queues = waiting
+            .map(|Queue { record, .. }| ServiceQueue {
+                number: record.number,
+                recipient_id: record.recipient_id,
+                dh_secret: record.dh_secret.clone(),
+            })
+            .collect();
+        Ok(BacklogPage { queues, next })
+    }
 }
 
 impl QueueStore for MemoryStore {
@@ -144,6 +189,8 @@ impl QueueStore for MemoryStore {
             notifier: new.notifier.clone(),
             status: QueueStatus::Active,
             used_on: new.used_on,
+            recipient_service: new.recipient_service,
+            notifier_service: None,
         };
         state.queues.insert(number, Queue { record, link: new.link.clone(), messages: VecDeque::new() });
         Ok(Created::Stored(number))
@@ -272,7 +319,9 @@ impl QueueStore for MemoryStore {
             Some(owner) if *owner != queue => return Ok(NotifierSet::IdTaken),
             _ => {}
         }
-        let replaced = state.queue(queue)?.record.notifier.replace(notifier.clone()).map(|former| former.id);
+        let record = &mut state.queue(queue)?.record;
+        record.notifier_service = None;
+        let replaced = record.notifier.replace(notifier.clone()).map(|former| former.id);
         if let Some(former) = replaced {
             state.names.remove(&QueueName::Notifier(former));
         }
@@ -282,7 +331,9 @@ impl QueueStore for MemoryStore {
 
     fn delete_notifier(&mut self, queue: QueueNumber) -> Result<Option<NotifierId>> {
         let mut state = self.lock();
-        let deleted = state.queue(queue)?.record.notifier.take().map(|notifier| notifier.id);
+        let record = &mut state.queue(queue)?.record;
+        record.notifier_service = None;
+        let deleted = record.notifier.take().map(|notifier| notifier.id);
         if let Some(id) = deleted {
             state.names.remove(&QueueName::Notifier(id));
         }
@@ -299,6 +350,28 @@ impl QueueStore for MemoryStore {
         let mut state = self.lock();
         let status = &mut state.queue(queue)?.record.status;
         Ok(std::mem::replace(status, status.unblocked()))
+    }
+
+    fn add_service(&mut self, new: &NewService) -> Result<ServiceRecord> {
+        Ok(self.lock().services.entry(new.fingerprint).or_insert(*new).record())
+    }
+
+    fn associate(
+        &mut self,
+        queue: QueueNumber,
+        stream: Stream,
+        service: Option<ServiceId>,
+    ) -> Result<Option<ServiceId>> {
+        let mut state = self.lock();
+        let record = &mut state.queue(queue)?.record;
+        let stored = match stream {
+            Stream::Messages => &mut record.recipient_service,
+            Stream::Notifications(id) if record.notifier.as_ref().is_some_and(|one| one.id == id) => {
+                &mut record.notifier_service
+            }
+            Stream::Notifications(_) => return Err(StoreError::NoQueue),
+        };
+        Ok(std::mem::replace(stored, service))
     }
 
     fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {

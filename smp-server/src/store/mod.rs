@@ -14,11 +14,12 @@ mod failure;
 mod group_commit;
 mod memory;
 mod record;
+mod service;
 mod sqlite;
 
 use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::{LinkId, MessageId, NotifierId};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId, ServiceId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
 use thiserror::Error;
@@ -30,6 +31,7 @@ pub use record::{
     DhSecret, NewMessage, NewQueue, Notifier, QueueName, QueueNumber, QueueRecord, QueueStatus, StoreCounts,
     StoredMessage, WholeQueue, day_of,
 };
+pub use service::{BacklogPage, NewService, ServiceQueue, ServiceRecord, Stream};
 pub use sqlite::SqliteStore;
 
 /// Why a step or a read has no result.
@@ -106,6 +108,33 @@ pub trait QueueReader: Send {
     /// # Errors
     /// As for every read.
     fn counts(&mut self) -> Result<StoreCounts>;
+
+    /// The service with an identity certificate of this SHA-256.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn service(&mut self, fingerprint: &[u8; 32]) -> Result<Option<ServiceRecord>>;
+
+    /// Up to `limit` services with a fingerprint above `after`, by their fingerprints: all services, page by page.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn services_after(&mut self, after: &[u8; 32], limit: u32) -> Result<Vec<NewService>>;
+
+    /// How many queues give their messages, or their notifications, to a service of this role. Must not take longer
+    /// than to count what is its own.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn service_queue_count(&mut self, service: ServiceRecord) -> Result<u64>;
+
+    /// Looks at the next `limit` queues that give their messages to the service, in the order of their numbers,
+    /// beginning after `after`, and gives those in which messages wait. Pages together must not take longer than to
+    /// go through what is its own.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn service_backlog(&mut self, service: ServiceId, after: QueueNumber, limit: u32) -> Result<BacklogPage>;
 }
 
 /// The steps by which stored queues change. Each fails with [`StoreError::NoQueue`] when the queue is gone.
@@ -216,13 +245,31 @@ pub trait QueueStore: Send {
     /// As every step.
     fn unblock_queue(&mut self, queue: QueueNumber) -> Result<QueueStatus>;
 
+    /// Stores a service, unless one with this fingerprint is there. Gives the one that is stored, whose role may be
+    /// another.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn add_service(&mut self, new: &NewService) -> Result<ServiceRecord>;
+
+    /// Gives a stream of the queue to a stored service, or to none, and says which had it before.
+    ///
+    /// # Errors
+    /// As every step; [`StoreError::NoQueue`] also when the queue has another notifier, or none.
+    fn associate(
+        &mut self,
+        queue: QueueNumber,
+        stream: Stream,
+        service: Option<ServiceId>,
+    ) -> Result<Option<ServiceId>>;
+
     /// Notes the day on which queues were used. Queues that are gone are passed over.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()>;
 
-    /// Stores a queue of another store as it is, under a new number.
+    /// Stores a queue of another store as it is, under a new number. Its services must have been added before.
     ///
     /// # Errors
     /// As every step.

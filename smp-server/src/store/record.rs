@@ -3,7 +3,7 @@
 use protocol::crypto::secretbox::BoxKey;
 use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::{LinkId, MessageId, NotifierId, RecipientId, SenderId};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId, RecipientId, SenderId, ServiceId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
@@ -147,6 +147,10 @@ pub struct QueueRecord {
     pub status: QueueStatus,
     /// The day on which it was last used, see [`day_of`].
     pub used_on: i64,
+    /// The service to which its messages go, if they go to one.
+    pub recipient_service: Option<ServiceId>,
+    /// The service to which its notifications go, if they go to one.
+    pub notifier_service: Option<ServiceId>,
 }
 
 /// A queue to be stored.
@@ -168,6 +172,8 @@ pub struct NewQueue {
     pub notifier: Option<Notifier>,
     /// The day of its making.
     pub used_on: i64,
+    /// The service to which its messages go, if they go to one.
+    pub recipient_service: Option<ServiceId>,
 }
 
 /// A stored queue with its link, to be taken to another store. Its messages go beside it, since there may be many.

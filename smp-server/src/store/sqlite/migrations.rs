@@ -5,9 +5,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::{Result, StoreError};
 
 /// The scripts in order; a released one never changes.
-const SCRIPTS: [&str; 2] = [
+const SCRIPTS: [&str; 3] = [
     include_str!("../../../migrations/sqlite/0001_queues.sql"),
     include_str!("../../../migrations/sqlite/0002_notifiers.sql"),
+    include_str!("../../../migrations/sqlite/0003_services.sql"),
 ];
 
 /// Applies the scripts that the file has not seen, all in one transaction.

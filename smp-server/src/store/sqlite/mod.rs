@@ -7,6 +7,7 @@
 mod failure;
 mod migrations;
 mod rows;
+mod services;
 mod whole;
 
 use std::fs::OpenOptions;
@@ -17,15 +18,16 @@ use std::time::Duration;
 use protocol::encoding::Encode as _;
 use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::{LinkId, MessageId, NotifierId};
+use protocol::smp::ids::{LinkId, MessageId, NotifierId, ServiceId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Savepoint, params};
 
 use super::{
-    AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, FailureKind, LinkSet, NewMessage,
-    NewQueue, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord, QueueStatus,
-    QueueStore, Result, Secured, StoreCounts, StoreError, StoredMessage, WholeQueue,
+    AppendRules, Appended, BacklogPage, Created, Deleted, ExpiryCursor, ExpiryPage, FailureKind, LinkSet,
+    NewMessage, NewQueue, NewService, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader,
+    QueueRecord, QueueStatus, QueueStore, Result, Secured, ServiceRecord, StoreCounts, StoreError,
+    StoredMessage, Stream, WholeQueue,
 };
 use rows::{FIRST_MESSAGE, LINK_IS_USED, QUEUE_COLUMNS, message_from, mode_text, queue_from};
 
@@ -124,6 +126,22 @@ impl QueueReader for SqliteReader {
     fn counts(&mut self) -> Result<StoreCounts> {
         whole::counts(&self.connection)
     }
+
+    fn service(&mut self, fingerprint: &[u8; 32]) -> Result<Option<ServiceRecord>> {
+        services::service(&self.connection, fingerprint)
+    }
+
+    fn services_after(&mut self, after: &[u8; 32], limit: u32) -> Result<Vec<NewService>> {
+        services::services_after(&self.connection, after, limit)
+    }
+
+    fn service_queue_count(&mut self, service: ServiceRecord) -> Result<u64> {
+        services::service_queue_count(&self.connection, service)
+    }
+
+    fn service_backlog(&mut self, service: ServiceId, after: QueueNumber, limit: u32) -> Result<BacklogPage> {
+        services::service_backlog(&self.connection, service, after, limit)
+    }
 }
 
 impl QueueStore for SqliteStore {
@@ -155,8 +173,9 @@ impl QueueStore for SqliteStore {
             connection
                 .prepare_cached(
                     "INSERT INTO queues (recipient_id, sender_id, recipient_keys, dh_secret, mode, used_on,
-                                         notifier_id, notifier_key, notifier_secret)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                                         notifier_id, notifier_key, notifier_secret, recipient_service)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
+                             (SELECT number FROM services WHERE service_id = ?10))",
                 )?
                 .execute(params![
                     queue.recipient_id.as_bytes(),
@@ -168,6 +187,7 @@ impl QueueStore for SqliteStore {
                     queue.notifier.as_ref().map(|notifier| notifier.id.as_bytes()),
                     queue.notifier.as_ref().map(|notifier| notifier.key.to_bytes()),
                     queue.notifier.as_ref().map(|notifier| notifier.dh_secret.0),
+                    queue.recipient_service.as_ref().map(|service| service.as_bytes()),
                 ])?;
             let number = QueueNumber(connection.last_insert_rowid());
             if let Some((link_id, data)) = &queue.link {
@@ -344,7 +364,8 @@ impl QueueStore for SqliteStore {
             let replaced = notifier_id(connection, queue)?;
             connection
                 .prepare_cached(
-                    "UPDATE queues SET notifier_id = ?2, notifier_key = ?3, notifier_secret = ?4 WHERE number = ?1",
+                    "UPDATE queues SET notifier_id = ?2, notifier_key = ?3, notifier_secret = ?4,
+                     notifier_service = NULL WHERE number = ?1",
                 )?
                 .execute(params![
                     queue.0,
@@ -367,8 +388,8 @@ impl QueueStore for SqliteStore {
             let deleted = notifier_id(connection, queue)?;
             connection
                 .prepare_cached(
-                    "UPDATE queues SET notifier_id = NULL, notifier_key = NULL, notifier_secret = NULL
-                     WHERE number = ?1",
+                    "UPDATE queues SET notifier_id = NULL, notifier_key = NULL, notifier_secret = NULL,
+                     notifier_service = NULL WHERE number = ?1",
                 )?
                 .execute([queue.0])?;
             Ok(deleted)
@@ -381,6 +402,19 @@ impl QueueStore for SqliteStore {
 
     fn unblock_queue(&mut self, queue: QueueNumber) -> Result<QueueStatus> {
         self.step(|connection| set_blocking(connection, queue, None))
+    }
+
+    fn add_service(&mut self, new: &NewService) -> Result<ServiceRecord> {
+        self.step(|connection| services::add_service(connection, new))
+    }
+
+    fn associate(
+        &mut self,
+        queue: QueueNumber,
+        stream: Stream,
+        service: Option<ServiceId>,
+    ) -> Result<Option<ServiceId>> {
+        self.step(|connection| services::associate(connection, queue, stream, service))
     }
 
     fn mark_used(&mut self, queues: &[QueueNumber], day: i64) -> Result<()> {

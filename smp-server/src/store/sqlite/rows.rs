@@ -2,7 +2,7 @@
 
 use protocol::encoding::{Decode as _, DecodeError, Encode as _, Reader, put_list};
 use protocol::smp::blocking::BlockingInfo;
-use protocol::smp::ids::{MessageId, NotifierId, RecipientId, SenderId};
+use protocol::smp::ids::{MessageId, NotifierId, RecipientId, SenderId, ServiceId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
@@ -15,7 +15,9 @@ use crate::store::{
 /// The columns that [`queue_from`] reads.
 pub(super) const QUEUE_COLUMNS: &str =
     "number, recipient_id, sender_id, recipient_keys, dh_secret, sender_key, mode, status, used_on, blocking,
-     notifier_id, notifier_key, notifier_secret";
+     notifier_id, notifier_key, notifier_secret,
+     (SELECT service_id FROM services WHERE services.number = recipient_service),
+     (SELECT service_id FROM services WHERE services.number = notifier_service)";
 
 /// The head of a queue, for [`message_from`].
 pub(super) const FIRST_MESSAGE: &str =
@@ -49,6 +51,8 @@ pub(super) fn queue_from(row: &Row<'_>) -> Result<QueueRecord> {
         notifier: notifier_from(row)?,
         status: status_from(&row.get::<_, String>(7)?, row.get(9)?)?,
         used_on: row.get(8)?,
+        recipient_service: row.get::<_, Option<_>>(13)?.map(ServiceId),
+        notifier_service: row.get::<_, Option<_>>(14)?.map(ServiceId),
     })
 }
 

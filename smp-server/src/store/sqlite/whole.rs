@@ -74,14 +74,18 @@ pub(super) fn restore_queue(connection: &Connection, queue: &WholeQueue) -> Resu
         notifier,
         status,
         used_on,
+        recipient_service,
+        notifier_service,
     } = &queue.record;
     let status_text = if status.is_suspended() { "off" } else { "active" };
     connection
         .prepare_cached(
             "INSERT INTO queues
              (recipient_id, sender_id, recipient_keys, dh_secret, sender_key, mode, status, used_on, blocking,
-              notifier_id, notifier_key, notifier_secret)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+              notifier_id, notifier_key, notifier_secret, recipient_service, notifier_service)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+                     (SELECT number FROM services WHERE service_id = ?13),
+                     (SELECT number FROM services WHERE service_id = ?14))",
         )?
         .execute(params![
             recipient_id.as_bytes(),
@@ -96,6 +100,8 @@ pub(super) fn restore_queue(connection: &Connection, queue: &WholeQueue) -> Resu
             notifier.as_ref().map(|notifier| notifier.id.as_bytes()),
             notifier.as_ref().map(|notifier| notifier.key.to_bytes()),
             notifier.as_ref().map(|notifier| notifier.dh_secret.0),
+            recipient_service.as_ref().map(|service| service.as_bytes()),
+            notifier_service.as_ref().map(|service| service.as_bytes()),
         ])?;
     let number = QueueNumber(connection.last_insert_rowid());
     if let Some((link_id, data)) = &queue.link {
