@@ -8,6 +8,7 @@
 //! A method of [`QueueStore`] is one step of the protocol and applies wholly or not at all. Steps of many
 //! connections share one commit, and none is answered before that commit is durable ([`group_commit`]).
 
+mod columns;
 #[cfg(test)]
 mod contract;
 mod failure;

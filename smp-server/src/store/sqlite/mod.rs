@@ -23,13 +23,14 @@ use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Savepoint, params};
 
+use super::columns::{keys_blob, mode_text, status_from};
 use super::{
     AppendRules, Appended, BacklogPage, Created, Deleted, ExpiryCursor, ExpiryPage, FailureKind, LinkSet,
     NewMessage, NewQueue, NewService, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader,
     QueueRecord, QueueStatus, QueueStore, Result, Secured, ServiceRecord, StoreCounts, StoreError,
     StoredMessage, Stream, WholeQueue,
 };
-use rows::{FIRST_MESSAGE, LINK_IS_USED, QUEUE_COLUMNS, message_from, mode_text, queue_from};
+use rows::{FIRST_MESSAGE, LINK_IS_USED, QUEUE_COLUMNS, message_from, queue_from};
 
 /// How long a connection waits for another one, which only happens while the log is folded into the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -180,7 +181,7 @@ impl QueueStore for SqliteStore {
                 .execute(params![
                     queue.recipient_id.as_bytes(),
                     queue.sender_id.as_bytes(),
-                    rows::keys_blob(&[queue.recipient_key]),
+                    keys_blob(&[queue.recipient_key]),
                     queue.dh_secret.0,
                     mode_text(queue.mode),
                     queue.used_on,
@@ -228,7 +229,7 @@ impl QueueStore for SqliteStore {
         self.step(|connection| {
             let changed = connection
                 .prepare_cached("UPDATE queues SET recipient_keys = ?2 WHERE number = ?1")?
-                .execute(params![queue.0, rows::keys_blob(keys)])?;
+                .execute(params![queue.0, keys_blob(keys)])?;
             there(changed)
         })
     }
@@ -281,12 +282,12 @@ impl QueueStore for SqliteStore {
         rules: AppendRules,
     ) -> Result<Appended> {
         self.step(|connection| {
-            let (used, status, blocking): (bool, String, _) = connection
+            let (used, status, blocking): (bool, String, Option<String>) = connection
                 .prepare_cached(LINK_IS_USED)?
                 .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                 .optional()?
                 .ok_or(StoreError::NoQueue)?;
-            match rows::status_from(&status, blocking)? {
+            match status_from(&status, blocking.as_deref())? {
                 QueueStatus::Active => {}
                 QueueStatus::Off => return Ok(Appended::Suspended),
                 QueueStatus::Blocked { info, .. } => return Ok(Appended::Blocked(info)),
@@ -501,7 +502,7 @@ fn set_blocking(
     queue: QueueNumber,
     blocking: Option<BlockingInfo>,
 ) -> Result<QueueStatus> {
-    let (status, former): (String, _) = connection
+    let (status, former): (String, Option<String>) = connection
         .prepare_cached("SELECT status, blocking FROM queues WHERE number = ?1")?
         .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
@@ -509,7 +510,7 @@ fn set_blocking(
     connection
         .prepare_cached("UPDATE queues SET blocking = ?2 WHERE number = ?1")?
         .execute(params![queue.0, blocking.map(|info| info.to_string())])?;
-    rows::status_from(&status, former)
+    status_from(&status, former.as_deref())
 }
 
 fn first_message(connection: &Connection, queue: QueueNumber) -> Result<Option<StoredMessage>> {

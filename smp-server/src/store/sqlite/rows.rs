@@ -1,16 +1,11 @@
 //! Rows of the database as records, and back.
 
-use protocol::encoding::{Decode as _, DecodeError, Encode as _, Reader, put_list};
-use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::ids::{MessageId, NotifierId, RecipientId, SenderId, ServiceId};
-use protocol::smp::key::AuthPublicKey;
-use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 use rusqlite::Row;
 
-use crate::store::{
-    DhSecret, Notifier, QueueNumber, QueueRecord, QueueStatus, Result, StoreError, StoredMessage,
-};
+use crate::store::columns::{key_from, keys_from, mode_from, status_from};
+use crate::store::{DhSecret, Notifier, QueueNumber, QueueRecord, Result, StoredMessage};
 
 /// The columns that [`queue_from`] reads.
 pub(super) const QUEUE_COLUMNS: &str =
@@ -38,18 +33,10 @@ pub(super) fn queue_from(row: &Row<'_>) -> Result<QueueRecord> {
         sender_id: SenderId(row.get(2)?),
         recipient_keys: keys_from(&row.get::<_, Vec<u8>>(3)?)?,
         dh_secret: DhSecret(row.get(4)?),
-        sender_key: sender_key
-            .map(|key| AuthPublicKey::from_bytes(&key))
-            .transpose()
-            .map_err(|_| StoreError::Damaged("sender key"))?,
-        mode: match mode.as_deref() {
-            None => None,
-            Some("M") => Some(QueueMode::Messaging),
-            Some("C") => Some(QueueMode::Contact),
-            Some(_) => return Err(StoreError::Damaged("queue mode")),
-        },
+        sender_key: sender_key.map(|key| key_from(&key, "sender key")).transpose()?,
+        mode: mode_from(mode.as_deref())?,
         notifier: notifier_from(row)?,
-        status: status_from(&row.get::<_, String>(7)?, row.get(9)?)?,
+        status: status_from(&row.get::<_, String>(7)?, row.get::<_, Option<String>>(9)?.as_deref())?,
         used_on: row.get(8)?,
         recipient_service: row.get::<_, Option<_>>(13)?.map(ServiceId),
         notifier_service: row.get::<_, Option<_>>(14)?.map(ServiceId),
@@ -59,7 +46,7 @@ pub(super) fn queue_from(row: &Row<'_>) -> Result<QueueRecord> {
 fn notifier_from(row: &Row<'_>) -> Result<Option<Notifier>> {
     let Some(id) = row.get::<_, Option<_>>(10)? else { return Ok(None) };
     let key: Vec<u8> = row.get(11)?;
-    let key = AuthPublicKey::from_bytes(&key).map_err(|_| StoreError::Damaged("notifier key"))?;
+    let key = key_from(&key, "notifier key")?;
     Ok(Some(Notifier { id: NotifierId(id), key, dh_secret: DhSecret(row.get(12)?) }))
 }
 
@@ -71,39 +58,4 @@ pub(super) fn message_from(row: &Row<'_>) -> Result<StoredMessage> {
         notify: row.get(2)?,
         body: row.get(3)?,
     })
-}
-
-pub(super) fn status_from(text: &str, blocking: Option<String>) -> Result<QueueStatus> {
-    let suspended = match text {
-        "active" => false,
-        "off" => true,
-        _ => return Err(StoreError::Damaged("queue status")),
-    };
-    let blocking = blocking.map(|text| text.parse::<BlockingInfo>()).transpose();
-    let blocking = blocking.map_err(|_| StoreError::Damaged("reason to block a queue"))?;
-    Ok(QueueStatus::from_parts(suspended, blocking))
-}
-
-pub(super) fn mode_text(mode: Option<QueueMode>) -> Option<&'static str> {
-    mode.map(|mode| match mode {
-        QueueMode::Messaging => "M",
-        QueueMode::Contact => "C",
-    })
-}
-
-/// Keys as `RKEY` has them on the wire: at most 255.
-pub(super) fn keys_blob(keys: &[AuthPublicKey]) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_list(&mut out, keys, |out, key| key.encode(out));
-    out
-}
-
-fn keys_from(blob: &[u8]) -> Result<Vec<AuthPublicKey>> {
-    let read = || -> std::result::Result<_, DecodeError> {
-        let mut reader = Reader::new(blob);
-        let keys = reader.non_empty_list(AuthPublicKey::decode)?;
-        reader.end()?;
-        Ok(keys)
-    };
-    read().map_err(|_| StoreError::Damaged("recipient key"))
 }

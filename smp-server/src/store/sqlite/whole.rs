@@ -4,8 +4,9 @@ use protocol::encoding::Encode as _;
 use protocol::smp::ids::LinkId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::rows::{self, QUEUE_COLUMNS, message_from, mode_text, queue_from};
+use super::rows::{QUEUE_COLUMNS, message_from, queue_from};
 use super::{exists, insert_link};
+use crate::store::columns::{keys_blob, mode_text, status_text};
 use crate::store::{QueueNumber, QueueRecord, Result, StoreCounts, StoredMessage, WholeQueue};
 
 pub(super) fn queues_after(
@@ -77,7 +78,6 @@ pub(super) fn restore_queue(connection: &Connection, queue: &WholeQueue) -> Resu
         recipient_service,
         notifier_service,
     } = &queue.record;
-    let status_text = if status.is_suspended() { "off" } else { "active" };
     connection
         .prepare_cached(
             "INSERT INTO queues
@@ -90,11 +90,11 @@ pub(super) fn restore_queue(connection: &Connection, queue: &WholeQueue) -> Resu
         .execute(params![
             recipient_id.as_bytes(),
             sender_id.as_bytes(),
-            rows::keys_blob(recipient_keys),
+            keys_blob(recipient_keys),
             dh_secret.0,
             sender_key.as_ref().map(|key| key.to_bytes()),
             mode_text(*mode),
-            status_text,
+            status_text(*status),
             used_on,
             status.blocking().map(|info| info.to_string()),
             notifier.as_ref().map(|notifier| notifier.id.as_bytes()),
