@@ -1,14 +1,11 @@
-//! Tests of servers and relays that need no home: connect, look, and say what was found.
+//! Tests of servers, which need no home: connect, look, and say what was found.
 
 use anyhow::Context as _;
-use protocol::group::link::RelayLinkData;
-use protocol::net::network::{Limits, Network, ReadLinkError};
-use protocol::smp::short_link::LinkType;
+use protocol::net::network::{Limits, Network};
 
 use crate::engine::{call_error_kind, chain};
 use crate::error::CommandError;
 use crate::event::Event;
-use crate::exit_code::ExitCode;
 use crate::query;
 
 /// Connects to a server and checks its identity and versions.
@@ -24,27 +21,6 @@ pub(crate) fn server(address: &str) -> Result<Event, CommandError> {
         .map_err(|error| CommandError::new(call_error_kind(&error), chain(&error)))?;
     let detail = "reached; its identity is the one that the address names".to_owned();
     Ok(Event::Check { name: server.to_string(), ok: true, detail })
-}
-
-/// Reads a relay's address.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) fn relay(link: &str) -> Result<Event, CommandError> {
-    let link = query::parse_link(link, LinkType::Relay)?;
-    let runtime = runtime()?;
-    let (network, _events) = Network::new(Limits::INTERACTIVE, runtime.handle().clone());
-    let opened = runtime.block_on(network.read_link(&link)).map_err(|error| {
-        let kind = match &error {
-            ReadLinkError::Call(error) => call_error_kind(error),
-            _ => ExitCode::WrongLink,
-        };
-        CommandError::new(kind, chain(&error))
-    })?;
-    let data = RelayLinkData::parse(&opened.data.user_data)
-        .map_err(|problem| CommandError::new(ExitCode::WrongLink, problem))?;
-    let detail = format!("the address of relay \"{}\"", data.relay_profile.display_name);
-    Ok(Event::Check { name: link.to_string(), ok: true, detail })
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

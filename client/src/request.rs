@@ -19,6 +19,8 @@ pub(crate) enum Request {
     RelayList,
     /// Forget a relay's address; groups keep theirs.
     RelayRemove { name: String },
+    /// See whether a relay, by its name or link, answers and holds the key of its address.
+    RelayTest { relay: String, timeout_ms: u64 },
     /// Make a group, or go on making one that is half made.
     GroupCreate(GroupCreate),
     /// Show all groups.

@@ -1,7 +1,10 @@
 //! The founding sequence: adding relays, removing them told and untold, the last one gone, restoring.
 
+use anyhow::Context as _;
+use e2e::binaries::tested;
+use e2e::process::Process;
 use e2e::stage::{GROUP, Stage, connected, has, message, relay_becomes};
-use e2e::world::{eventually, text};
+use e2e::world::{World, event, eventually, text};
 use serde_json::Value;
 
 /// How a relay that does not serve any more appears, or it is not listed at all.
@@ -98,4 +101,30 @@ fn a_dead_relay_does_not_keep_the_owner_waiting() -> anyhow::Result<()> {
     let answer = stage.owner.ok(&["send", GROUP, "hello"])?;
     assert!(answer.of_type("delivery").any(|row| text(row, "state").is_ok_and(|state| state == "durable")));
     stage.everybody_has(&["hello"])
+}
+
+#[test]
+fn a_relay_proves_that_it_holds_its_address_or_is_said_to_be_silent() -> anyhow::Result<()> {
+    let world = World::new(tested())?;
+    let server = world.server("server-1")?;
+    let mut relay = world.relay("relay-1", &server)?;
+    let person = world.person("Olga", &[&server])?;
+    person.ok(&["relay", "add", "relay-1", relay.link()])?;
+
+    let answer = person.ok(&["relay", "test", "relay-1"])?;
+    let checked = answer.of_type("check").next().context("The test says what it found")?;
+    assert_eq!(checked.get("ok"), Some(&Value::Bool(true)));
+    assert!(text(checked, "detail")?.contains("holds the key"));
+
+    relay.kill()?;
+    let silent = person.run(&["relay", "test", "relay-1", "--timeout", "1500ms"])?;
+    assert_eq!(silent.code, 11, "a silent relay is unreachable: {}", silent.talk);
+    assert!(silent.talk.contains("does not answer"), "{}", silent.talk);
+
+    // Nothing is left of either test.
+    person.ok(&["flush", "--timeout", "20"])?;
+    let mut listening = Process::spawn("Olga", &mut person.command(&["listen"]))?;
+    let row = listening.wait_for("what is in use", |line| event(line, "listening"))?;
+    assert_eq!(row.get("connections").and_then(Value::as_u64), Some(0));
+    Ok(())
 }

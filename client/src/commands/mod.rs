@@ -109,7 +109,6 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Doctor(args) => args.run(&session),
         Command::Listen(args) => args.run(&session),
         Command::Server(ServerCommand::Test(args)) => args.run(&session),
-        Command::Relay(RelayCommand::Test(args)) => args.run(&session),
         Command::Group(GroupCommand::Link(args)) => args.run(&session),
         command => {
             let request = request(command)?;
@@ -149,6 +148,7 @@ fn request(command: Command) -> Result<Request, CommandError> {
         Command::Relay(RelayCommand::Add(args)) => args.request(),
         Command::Relay(RelayCommand::List(args)) => args.request(),
         Command::Relay(RelayCommand::Remove(args)) => args.request(),
+        Command::Relay(RelayCommand::Test(args)) => args.request(),
         Command::Group(GroupCommand::Create(args)) => args.request(),
         Command::Group(GroupCommand::List(args)) => args.request(),
         Command::Group(GroupCommand::Profile(args)) => args.request(),
@@ -178,7 +178,6 @@ fn request(command: Command) -> Result<Request, CommandError> {
         | Command::Doctor(_)
         | Command::Listen(_)
         | Command::Server(ServerCommand::Test(_))
-        | Command::Relay(RelayCommand::Test(_))
         | Command::Group(GroupCommand::Link(_)) => unreachable!("`run` keeps these to itself"),
     }
 }

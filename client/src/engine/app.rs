@@ -11,6 +11,7 @@ use protocol::timestamp::Timestamp;
 use tokio::sync::mpsc;
 
 use super::goal::{End, Goal, Progress, Waiter};
+use super::relay_test::RelayTests;
 use super::step::{Done, Step, Stop};
 use super::tag::Tag;
 use super::unusable::UnusableServers;
@@ -41,6 +42,7 @@ pub(crate) struct Client {
     /// Whether something came from the network since commands were looked at.
     stirred: bool,
     unusable: UnusableServers,
+    tests: RelayTests,
 }
 
 impl Client {
@@ -54,6 +56,7 @@ impl Client {
             now: Timestamp::default(),
             stirred: false,
             unusable: UnusableServers::default(),
+            tests: RelayTests::default(),
         }
     }
 
@@ -71,9 +74,15 @@ impl Client {
                 _ => false,
             })
         };
-        let mut step =
-            Step { store: &mut self.store, context, tidings: &mut self.tidings, followed: &followed };
+        let mut step = Step {
+            store: &mut self.store,
+            context,
+            tidings: &mut self.tidings,
+            tests: &mut self.tests,
+            followed: &followed,
+        };
         let result = act(&mut step);
+        self.tests_ended();
         self.linger(context)?;
         self.wake(context)?;
         match result {
@@ -109,7 +118,9 @@ impl Client {
         let restores = restores.filter_map(|group| group.record.restore.due_at_ms.map(Timestamp));
         let deadlines =
             self.waiters.iter().flat_map(|waiter| [waiter.deadline, waiter.lingers_until]).flatten();
-        if let Some(next) = relays.into_iter().chain(restores).chain(deadlines).min() {
+        if let Some(next) =
+            relays.into_iter().chain(restores).chain(deadlines).chain(self.tests.deadline()).min()
+        {
             context.wake_at(next);
         }
         Ok(())
@@ -124,12 +135,29 @@ impl Client {
         timeout_ms: u64,
         replies: mpsc::UnboundedSender<Reply>,
     ) -> Result<(), Fatal> {
-        let forever = matches!(goal, Goal::Followed(_) | Goal::Watched(_));
+        let forever = matches!(goal, Goal::Followed(_) | Goal::Watched(_) | Goal::RelayTested);
         let timeout_ms = i64::try_from(timeout_ms).unwrap_or(i64::MAX);
         let deadline = (!forever).then(|| context.now().plus_ms(timeout_ms));
         self.waiters.push(Waiter { request, goal, deadline, replies, lingers_until: None });
         self.linger(context)?;
         self.wake(context)
+    }
+
+    /// What relays have proven, for the commands that wait for it.
+    fn tests_ended(&mut self) {
+        for (request, result) in self.tests.take_ended() {
+            let waits = |waiter: &mut Waiter| waiter.request == request;
+            for waiter in self.waiters.extract_if(.., waits) {
+                // Whoever asked may be gone.
+                let _ = match &result {
+                    Ok(event) => {
+                        let _ = waiter.replies.send(event.clone().into());
+                        waiter.replies.send(Reply::Success)
+                    }
+                    Err(error) => waiter.replies.send(Reply::Failure(error.clone())),
+                };
+            }
+        }
     }
 
     /// What reading a link came to, for the command that waits for it.
@@ -294,7 +322,7 @@ pub(super) fn listening(store: &mut Store) -> Done<Event> {
     let (mut servers, mut connections) = (BTreeSet::new(), BTreeSet::new());
     let mut after = None;
     loop {
-        let page = store.queues_after(after, PAGE)?;
+        let page = store.queues_after(after, QUEUES_PER_PAGE)?;
         let Some((last, _, queue)) = page.last() else { break };
         after = Some((*last, *queue));
         for (connection, server, _) in page {
@@ -306,4 +334,4 @@ pub(super) fn listening(store: &mut Store) -> Done<Event> {
 }
 
 /// Queues that are looked at in one go.
-const PAGE: usize = 256;
+pub(super) const QUEUES_PER_PAGE: usize = 256;

@@ -53,6 +53,12 @@ impl Step<'_, '_> {
                 let shared_id = self.change_profile(id, &change)?;
                 Goal::Published(id, shared_id)
             }
+            Request::RelayTest { relay, timeout_ms } => {
+                for wanted in self.wanted_relays(&[relay])? {
+                    self.test_relay(number, &wanted.link, timeout_ms)?;
+                }
+                Goal::RelayTested
+            }
             Request::GroupRelays { group, follow: true } => {
                 let id = query::find_group(self.store, &group)?;
                 let alias = self.store.group(id)?.alias;

@@ -34,6 +34,8 @@ pub(super) enum Goal {
     Delivered(GroupId, Vec<SharedMessageId>),
     /// The group link is written, and some relay's server has this.
     Published(GroupId, SharedMessageId),
+    /// A relay has proven itself, or has not; the test itself ends the command.
+    RelayTested,
     /// Nothing waits to be sent.
     Flushed,
     /// Never: follows one group or all.
@@ -110,7 +112,7 @@ impl Waiter {
                 Event::GroupProfile(row) => is_of(*id, &row.group),
                 _ => false,
             },
-            Goal::JoinLink | Goal::Flushed => false,
+            Goal::JoinLink | Goal::RelayTested | Goal::Flushed => false,
         }
     }
 
@@ -142,7 +144,7 @@ impl Waiter {
     pub(super) fn progress(&self, store: &mut Store, now: Timestamp) -> Result<Progress, StoreError> {
         let late = self.deadline.is_some_and(|deadline| deadline <= now);
         match &self.goal {
-            Goal::Followed(_) | Goal::Watched(_) => Ok(Progress::Waiting),
+            Goal::Followed(_) | Goal::Watched(_) | Goal::RelayTested => Ok(Progress::Waiting),
             Goal::JoinLink | Goal::RestoreLink(_) if late => Ok(Progress::Over(failed(unreachable_link()))),
             Goal::JoinLink | Goal::RestoreLink(_) => Ok(Progress::Waiting),
             Goal::Created(id) => created(store, *id, late),

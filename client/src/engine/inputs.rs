@@ -22,6 +22,7 @@ impl Step<'_, '_> {
             self.resync_all()?;
             self.store.forget_restored()?;
         }
+        self.delete_stray_connections()?;
         let now = self.now();
         for group in self.store.groups()? {
             if group.record.status.is_over() {
@@ -81,6 +82,7 @@ impl Step<'_, '_> {
                 Side::Member { .. } => self.joining_due(relay)?,
             }
         }
+        self.end_late_tests()?;
         self.restore_due()
     }
 
@@ -91,6 +93,7 @@ impl Step<'_, '_> {
     ) -> Done<Option<GroupId>> {
         match tag {
             Tag::Join { link, .. } => self.join_link_read(link, result).map(Some),
+            Tag::Test { request } => self.tested_address_read(*request, result).map(|()| None),
             Tag::Group { group } => self.group_link_read(GroupId(*group), result).map(|()| None),
             Tag::Address { relay } => self.address_read(RelayId(*relay), result).map(|()| None),
             Tag::Offered { relay } => self.offered_read(RelayId(*relay), result).map(|()| None),
@@ -108,6 +111,9 @@ impl Step<'_, '_> {
                 return Ok(());
             }
             _ => {}
+        }
+        if self.test_event(connection, &event)? {
+            return Ok(());
         }
         if let Some(group) = self.store.group_of_link(connection)? {
             return self.link_event(group, event);

@@ -7,6 +7,7 @@
 //! join, restore                                                     the member's side
 //! send       own events, outbox      receive, apply, content, roster   what relays bring
 //! goal       what a command waits for                               step   one transaction
+//! relay_test whether a relay holds the key of its address
 //! unusable   servers for which waiting does not help
 //! ```
 
@@ -22,6 +23,7 @@ mod join;
 mod link_data;
 mod owner_relays;
 mod receive;
+mod relay_test;
 mod restore;
 mod roster;
 mod send;

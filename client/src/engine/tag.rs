@@ -13,6 +13,11 @@ pub(super) enum Tag {
         /// The link.
         link: String,
     },
+    /// A command wants to test the relay of this address.
+    Test {
+        /// The command.
+        request: u64,
+    },
     /// A group's own link, to see which relays it lists now.
     Group {
         /// The group.
