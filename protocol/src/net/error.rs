@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::proxy::OfferError;
 use super::tls::TlsError;
 use super::verify::ChainError;
 use crate::smp::SMP_VERSIONS;
-use crate::smp::error::ErrorType;
+use crate::smp::error::{BrokerError, ErrorType, ProxyError};
 use crate::transport::handshake::HandshakeError;
 use crate::version::VersionRange;
 
@@ -22,6 +23,12 @@ pub enum ConnectError {
     /// All hosts are Tor services.
     #[error("the server has only a Tor address, which needs a proxy")]
     NoUsableHost,
+    /// No host of the address is of the kind that the settings require.
+    #[error("no host of the server is of the kind that is required here")]
+    HostMode,
+    /// Its addresses are not public, and only public ones are allowed.
+    #[error("the server's address is not a public one, which is required here")]
+    PrivateAddress,
     /// No name resolved, or nothing listened.
     #[error("the server cannot be reached: {0}")]
     Unreachable(Arc<io::Error>),
@@ -121,6 +128,18 @@ pub enum CallError {
     /// The correlation id is in use: the same command still waits for its answer.
     #[error("the same command waits for its answer already")]
     InProgress,
+    /// No server is there to forward the command.
+    #[error("none of your servers can forward to this server: add another server, or allow sending directly")]
+    NoProxy,
+    /// The proxy could not forward the command, or does not want to.
+    #[error("{0}")]
+    Proxy(ProxyError),
+    /// The proxy itself cannot be used, or refuses the command.
+    #[error("the proxy server: {0}")]
+    ProxyServer(Box<CallError>),
+    /// What the proxy offers is not a session with the destination server.
+    #[error("the proxy server: {0}")]
+    Offer(OfferError),
 }
 
 impl CallError {
@@ -131,7 +150,22 @@ impl CallError {
         match self {
             Self::Connect(error) => error.is_temporary(),
             Self::Disconnected | Self::TimedOut | Self::InProgress => true,
-            Self::Refused(_) | Self::UnexpectedAnswer | Self::TooLarge => false,
+            Self::Proxy(ProxyError::Broker(BrokerError::Host | BrokerError::Transport(_))) => false,
+            Self::Proxy(ProxyError::BasicAuth) => false,
+            Self::Proxy(ProxyError::NoSession | ProxyError::Protocol(_) | ProxyError::Broker(_)) => true,
+            Self::ProxyServer(error) => match &**error {
+                Self::Refused(error) => matches!(error, ErrorType::Internal | ErrorType::Store(_)),
+                error => error.is_temporary(),
+            },
+            Self::Refused(_) | Self::UnexpectedAnswer | Self::TooLarge | Self::NoProxy | Self::Offer(_) => {
+                false
+            }
         }
+    }
+
+    /// Whether it is the proxy that failed or refused: it says nothing about the queue at the destination server.
+    #[must_use]
+    pub fn is_of_proxy(&self) -> bool {
+        matches!(self, Self::NoProxy | Self::Proxy(_) | Self::ProxyServer(_) | Self::Offer(_))
     }
 }

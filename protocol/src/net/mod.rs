@@ -5,20 +5,24 @@
 //! network   sessions by server: connect on demand, reconnect, resubscribe, read links
 //! session   one connection: hellos, block encryption, batches, correlation, time limits
 //! service   certificates and sessions of high-traffic clients, which take back all their queues with one command
-//! dial      TCP with keep-alive      tls, tap, verify   TLS 1.3, session identifier, identity of the server
+//! proxy     a server's session with another server, for commands that it forwards
+//! dial      TCP with keep-alive, or by socks      tls, tap, verify   TLS 1.3, session identifier, identity of the server
 //! ```
 
 mod backoff;
 pub mod certificate;
 pub mod clock;
-mod dial;
+pub mod dial;
 mod ed448;
 pub mod engine;
 pub mod error;
 pub mod network;
+pub mod proxy;
+pub mod public_address;
 pub mod rng;
 pub mod service;
 mod session;
+pub mod socks;
 mod tap;
 pub mod tls;
 pub mod verify;

@@ -22,7 +22,7 @@ use crate::version::VersionRange;
 /// From here on a client hello may hold a session key.
 const SESSION_KEY_VERSION: u16 = 7;
 /// From here on a client hello says whether a proxy sends it.
-const PROXY_FLAG_VERSION: u16 = 14;
+pub(super) const PROXY_FLAG_VERSION: u16 = 14;
 
 /// What a server says first.
 #[derive(Debug, Clone, PartialEq, Eq)]

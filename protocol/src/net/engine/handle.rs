@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::context::Wishes;
 use super::jobs::Jobs;
 use super::{Application, Engine, Fatal, Startup};
-use crate::net::network::{Limits, Network};
+use crate::net::network::{Network, NetworkSettings};
 use crate::timestamp::Timestamp;
 
 /// Most commands that wait to be handled.
@@ -87,10 +87,10 @@ impl<C> EngineHandle<C> {
 /// When the system gives no thread.
 pub fn start<A: Application>(
     application: A,
-    limits: Limits,
+    settings: impl Into<NetworkSettings>,
     runtime: &Handle,
 ) -> io::Result<EngineHandle<A::Command>> {
-    let (network, events) = Network::new(limits, runtime.clone());
+    let (network, events) = Network::new(settings, runtime.clone());
     let (command_sender, commands) = mpsc::channel(COMMANDS_MAX);
     let (link_sender, links) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();

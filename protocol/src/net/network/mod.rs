@@ -9,6 +9,7 @@
 
 mod events;
 mod link;
+mod routing;
 mod server;
 mod subscriptions;
 
@@ -20,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::dial::Dialer;
 use super::error::{CallError, ConnectError};
 use crate::agent::request::Request;
 use crate::smp::address::ServerAddress;
@@ -30,6 +32,8 @@ use crate::smp::response::BrokerMessage;
 use events::Inbox;
 pub use events::{EVENTS_MAX, NetworkEvent, NetworkEvents, SubscriptionEnd, Ticket};
 pub use link::ReadLinkError;
+use routing::Router;
+pub use routing::{ProxyMode, ProxyModeError, Routing};
 use server::{Instruction, Reply, ServerTask};
 
 /// Most servers in use at once: strangers choose servers for the queues that we answer to.
@@ -51,6 +55,24 @@ impl Limits {
     pub const BACKGROUND: Self = Self { connect: Duration::from_secs(45), answer: Duration::from_secs(30) };
 }
 
+/// What a program wants of its network: time limits, the way out of the machine, and the way to servers. Made of
+/// time limits alone, it is the direct way.
+#[derive(Debug, Clone)]
+pub struct NetworkSettings {
+    /// Time limits.
+    pub limits: Limits,
+    /// How connections leave this machine.
+    pub dialer: Dialer,
+    /// Which commands go through a proxy.
+    pub routing: Routing,
+}
+
+impl From<Limits> for NetworkSettings {
+    fn from(limits: Limits) -> Self {
+        Self { limits, dialer: Dialer::default(), routing: Routing::default() }
+    }
+}
+
 /// A queue to be subscribed: messages of it come as events.
 #[derive(Debug, Clone)]
 pub struct Subscription {
@@ -68,6 +90,8 @@ pub struct Network(Arc<Servers>);
 #[derive(Debug)]
 struct Servers {
     limits: Limits,
+    dialer: Arc<Dialer>,
+    router: Router,
     inbox: Inbox,
     runtime: Handle,
     running: Mutex<Running>,
@@ -82,9 +106,27 @@ struct Running {
 impl Network {
     /// A network without sessions, and what will happen on it. Tasks run on `runtime`.
     #[must_use]
-    pub fn new(limits: Limits, runtime: Handle) -> (Self, NetworkEvents) {
+    pub fn new(settings: impl Into<NetworkSettings>, runtime: Handle) -> (Self, NetworkEvents) {
+        let NetworkSettings { limits, dialer, routing } = settings.into();
         let (inbox, events) = Inbox::new();
-        (Self(Arc::new(Servers { limits, inbox, runtime, running: Mutex::default() })), events)
+        let servers = Servers {
+            limits,
+            dialer: Arc::new(dialer),
+            router: Router::new(routing),
+            inbox,
+            runtime,
+            running: Mutex::default(),
+        };
+        (Self(Arc::new(servers)), events)
+    }
+
+    /// Changes which commands go through a proxy; those on their way are not called back.
+    pub fn route(&self, routing: Routing) {
+        self.0.router.change(routing);
+    }
+
+    fn router(&self) -> &Router {
+        &self.0.router
     }
 
     /// Sends a command and waits for the answer.
@@ -137,7 +179,25 @@ impl Network {
         }
     }
 
+    /// Sends a command to its server, whatever the mode, and waits for the answer.
+    async fn call_directly(&self, request: Request) -> Result<BrokerMessage<'static>, CallError> {
+        let (sender, answer) = oneshot::channel();
+        self.send_directly(Box::new(request), Reply::Caller(sender));
+        answer.await.unwrap_or(Err(CallError::Disconnected))
+    }
+
     fn send(&self, request: Box<Request>, reply: Reply) {
+        if !self.router().is_proxied(&request) {
+            return self.send_directly(request, reply);
+        }
+        let network = self.clone();
+        self.0.runtime.spawn(async move {
+            let result = network.call_through_proxy(*request).await;
+            reply.give(&network.0.inbox, result);
+        });
+    }
+
+    fn send_directly(&self, request: Box<Request>, reply: Reply) {
         let server = request.server.clone();
         if let Err(Instruction::Call(_, reply)) = self.instruct(&server, Instruction::Call(request, reply)) {
             reply.give(&self.0.inbox, Err(ConnectError::TooManyServers.into()));
@@ -160,6 +220,7 @@ impl Network {
         let task = ServerTask::new(
             server.clone(),
             self.0.limits,
+            self.0.dialer.clone(),
             self.0.inbox.clone(),
             instructions,
             Registration { servers: Arc::downgrade(&self.0), server: server.clone() },

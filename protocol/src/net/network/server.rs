@@ -8,7 +8,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -19,8 +19,10 @@ use super::subscriptions::Subscriptions;
 use super::{Limits, Registration, Subscription};
 use crate::agent::request::Request;
 use crate::net::backoff::Backoff;
+use crate::net::dial::Dialer;
 use crate::net::error::{CallError, ConnectError};
-use crate::net::session::{Outgoing, Owner, Session, SessionEnd};
+use crate::net::session::{Opening, Outgoing, Owner, Session, SessionEnd};
+use crate::smp::SMP_VERSIONS;
 use crate::smp::address::ServerAddress;
 use crate::smp::command::Command;
 use crate::smp::error::ErrorType;
@@ -69,6 +71,7 @@ impl Reply {
 pub(super) struct ServerTask {
     state: State,
     limits: Limits,
+    dialer: Arc<Dialer>,
     instructions: mpsc::UnboundedReceiver<Instruction>,
     registration: Registration,
     /// Commands that wait for a session.
@@ -123,6 +126,7 @@ impl ServerTask {
     pub(super) fn new(
         server: ServerAddress,
         limits: Limits,
+        dialer: Arc<Dialer>,
         inbox: Inbox,
         instructions: mpsc::UnboundedReceiver<Instruction>,
         registration: Registration,
@@ -130,6 +134,7 @@ impl ServerTask {
         Self {
             state: State { server, inbox, subscriptions: Mutex::default(), unanswered: Notify::new() },
             limits,
+            dialer,
             instructions,
             registration,
             calls: VecDeque::new(),
@@ -142,7 +147,9 @@ impl ServerTask {
 
     pub(super) async fn run(mut self) {
         while self.wait_for_reason().await {
-            let opened = tokio::time::timeout(self.limits.connect, Session::open(&self.state.server)).await;
+            let opening = Opening { dialer: &self.dialer, versions: SMP_VERSIONS, is_proxy: false };
+            let opened =
+                tokio::time::timeout(self.limits.connect, Session::open(&self.state.server, opening)).await;
             match opened.unwrap_or(Err(ConnectError::TimedOut)) {
                 Err(error) => self.failed(error),
                 Ok(session) => {
@@ -235,7 +242,7 @@ impl ServerTask {
         let (to_session, mut outgoing) = mpsc::channel(QUEUE_MAX);
         let (state, instructions, calls) = (&self.state, &mut self.instructions, &mut self.calls);
         let feeding = feed(state, instructions, calls, to_session);
-        let running = session.run(state, &mut outgoing, self.limits.answer);
+        let running = session.run(state, &mut outgoing, self.limits);
         tokio::pin!(feeding, running);
         tokio::select! {
             end = &mut running => end,

@@ -20,17 +20,19 @@ use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsStream;
 
 use super::certificate::certificate_key;
-use super::dial::dial;
+use super::dial::Dialer;
 use super::error::{CallError, ConnectError};
+use super::network::Limits;
 use super::rng::system_rng;
 use super::tls::Secured;
 use super::verify::ChainError;
 use crate::agent::request::Request;
-use crate::smp::SMP_VERSIONS;
 use crate::smp::address::ServerAddress;
 use crate::smp::response::BrokerMessage;
 use crate::transport::block::BLOCK_BYTES;
+use crate::transport::certified_key::CertifiedKey;
 use crate::transport::handshake::{self, ClientConfig, ClientHandshake, ClientNext, HandshakeError};
+use crate::version::VersionRange;
 use pending::Pending;
 
 /// Most commands that wait for their answers at once; more wait to be sent. A page of subscriptions (agent.md §6.7).
@@ -56,6 +58,11 @@ pub(super) trait Owner: Sync {
 
     /// Whether the session has a purpose even in silence.
     fn is_subscribed(&self) -> bool;
+
+    /// How long a session without subscriptions and commands is kept.
+    fn idle_after(&self) -> Duration {
+        writer::IDLE_AFTER
+    }
 }
 
 /// Why a session ended.
@@ -69,22 +76,36 @@ pub(super) enum SessionEnd {
     Closed,
 }
 
+/// How a session is made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opening<'a> {
+    pub(super) dialer: &'a Dialer,
+    pub(super) versions: VersionRange,
+    /// Whether commands of others are forwarded in it.
+    pub(super) is_proxy: bool,
+}
+
 /// A session after both hellos.
 #[derive(Debug)]
 pub(super) struct Session {
     stream: TlsStream<TcpStream>,
-    session: Box<handshake::Session>,
+    pub(super) session: Box<handshake::Session>,
+    /// The versions that the server offered.
+    pub(super) server_versions: VersionRange,
+    /// The server's certificates and session key.
+    pub(super) server_key: CertifiedKey,
 }
 
 impl Session {
     /// Connects and says hello. The caller bounds the time.
-    pub(super) async fn open(server: &ServerAddress) -> Result<Self, ConnectError> {
+    pub(super) async fn open(server: &ServerAddress, opening: Opening<'_>) -> Result<Self, ConnectError> {
         let key_hash = server.key_hash().sha256().ok_or(ConnectError::NoFingerprint)?;
-        let Secured { mut stream, tls_unique, chain } = dial(server).await?;
+        let Secured { mut stream, tls_unique, chain } = opening.dialer.dial(server).await?;
         let leaf = chain.first().ok_or(ConnectError::Certificates(ChainError::Shape(0)))?;
         let leaf = certificate_key(leaf).map_err(ConnectError::Certificates)?;
 
-        let config = ClientConfig { versions: SMP_VERSIONS, key_hash, is_proxy: false, service: None };
+        let config =
+            ClientConfig { versions: opening.versions, key_hash, is_proxy: opening.is_proxy, service: None };
         let handshake = ClientHandshake::new(config, tls_unique.as_bytes(), leaf);
         let mut block = Box::new([0; BLOCK_BYTES]);
         stream.read_exact(block.as_mut_slice()).await.map_err(|_| ConnectError::Closed)?;
@@ -95,7 +116,7 @@ impl Session {
         };
         stream.write_all(&reply.hello).await.map_err(|_| ConnectError::Closed)?;
         stream.flush().await.map_err(|_| ConnectError::Closed)?;
-        Ok(Self { stream, session })
+        Ok(Self { stream, session, server_versions: reply.server_versions, server_key: reply.server_key })
     }
 
     /// Carries commands and answers until the session ends. Every command that was taken from `outgoing`, or still
@@ -104,20 +125,20 @@ impl Session {
         self,
         owner: &O,
         outgoing: &mut mpsc::Receiver<Outgoing<O::Tag>>,
-        limit: Duration,
+        limits: Limits,
     ) -> SessionEnd {
         let handshake::Session { version, session_id, cipher, peer_key, .. } = *self.session;
         let (read_half, write_half) = tokio::io::split(self.stream);
         let shared = Shared {
             owner,
             version,
-            pending: Mutex::new(Pending::new(limit)),
+            pending: Mutex::new(Pending::new()),
             silence: Mutex::new(Silence { heard: Instant::now(), timeouts: 0 }),
             room: Notify::new(),
         };
         let end = {
             let reading = reader::read(&shared, read_half, cipher.receive);
-            let writing = writer::Writer::new(&shared, write_half, cipher.send, session_id, peer_key, limit);
+            let writing = writer::Writer::new(&shared, write_half, cipher.send, session_id, peer_key, limits);
             tokio::select! {
                 end = reading => end,
                 end = writing.write(outgoing) => end,

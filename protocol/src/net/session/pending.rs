@@ -1,26 +1,20 @@
-//! Commands that wait for their answers, by correlation id.
-//!
-//! Every command of a session has the same time limit, so their deadlines come in the order of sending and a queue
-//! of them is enough.
+//! Commands that wait for their answers, by correlation id and by deadline.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 use crate::smp::ids::CorrelationId;
 
 /// The waiting commands of a session; `T` is what an answer is handed to.
 #[derive(Debug)]
 pub(super) struct Pending<T> {
-    limit: Duration,
     waiting: HashMap<CorrelationId, (Instant, T)>,
-    /// Holds answered commands too, until their time.
-    deadlines: VecDeque<(Instant, CorrelationId)>,
+    deadlines: BTreeSet<(Instant, CorrelationId)>,
 }
 
 impl<T> Pending<T> {
-    /// Commands wait at most `limit`.
-    pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, waiting: HashMap::new(), deadlines: VecDeque::new() }
+    pub(super) fn new() -> Self {
+        Self { waiting: HashMap::new(), deadlines: BTreeSet::new() }
     }
 
     /// Whether a command with this id waits.
@@ -29,37 +23,30 @@ impl<T> Pending<T> {
     }
 
     /// A command is about to be sent; its id must not be in use.
-    pub(super) fn insert(&mut self, id: CorrelationId, waiter: T, now: Instant) {
-        let deadline = now + self.limit;
+    pub(super) fn insert(&mut self, id: CorrelationId, waiter: T, deadline: Instant) {
         self.waiting.insert(id, (deadline, waiter));
-        self.deadlines.push_back((deadline, id));
+        self.deadlines.insert((deadline, id));
     }
 
     /// An answer came: who waits for it.
     pub(super) fn take(&mut self, id: &CorrelationId) -> Option<T> {
-        self.waiting.remove(id).map(|(_, waiter)| waiter)
+        let (deadline, waiter) = self.waiting.remove(id)?;
+        self.deadlines.remove(&(deadline, *id));
+        Some(waiter)
     }
 
     /// Who waited too long.
     pub(super) fn expired(&mut self, now: Instant) -> Vec<T> {
         let mut expired = Vec::new();
-        while let Some((deadline, id)) = self.deadlines.front().copied() {
-            // an id may have been answered and used again since
-            let waits = self.waiting.get(&id).is_some_and(|(own, _)| *own == deadline);
-            if waits && deadline > now {
-                break;
-            }
-            self.deadlines.pop_front();
-            if waits {
-                expired.extend(self.take(&id));
-            }
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
+            expired.extend(self.take(&id));
         }
         expired
     }
 
-    /// When the next command has waited too long, or a little before.
+    /// When the next command has waited too long.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.front().map(|(deadline, _)| *deadline)
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// How many commands wait.
@@ -76,16 +63,18 @@ impl<T> Pending<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
 
     #[test]
     fn an_answer_finds_its_command_once() {
-        let (mut pending, now) = (Pending::new(LIMIT), Instant::now());
+        let (mut pending, now) = (Pending::new(), Instant::now());
         let (one, two) = (CorrelationId([1; 24]), CorrelationId([2; 24]));
-        pending.insert(one, "one", now);
-        pending.insert(two, "two", now);
+        pending.insert(one, "one", now + LIMIT);
+        pending.insert(two, "two", now + LIMIT);
         assert!(pending.contains(&one));
         assert_eq!(pending.take(&one), Some("one"));
         assert_eq!(pending.take(&one), None);
@@ -96,10 +85,10 @@ mod tests {
 
     #[test]
     fn only_those_who_still_wait_expire() {
-        let (mut pending, start) = (Pending::new(LIMIT), Instant::now());
+        let (mut pending, start) = (Pending::new(), Instant::now());
         for number in 1..=3 {
             let sent = start + Duration::from_secs(number);
-            pending.insert(CorrelationId([number as u8; 24]), number, sent);
+            pending.insert(CorrelationId([number as u8; 24]), number, sent + LIMIT);
         }
         pending.take(&CorrelationId([1; 24]));
         assert!(pending.expired(start + LIMIT).is_empty());
@@ -114,12 +103,22 @@ mod tests {
 
     #[test]
     fn an_id_that_is_used_again_has_its_own_deadline() {
-        let (mut pending, start) = (Pending::new(LIMIT), Instant::now());
+        let (mut pending, start) = (Pending::new(), Instant::now());
         let id = CorrelationId([1; 24]);
-        pending.insert(id, "first", start);
+        pending.insert(id, "first", start + LIMIT);
         pending.take(&id);
-        pending.insert(id, "second", start + Duration::from_secs(5));
+        pending.insert(id, "second", start + Duration::from_secs(15));
         assert!(pending.expired(start + LIMIT).is_empty());
         assert_eq!(pending.expired(start + Duration::from_secs(15)), ["second"]);
+    }
+
+    #[test]
+    fn who_waits_longer_does_not_hold_up_the_others() {
+        let (mut pending, start) = (Pending::new(), Instant::now());
+        pending.insert(CorrelationId([1; 24]), "patient", start + 2 * LIMIT);
+        pending.insert(CorrelationId([2; 24]), "other", start + LIMIT);
+        assert_eq!(pending.next_deadline(), Some(start + LIMIT));
+        assert_eq!(pending.expired(start + LIMIT), ["other"]);
+        assert_eq!(pending.next_deadline(), Some(start + 2 * LIMIT));
     }
 }

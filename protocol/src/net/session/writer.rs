@@ -9,6 +9,7 @@ use tracing::debug;
 use super::{OUTSTANDING_MAX, Outgoing, Owner, SessionEnd, Shared, Waiting, WriteStream};
 use crate::crypto::dh::X25519PublicKey;
 use crate::net::error::CallError;
+use crate::net::network::Limits;
 use crate::net::rng::system_rng;
 use crate::smp::authorize::Authorizer;
 use crate::smp::batch::BlockWriter;
@@ -29,7 +30,7 @@ const TIMEOUTS_MAX: u32 = 3;
 /// ...when nothing was heard for this long, too.
 const DEAD_AFTER: Duration = Duration::from_secs(15 * 60);
 /// A session without subscriptions and commands is closed after this time.
-const IDLE_AFTER: Duration = Duration::from_secs(5 * 60);
+pub(super) const IDLE_AFTER: Duration = Duration::from_secs(5 * 60);
 
 pub(super) struct Writer<'a, O: Owner> {
     shared: &'a Shared<'a, O>,
@@ -38,7 +39,7 @@ pub(super) struct Writer<'a, O: Owner> {
     blocks: BlockWriter,
     session_id: Vec<u8>,
     server_key: Option<X25519PublicKey>,
-    limit: Duration,
+    limits: Limits,
     /// When anything was written last.
     wrote: Instant,
     pinged: Instant,
@@ -53,7 +54,7 @@ impl<'a, O: Owner> Writer<'a, O> {
         sealer: BlockSealer,
         session_id: Vec<u8>,
         server_key: Option<X25519PublicKey>,
-        limit: Duration,
+        limits: Limits,
     ) -> Self {
         let blocks = BlockWriter::new(sealer.content_bytes_max());
         let now = Instant::now();
@@ -64,7 +65,7 @@ impl<'a, O: Owner> Writer<'a, O> {
             blocks,
             session_id,
             server_key,
-            limit,
+            limits,
             wrote: now,
             pinged: now,
             out: Vec::new(),
@@ -113,7 +114,7 @@ impl<'a, O: Owner> Writer<'a, O> {
 
     /// When time limits must be looked at again: commands sent later than now are due later than this.
     fn next_check(&self) -> Instant {
-        self.shared.pending().next_deadline().unwrap_or_else(|| Instant::now() + self.limit)
+        self.shared.pending().next_deadline().unwrap_or_else(|| Instant::now() + self.limits.answer)
     }
 
     /// Gives up commands that waited too long, asks a silent server for a sign, and ends what is dead or useless.
@@ -153,7 +154,7 @@ impl<'a, O: Owner> Writer<'a, O> {
             }
         } else if nothing_to_send
             && waiting == 0
-            && silent_for.min(now.saturating_duration_since(self.wrote)) >= IDLE_AFTER
+            && silent_for.min(now.saturating_duration_since(self.wrote)) >= self.shared.owner.idle_after()
         {
             return Some(SessionEnd::Idle);
         }
@@ -182,9 +183,10 @@ impl<'a, O: Owner> Writer<'a, O> {
             }
             _ => Transmission::unauthorized(id.as_bytes(), &request.entity, &command),
         };
+        let limit = limit_of(&request.command, self.limits);
         if self.push(is_batched(&request.command), &transmission) {
             let waiting = Waiting { tag, entity_id: request.entity };
-            self.shared.pending().insert(id, waiting, Instant::now());
+            self.shared.pending().insert(id, waiting, Instant::now() + limit);
         } else {
             self.shared.owner.answered(tag, Err(CallError::TooLarge));
         }
@@ -224,7 +226,7 @@ impl<'a, O: Owner> Writer<'a, O> {
             self.stream.write_all(&self.out).await?;
             self.stream.flush().await
         };
-        let written = tokio::time::timeout(self.limit, writing).await;
+        let written = tokio::time::timeout(self.limits.answer, writing).await;
         self.out.clear();
         self.wrote = Instant::now();
         match written {
@@ -238,6 +240,15 @@ impl<'a, O: Owner> Writer<'a, O> {
                 Err(SessionEnd::Lost)
             }
         }
+    }
+}
+
+/// How long a command waits for its answer. A proxy has to ask another server first (smp.md §14.3).
+fn limit_of(command: &Command<'_>, limits: Limits) -> Duration {
+    match command {
+        Command::Prxy { .. } => limits.connect.saturating_add(limits.answer),
+        Command::Pfwd { .. } => limits.answer.saturating_mul(2),
+        _ => limits.answer,
     }
 }
 

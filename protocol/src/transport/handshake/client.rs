@@ -11,8 +11,13 @@ use crate::transport::block::{BLOCK_BYTES, BlockCipher};
 use crate::transport::certified_key::{
     CertificateChain, CertificateKey, CertifiedKey, SignedKey, fingerprint,
 };
-use crate::transport::hello::{ClientHello, ServerHello, ServiceHello, ServiceResponse, ServiceRole};
+use crate::transport::hello::{
+    ClientHello, PROXY_FLAG_VERSION, ServerHello, ServiceHello, ServiceResponse, ServiceRole,
+};
 use crate::version::VersionRange;
+
+/// The last version whose blocks are never encrypted.
+const PLAIN_VERSION_MAX: u16 = 10;
 
 /// What a client wants of a session.
 #[derive(Debug, Clone)]
@@ -100,7 +105,11 @@ impl ClientHandshake {
         if hello.session_id != session_id {
             return Err(HandshakeError::SessionMismatch);
         }
-        let version = agree(config.versions, hello.versions)?;
+        let ours = match config.is_proxy {
+            true => proxy_versions(config.versions, hello.versions),
+            false => config.versions,
+        };
+        let version = agree(ours, hello.versions)?;
         let server_key = hello.certified_key.ok_or(HandshakeError::NoServerKey)?;
         let identity = server_key.chain.server_identity().map_err(|_| HandshakeError::BadAuth)?;
         if fingerprint(identity) != config.key_hash {
@@ -143,6 +152,17 @@ impl ClientHandshake {
         let hello_block = plain_block(&client_hello.to_bytes())?;
         Ok(ClientReply { hello: hello_block, server_key, server_versions: hello.versions, next })
     }
+}
+
+/// The versions that a proxy speaks with a server that offers `theirs`: servers that do not know of proxies would
+/// encrypt blocks from version 11 on, so the proxy stays below it with them (smp.md §4.5).
+#[must_use]
+pub fn proxy_versions(ours: VersionRange, theirs: VersionRange) -> VersionRange {
+    if theirs.max() >= PROXY_FLAG_VERSION {
+        return ours;
+    }
+    let max = ours.max().min(PLAIN_VERSION_MAX).max(ours.min());
+    VersionRange::new(ours.min(), max).unwrap_or(ours)
 }
 
 impl AwaitService {

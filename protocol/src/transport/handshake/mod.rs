@@ -24,7 +24,9 @@ use crate::transport::error::{HandshakeFailure, TransportError};
 use crate::transport::hello::ServiceRole;
 use crate::version::VersionRange;
 
-pub use client::{AwaitService, ClientConfig, ClientHandshake, ClientNext, ClientReply, ClientService};
+pub use client::{
+    AwaitService, ClientConfig, ClientHandshake, ClientNext, ClientReply, ClientService, proxy_versions,
+};
 pub use server::{PendingService, ServerConfig, ServerHandshake, ServerNext, TlsClient};
 
 /// Why there is no session.
