@@ -1,0 +1,200 @@
+//! One client: TLS, hellos, encrypted blocks; many commands on their way at once.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use protocol::crypto::dh::X25519PublicKey;
+use protocol::net::certificate::certificate_key;
+use protocol::net::rng::system_rng;
+use protocol::net::tls::{self, Secured};
+use protocol::smp::SMP_VERSIONS;
+use protocol::smp::batch::{Batch, BlockWriter};
+use protocol::smp::response::BrokerMessage;
+use protocol::smp::transmission::Transmission;
+use protocol::transport::block::{BLOCK_BYTES, BlockCipher};
+use protocol::transport::handshake::{ClientConfig, ClientHandshake, ClientNext, Session};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+use crate::queue::Signer;
+use crate::subject::{Place, Subject};
+use crate::traffic::{Counted, Traffic};
+
+/// Ties a response to its command: a number, made unique in its session by counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// Correlation ids have as many bytes as those of other clients, so that blocks are as full.
+const CORRELATION_BYTES: usize = 24;
+
+impl Ticket {
+    /// The correlation id.
+    pub(crate) fn to_bytes(self) -> [u8; CORRELATION_BYTES] {
+        let mut bytes = [0; CORRELATION_BYTES];
+        if let Some(field) = bytes.first_chunk_mut() {
+            *field = self.0.to_be_bytes();
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self(u64::from_be_bytes(*bytes.first_chunk()?)))
+    }
+}
+
+/// A response, or an event without a ticket.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) entity_id: Vec<u8>,
+    pub(crate) message: BrokerMessage<'static>,
+}
+
+/// Where clients connect to.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) place: Place,
+    traffic: Arc<Traffic>,
+}
+
+impl Target {
+    pub(crate) fn of(subject: &Subject) -> Self {
+        Self { place: subject.place.clone(), traffic: subject.traffic.clone() }
+    }
+
+    /// TCP and TLS, and nothing more.
+    pub(crate) async fn secure(&self) -> anyhow::Result<Secured<Counted>> {
+        let socket = TcpStream::connect(self.place.socket).await.context("Unable to connect")?;
+        socket.set_nodelay(true)?;
+        Ok(tls::connect(Counted::new(socket, self.traffic.clone()), self.place.key_hash).await?)
+    }
+}
+
+/// One connection. Commands are pushed into blocks, sent, and answered in any order.
+pub(crate) struct Connection {
+    stream: TlsStream<Counted>,
+    cipher: BlockCipher,
+    version: u16,
+    session_id: Vec<u8>,
+    server_key: X25519PublicKey,
+    block: BlockWriter,
+    out: Vec<u8>,
+    input: Vec<u8>,
+    last_ticket: u64,
+}
+
+impl Connection {
+    /// Connects and says hello, with the newest version and encrypted blocks.
+    pub(crate) async fn open(target: &Target) -> anyhow::Result<Self> {
+        let Secured { mut stream, tls_unique, chain } = target.secure().await?;
+        let leaf = certificate_key(chain.first().context("The server shows no certificate")?)?;
+        let config = ClientConfig {
+            versions: SMP_VERSIONS,
+            key_hash: target.place.key_hash,
+            is_proxy: false,
+            service: None,
+        };
+        let handshake = ClientHandshake::new(config, tls_unique.as_bytes(), leaf);
+        let mut block = Box::new([0; BLOCK_BYTES]);
+        stream.read_exact(block.as_mut_slice()).await.context("The server says no hello")?;
+        let reply = handshake.receive_hello(&mut block, &mut system_rng())?;
+        let ClientNext::Ready(session) = reply.next else { bail!("The server takes us for a service") };
+        stream.write_all(&reply.hello).await?;
+        stream.flush().await?;
+        let Session { version, session_id, cipher, peer_key, .. } = *session;
+        Ok(Self {
+            stream,
+            block: BlockWriter::new(cipher.send.content_bytes_max()),
+            cipher,
+            version,
+            session_id,
+            server_key: peer_key.context("The server has no session key")?,
+            out: Vec::new(),
+            input: Vec::new(),
+            last_ticket: 0,
+        })
+    }
+
+    /// The version that was agreed on.
+    pub(crate) fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// The key by which authenticators of this session are made.
+    pub(crate) fn server_key(&self) -> &X25519PublicKey {
+        &self.server_key
+    }
+
+    /// Adds a command to the open block. Under its ticket the response comes.
+    pub(crate) fn push(
+        &mut self,
+        signer: &Signer,
+        entity_id: &[u8],
+        command: &[u8],
+    ) -> anyhow::Result<Ticket> {
+        self.last_ticket = self.last_ticket.wrapping_add(1);
+        let ticket = Ticket(self.last_ticket);
+        let correlation_id = ticket.to_bytes();
+        let transmission = Transmission {
+            authenticator: signer.authenticate(&self.session_id, &correlation_id, entity_id, command),
+            ..Transmission::unauthorized(&correlation_id, entity_id, command)
+        };
+        let version = self.version;
+        let full = self.block.push(|out| transmission.encode_into(version, out))?;
+        if let Some(content) = full {
+            self.cipher.send.seal_into(&content, &mut self.out)?;
+        }
+        Ok(ticket)
+    }
+
+    /// Sends all that was pushed.
+    pub(crate) async fn flush(&mut self) -> anyhow::Result<()> {
+        if let Some(content) = self.block.take() {
+            self.cipher.send.seal_into(&content, &mut self.out)?;
+        }
+        if !self.out.is_empty() {
+            self.stream.write_all(&self.out).await.context("The server does not read any more")?;
+            self.stream.flush().await?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// What the next block holds. May be given up while waiting: nothing is lost.
+    pub(crate) async fn receive(&mut self) -> anyhow::Result<Vec<Received>> {
+        while self.input.len() < BLOCK_BYTES {
+            let room = BLOCK_BYTES.saturating_sub(self.input.len());
+            let mut limited = (&mut self.stream).take(room as u64);
+            if limited.read_buf(&mut self.input).await? == 0 {
+                bail!("the server closed a connection");
+            }
+        }
+        let block = self.input.first_chunk_mut::<BLOCK_BYTES>().context("A block is complete")?;
+        let content = self.cipher.receive.open(block)?;
+        let mut received = Vec::new();
+        for bytes in Batch::parse(content)? {
+            let transmission =
+                Transmission::parse(bytes, self.version).ok().context("A malformed response")?;
+            let message =
+                BrokerMessage::parse(transmission.command, self.version).context("A malformed response")?;
+            received.push(Received {
+                ticket: Ticket::from_bytes(transmission.correlation_id),
+                entity_id: transmission.entity_id.to_vec(),
+                message: message.into_owned(),
+            });
+        }
+        self.input.clear();
+        Ok(received)
+    }
+
+    /// Sends what was pushed and takes so many responses; events between them are dropped.
+    pub(crate) async fn exchange(&mut self, responses: usize) -> anyhow::Result<Vec<Received>> {
+        self.flush().await?;
+        let mut all = Vec::with_capacity(responses);
+        while all.len() < responses {
+            all.extend(self.receive().await?.into_iter().filter(|one| one.ticket.is_some()));
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,196 @@
+//! Queues as the benchmark uses them, and who authorises commands.
+
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use protocol::crypto::dh::{X25519PrivateKey, X25519PublicKey};
+use protocol::crypto::hash::sha512;
+use protocol::crypto::secretbox::{BoxKey, nonce_from};
+use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::net::rng::system_rng;
+use protocol::smp::command::{Command, NewQueue, QueueRequest};
+use protocol::smp::ids::{RecipientId, SenderId};
+use protocol::smp::key::{AuthPrivateKey, Authenticator};
+use protocol::smp::password::BasicAuth;
+use protocol::smp::response::BrokerMessage;
+use protocol::smp::transmission::authorized_bytes;
+
+use crate::connection::Connection;
+
+/// Commands that are on their way at once while queues are made.
+const COMMANDS_AT_ONCE: usize = 128;
+
+/// By which keys queues are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyKind {
+    /// Authenticators of two X25519 keys, which can be denied.
+    X25519,
+    /// Ed25519 signatures.
+    Ed25519,
+}
+
+impl KeyKind {
+    /// A new key.
+    pub(crate) fn generate(self) -> AuthPrivateKey {
+        match self {
+            Self::X25519 => AuthPrivateKey::generate_x25519(&mut system_rng()),
+            Self::Ed25519 => AuthPrivateKey::generate_ed25519(&mut system_rng()),
+        }
+    }
+}
+
+/// Authorises commands in one session.
+pub(crate) enum Signer {
+    /// Nobody.
+    Nobody,
+    /// A signature.
+    Ed25519(Ed25519PrivateKey),
+    /// An authenticator by the key shared with the server's session key.
+    X25519(BoxKey),
+}
+
+impl Signer {
+    /// Who signs with `key` in a session with this server key.
+    pub(crate) fn new(key: &AuthPrivateKey, server_key: &X25519PublicKey) -> Self {
+        match key {
+            AuthPrivateKey::Ed25519(key) => Self::Ed25519(key.clone()),
+            AuthPrivateKey::X25519(key) => Self::X25519(key.box_key(server_key)),
+        }
+    }
+
+    /// The authenticator of a command.
+    pub(crate) fn authenticate(
+        &self,
+        session_id: &[u8],
+        correlation_id: &[u8],
+        entity_id: &[u8],
+        command: &[u8],
+    ) -> Authenticator {
+        let authorized = || authorized_bytes(session_id, correlation_id, entity_id, command);
+        match self {
+            Self::Nobody => Authenticator::None,
+            Self::Ed25519(key) => Authenticator::Ed25519(key.sign(&authorized())),
+            Self::X25519(key) => {
+                let sealed = key.seal(&nonce_from(correlation_id), &sha512(&authorized()));
+                Authenticator::X25519(sealed.try_into().expect("a box around a SHA-512 has 80 bytes"))
+            }
+        }
+    }
+}
+
+/// One queue with the keys of both sides.
+pub(crate) struct Queue {
+    pub(crate) recipient_id: RecipientId,
+    pub(crate) sender_id: SenderId,
+    pub(crate) recipient_key: AuthPrivateKey,
+    pub(crate) sender_key: AuthPrivateKey,
+    /// Opens the server's encryption of messages.
+    pub(crate) secret: BoxKey,
+}
+
+/// What new queues have in common: one set of keys for all of them saves the time of many key agreements.
+pub(crate) struct Keys {
+    pub(crate) recipient: AuthPrivateKey,
+    pub(crate) sender: AuthPrivateKey,
+    dh: X25519PrivateKey,
+    password: Option<BasicAuth>,
+}
+
+impl Keys {
+    pub(crate) fn generate(kind: KeyKind, password: Option<BasicAuth>) -> Self {
+        let dh = X25519PrivateKey::generate(&mut system_rng());
+        Self { recipient: kind.generate(), sender: kind.generate(), dh, password }
+    }
+
+    fn new_queue(&self, version: u16, subscribe: bool) -> Vec<u8> {
+        let new = NewQueue {
+            recipient_key: self.recipient.public_key(),
+            dh_key: self.dh.public_key(),
+            password: self.password.clone(),
+            subscribe,
+            request: Some(QueueRequest::Messaging(None)),
+            notifier: None,
+        };
+        Command::New(Box::new(new)).encode(version)
+    }
+}
+
+/// Makes queues, many on their way at once. `each` is told of every queue as it comes, with the server's key for the
+/// encryption of its messages.
+pub(crate) async fn create_each(
+    connection: &mut Connection,
+    keys: &Keys,
+    count: usize,
+    subscribe: bool,
+    mut each: impl FnMut(RecipientId, SenderId, X25519PublicKey),
+) -> anyhow::Result<()> {
+    let signer = Signer::new(&keys.recipient, connection.server_key());
+    let command = keys.new_queue(connection.version(), subscribe);
+    let mut left = count;
+    while left > 0 {
+        let now = left.min(COMMANDS_AT_ONCE);
+        for _ in 0..now {
+            connection.push(&signer, &[], &command)?;
+        }
+        for received in connection.exchange(now).await? {
+            match received.message {
+                BrokerMessage::Ids(ids) => each(ids.recipient_id, ids.sender_id, ids.server_dh_key),
+                other => bail!("the server does not make a queue: {other:?}"),
+            }
+        }
+        left = left.saturating_sub(now);
+    }
+    Ok(())
+}
+
+/// Makes queues and secures them with the sender's key.
+pub(crate) async fn create_secured(
+    connection: &mut Connection,
+    keys: &Keys,
+    count: usize,
+    subscribe: bool,
+) -> anyhow::Result<Vec<Queue>> {
+    let mut queues = Vec::with_capacity(count);
+    create_each(connection, keys, count, subscribe, |recipient_id, sender_id, server_key| {
+        queues.push(Queue {
+            recipient_id,
+            sender_id,
+            recipient_key: keys.recipient.clone(),
+            sender_key: keys.sender.clone(),
+            secret: keys.dh.box_key(&server_key),
+        });
+    })
+    .await?;
+    let signer = Signer::new(&keys.sender, connection.server_key());
+    let command = Command::Skey { sender_key: keys.sender.public_key() }.encode(connection.version());
+    for some in queues.chunks(COMMANDS_AT_ONCE) {
+        for queue in some {
+            connection.push(&signer, queue.sender_id.as_bytes(), &command)?;
+        }
+        all_ok(connection, some.len()).await?;
+    }
+    Ok(queues)
+}
+
+/// Subscribes to queues, in blocks as full as they get.
+pub(crate) async fn subscribe(connection: &mut Connection, queues: &[Queue]) -> anyhow::Result<()> {
+    let key = &queues.first().context("There is no queue")?.recipient_key;
+    let signer = Signer::new(key, connection.server_key());
+    let command = Command::Sub.encode(connection.version());
+    for some in queues.chunks(COMMANDS_AT_ONCE) {
+        for queue in some {
+            connection.push(&signer, queue.recipient_id.as_bytes(), &command)?;
+        }
+        all_ok(connection, some.len()).await?;
+    }
+    Ok(())
+}
+
+async fn all_ok(connection: &mut Connection, count: usize) -> anyhow::Result<()> {
+    for received in connection.exchange(count).await? {
+        match received.message {
+            BrokerMessage::Ok | BrokerMessage::Sok(_) | BrokerMessage::Msg { .. } => {}
+            other => bail!("the server refuses a command: {other:?}"),
+        }
+    }
+    Ok(())
+}
