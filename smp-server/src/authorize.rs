@@ -12,7 +12,7 @@ use protocol::smp::authorize::{AuthorizedBy, Verifier};
 use protocol::smp::batch::Batch;
 use protocol::smp::command::{Command, Party};
 use protocol::smp::error::ErrorType;
-use protocol::smp::ids::{LinkId, RecipientId, SenderId};
+use protocol::smp::ids::{LinkId, NotifierId, RecipientId, SenderId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::smp::transmission::Transmission;
@@ -135,8 +135,8 @@ fn queue_name(command: &Command<'_>, entity_id: &[u8]) -> Option<QueueName> {
         Party::Recipient => RecipientId::try_from(entity_id).ok().map(QueueName::Recipient),
         Party::Sender => SenderId::try_from(entity_id).ok().map(QueueName::Sender),
         Party::LinkClient => LinkId::try_from(entity_id).ok().map(QueueName::Link),
+        Party::Notifier => NotifierId::try_from(entity_id).ok().map(QueueName::Notifier),
         Party::Creator
-        | Party::Notifier
         | Party::RecipientService
         | Party::NotifierService
         | Party::ProxiedClient
@@ -193,6 +193,10 @@ fn check(
         }
         (Command::Lget, Some(queue)) if is_contact(queue) => return Ok(()),
         (Command::Lget, Some(_)) => return Err(ErrorType::Auth),
+        (Command::Nsub, Some(queue)) => match &queue.notifier {
+            Some(notifier) => AuthorizedBy::Keys(std::slice::from_ref(&notifier.key)),
+            None => AuthorizedBy::Impossible,
+        },
         (_, Some(queue)) => AuthorizedBy::Keys(&queue.recipient_keys),
         // Commands about no queue need no key, or were checked as a service's.
         (_, None) => return Ok(()),

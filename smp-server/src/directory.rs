@@ -53,6 +53,12 @@ impl Directory {
         self.path.join("smp-server.db")
     }
 
+    /// Notifications that waited when the server stopped.
+    #[must_use]
+    pub fn saved_notifications(&self) -> PathBuf {
+        self.path.join("notifications.saved")
+    }
+
     /// Refuses a directory in which a server was already made.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! Removes expired messages: when the server starts, and at an interval (smp.md §10.5).
+//! Removes expired messages: when the server starts, and at an interval; and expired notifications (smp.md §10.5).
 
 use std::sync::Arc;
 
 use protocol::net::clock::now;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::server::Server;
+use crate::server::{Server, every};
 use crate::store::{ExpiryCursor, Result};
 
 /// Messages that one step looks at, so that other steps do not wait for long.
@@ -34,6 +34,15 @@ pub(crate) async fn run(server: Arc<Server>) {
             () = stop.requested() => return,
         }
     }
+}
+
+/// Forgets expired notifications at their interval until the server stops.
+pub(crate) async fn notifications(server: Arc<Server>) {
+    let forget = || match server.notifications.expire(server.notifications_expire_before()) {
+        0 => {}
+        count => tracing::info!(count, "expired notifications were forgotten"),
+    };
+    every(&server, server.settings.times.notification_expiry_interval.0, forget).await;
 }
 
 async fn expire(server: &Server) -> Result<u64> {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! server ── accepts ──▶ connection ── authorize ──▶ commands ──▶ store        what is durable
-//!   └ timers                 ▲                         └──────▶ subscriptions  who is told
+//!   └ timers                 ▲                         ├──────▶ subscriptions  who is told of messages
+//!                            │                         └──────▶ notifications  who is told that there are some
 //!                            └──────── messages, news ───────────────┘
 //! ```
 //!
@@ -20,8 +21,12 @@ pub mod error;
 pub mod exit_code;
 mod expiration;
 pub mod identity;
+pub mod moderation;
+pub mod news;
+pub mod notifications;
 pub mod peer;
 pub mod rotation;
+pub mod saved_notifications;
 pub mod server;
 pub mod shutdown;
 pub mod store;
@@ -41,4 +46,6 @@ pub const CRASH_POINTS: &[&str] = &[
     "server.link.committed",
     "server.delete.written",
     "server.delete.committed",
+    "server.notifier.written",
+    "server.notifier.committed",
 ];

@@ -4,22 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use protocol::smp::ids::{MessageId, RecipientId};
+use protocol::smp::ids::{MessageId, NotifierId, RecipientId};
 use protocol::timestamp::Timestamp;
 use tokio::sync::Notify;
+
+use crate::news::{News, Topic};
 
 /// Names a connection within this process, also in logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u64);
-
-/// News about a queue that a connection subscribed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
-    /// Another connection has the subscription now.
-    Moved,
-    /// The queue was deleted.
-    Deleted,
-}
 
 /// One connection as the rest of the server sees it.
 #[derive(Debug)]
@@ -40,10 +33,16 @@ struct PeerState {
     getting: BTreeMap<RecipientId, Option<MessageId>>,
     /// Queues with a message to deliver; each at most once, so bounded by the subscriptions.
     ready: VecDeque<RecipientId>,
-    /// News that wait for the timer; of each queue the latest.
-    news: BTreeMap<RecipientId, News>,
+    /// Notifiers that this connection is the subscriber of.
+    notifies: BTreeSet<NotifierId>,
+    /// Notifiers with something to tell that waits for the next pass; each at most once, as everything below.
+    notified: BTreeSet<NotifierId>,
+    /// Notifiers that the pass released.
+    notified_now: BTreeSet<NotifierId>,
+    /// News that wait for the timer; of each topic the latest.
+    news: BTreeMap<Topic, News>,
     /// News that the timer released.
-    released: BTreeMap<RecipientId, News>,
+    released: BTreeMap<Topic, News>,
 }
 
 impl Peer {
@@ -89,11 +88,55 @@ impl Peer {
         std::mem::take(&mut self.lock().subscribed)
     }
 
-    /// How many queues it subscribes to or used GET on.
+    /// How many queues it subscribes to, used GET on, or hears notifications of.
     #[must_use]
     pub fn queue_count(&self) -> usize {
         let state = self.lock();
-        state.subscribed.len().saturating_add(state.getting.len())
+        state.subscribed.len().saturating_add(state.getting.len()).saturating_add(state.notifies.len())
+    }
+
+    /// Notes that it is the subscriber of a notifier.
+    pub fn notifies(&self, notifier: NotifierId) {
+        self.lock().notifies.insert(notifier);
+    }
+
+    /// Notes that it is the subscriber of a notifier no more.
+    pub fn stop_notifying(&self, notifier: NotifierId) {
+        let mut state = self.lock();
+        state.notifies.remove(&notifier);
+        state.notified.remove(&notifier);
+        state.notified_now.remove(&notifier);
+    }
+
+    /// Takes all notifiers that it subscribes to, for their removal.
+    pub fn take_notifiers(&self) -> BTreeSet<NotifierId> {
+        std::mem::take(&mut self.lock().notifies)
+    }
+
+    /// A notifier has something to tell. Whether it is the first that waits for the pass.
+    pub fn add_notification(&self, notifier: NotifierId) -> bool {
+        let mut state = self.lock();
+        let is_first = state.notified.is_empty();
+        state.notified.insert(notifier) && is_first
+    }
+
+    /// Lets the waiting notifications go out.
+    pub fn release_notifications(&self) {
+        let mut state = self.lock();
+        let mut waiting = std::mem::take(&mut state.notified);
+        state.notified_now.append(&mut waiting);
+        self.wake.notify_one();
+    }
+
+    /// Takes the next notifiers that have something to tell now.
+    pub fn take_notified(&self, count: usize) -> Vec<NotifierId> {
+        let mut state = self.lock();
+        (0..count).map_while(|_| state.notified_now.pop_first()).collect()
+    }
+
+    /// A notifier has more to tell than there was room for.
+    pub fn notified_again(&self, notifier: NotifierId) {
+        self.lock().notified_now.insert(notifier);
     }
 
     /// A queue has a message for it.
@@ -132,10 +175,10 @@ impl Peer {
     }
 
     /// Adds news. Whether they are the first that wait.
-    pub fn add_news(&self, queue: RecipientId, news: News) -> bool {
+    pub fn add_news(&self, topic: Topic, news: News) -> bool {
         let mut state = self.lock();
         let is_first = state.news.is_empty();
-        state.news.insert(queue, news);
+        state.news.insert(topic, news);
         is_first
     }
 
@@ -148,7 +191,7 @@ impl Peer {
     }
 
     /// Takes the news that go out now.
-    pub fn take_news(&self) -> BTreeMap<RecipientId, News> {
+    pub fn take_news(&self) -> BTreeMap<Topic, News> {
         std::mem::take(&mut self.lock().released)
     }
 
@@ -172,6 +215,10 @@ impl Peer {
     /// Whether it has no subscriptions and no block came or went since `moment` (smp.md §10.6).
     #[must_use]
     pub fn is_inactive_since(&self, moment: Timestamp) -> bool {
-        self.active_at.load(Ordering::Relaxed) < moment.0 && self.lock().subscribed.is_empty()
+        let is_subscriber = || {
+            let state = self.lock();
+            !(state.subscribed.is_empty() && state.notifies.is_empty())
+        };
+        self.active_at.load(Ordering::Relaxed) < moment.0 && !is_subscriber()
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use protocol::net::clock::now;
+use protocol::smp::ids::{NotifierId, RecipientId};
 use protocol::smp::password::BasicAuth;
 use protocol::timestamp::Timestamp;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -21,6 +22,8 @@ use crate::connection;
 use crate::credentials::{Credentials, Presented};
 use crate::expiration;
 use crate::identity::Identity;
+use crate::moderation::BlockedToday;
+use crate::notifications::Notifications;
 use crate::peer::{Peer, PeerId};
 use crate::shutdown::{Shutdown, Stop};
 use crate::store::{Store, StoreThreads, day_of};
@@ -40,6 +43,10 @@ pub struct Server {
     pub store: Store,
     /// Who is told of which queue.
     pub subscriptions: Subscriptions,
+    /// Who is notified of messages.
+    pub notifications: Arc<Notifications>,
+    /// How many queues the operator blocked today.
+    pub(crate) blocked_today: BlockedToday,
     /// The password for creating queues, if there is one.
     pub create_password: Option<BasicAuth>,
     /// What it proves its identity with.
@@ -62,6 +69,8 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let credentials = Credentials::new(identity, settings.listen.versions.0)?;
         Ok(Self {
+            notifications: Arc::new(Notifications::new(&settings.limits)),
+            blocked_today: BlockedToday::default(),
             settings,
             store,
             subscriptions: Subscriptions::default(),
@@ -84,6 +93,20 @@ impl Server {
     pub fn expires_before(&self, moment: Timestamp) -> Timestamp {
         let before = Timestamp(moment.0.saturating_sub(self.settings.times.message_ttl.as_ms()));
         Timestamp::from_seconds(before.seconds())
+    }
+
+    /// Notifications of messages received before this moment are expired now.
+    #[must_use]
+    pub fn notifications_expire_before(&self) -> Timestamp {
+        Timestamp(now().0.saturating_sub(self.settings.times.notification_ttl.as_ms()))
+    }
+
+    /// Forgets who is told of a queue that `by` deleted, and of its notifications; others hear so.
+    pub(crate) fn forget_queue(&self, id: RecipientId, notifier: Option<NotifierId>, by: Option<PeerId>) {
+        self.subscriptions.remove(id, by);
+        if let Some(notifier) = notifier {
+            self.notifications.remove(notifier, by);
+        }
     }
 
     /// What a new connection is shown.
@@ -160,7 +183,9 @@ pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: Stor
         tasks.spawn(accept(server.clone(), listener, permits.clone()));
     }
     tasks.spawn(release_news(server.clone()));
+    tasks.spawn(notify(server.clone()));
     tasks.spawn(expiration::run(server.clone()));
+    tasks.spawn(expiration::notifications(server.clone()));
     if server.settings.times.disconnect_inactive.0 {
         tasks.spawn(watch_inactive(server.clone()));
     }
@@ -213,7 +238,15 @@ async fn serve(server: Arc<Server>, socket: TcpStream, _permit: OwnedSemaphorePe
 }
 
 async fn release_news(server: Arc<Server>) {
-    every(&server, server.settings.times.event_interval.0, || server.subscriptions.release_news()).await;
+    let release = || {
+        server.subscriptions.release_news();
+        server.notifications.release_news();
+    };
+    every(&server, server.settings.times.event_interval.0, release).await;
+}
+
+async fn notify(server: Arc<Server>) {
+    every(&server, server.settings.times.notification_interval.0, || server.notifications.pass()).await;
 }
 
 async fn watch_inactive(server: Arc<Server>) {
@@ -221,7 +254,7 @@ async fn watch_inactive(server: Arc<Server>) {
 }
 
 /// Acts at an interval until the server stops.
-async fn every(server: &Server, period: Duration, mut act: impl FnMut()) {
+pub(crate) async fn every(server: &Server, period: Duration, mut act: impl FnMut()) {
     let mut stop = server.stopping();
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use protocol::smp::error::BlockingInfo;
 use protocol::smp::ids::{MessageId, RecipientId};
 
 use crate::delivery::{AfterReading, Delivery, Ticket};
-use crate::peer::{News, Peer};
+use crate::news::{News, Topic, Waiting};
+use crate::peer::{Peer, PeerId};
 use crate::store::{DhSecret, QueueNumber};
 
 /// More shards than cores, so that connections seldom wait for each other.
@@ -21,7 +23,7 @@ pub struct Subscriptions {
     hasher: RandomState,
     shards: Vec<Mutex<HashMap<RecipientId, Subscription>>>,
     /// Connections for which news wait.
-    told_later: Mutex<Vec<Arc<Peer>>>,
+    told_later: Waiting,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl Default for Subscriptions {
         Self {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            told_later: Mutex::default(),
+            told_later: Waiting::default(),
         }
     }
 }
@@ -97,14 +99,22 @@ impl Subscriptions {
         peer.subscribed(id);
     }
 
-    /// Removes a queue that was deleted by `peer`. Another connection that subscribed to it hears so later.
-    pub fn remove(&self, id: RecipientId, peer: &Peer) {
+    /// Removes a queue that `by` deleted. Another connection that subscribed to it hears so later.
+    pub fn remove(&self, id: RecipientId, by: Option<PeerId>) {
         let removed = self.shard(&id).remove(&id);
         if let Some(subscription) = removed {
             subscription.peer.unsubscribed(id);
-            if subscription.peer.id() != peer.id() {
+            if Some(subscription.peer.id()) != by {
                 self.tell_later(&subscription.peer, id, News::Deleted);
             }
+        }
+    }
+
+    /// The operator blocked a queue: its subscriber hears so at once, and stays the subscriber.
+    pub fn blocked(&self, id: RecipientId, info: BlockingInfo) {
+        if let Some(subscription) = self.shard(&id).get(&id) {
+            subscription.peer.add_news(Topic::Queue(id), News::Blocked(info));
+            subscription.peer.release_news();
         }
     }
 
@@ -186,15 +196,14 @@ impl Subscriptions {
 
     /// Lets all waiting news go out; called by the timer.
     pub fn release_news(&self) {
-        let peers = std::mem::take(&mut *self.told_later.lock().unwrap_or_else(PoisonError::into_inner));
-        for peer in peers {
+        for peer in self.told_later.take() {
             peer.release_news();
         }
     }
 
     fn tell_later(&self, peer: &Arc<Peer>, id: RecipientId, news: News) {
-        if peer.add_news(id, news) {
-            self.told_later.lock().unwrap_or_else(PoisonError::into_inner).push(peer.clone());
+        if peer.add_news(Topic::Queue(id), news) {
+            self.told_later.add(peer);
         }
     }
 }
@@ -210,7 +219,6 @@ mod tests {
     use protocol::timestamp::Timestamp;
 
     use super::*;
-    use crate::peer::PeerId;
 
     const QUEUE: RecipientId = RecipientId([7; 24]);
     const MESSAGE: MessageId = MessageId([1; 24]);
@@ -231,10 +239,10 @@ mod tests {
         assert!(all.acknowledge(QUEUE, &first, &MESSAGE.0).is_none());
         assert!(first.take_news().is_empty());
         all.release_news();
-        assert_eq!(first.take_news(), [(QUEUE, News::Moved)].into());
-        all.remove(QUEUE, &first);
+        assert_eq!(first.take_news(), [(Topic::Queue(QUEUE), News::Moved)].into());
+        all.remove(QUEUE, Some(first.id()));
         all.release_news();
-        assert_eq!(second.take_news(), [(QUEUE, News::Deleted)].into());
+        assert_eq!(second.take_news(), [(Topic::Queue(QUEUE), News::Deleted)].into());
         assert!(first.take_news().is_empty());
     }
 

@@ -16,6 +16,7 @@ use super::{Place, identity, say, server_address};
 use crate::config::{Engine, Settings, SettingsLayer};
 use crate::directory::Directory;
 use crate::error::CommandError;
+use crate::saved_notifications;
 use crate::server::{self, Server};
 use crate::store::{MemoryStore, QueueStore, SqliteStore, Store};
 
@@ -54,9 +55,16 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
             })?)
         }
     };
+    let keeps_queues = settings.storage.engine != Engine::Memory;
     let (store, threads) = Store::start(engine, &settings.storage)?;
     let listeners = server::listen(&settings)?;
     let server = Arc::new(Server::new(settings, &identity, store, create_password)?);
+    let saved = directory.saved_notifications();
+    let keeps_notifications = server.settings.storage.save_notifications.0 && keeps_queues;
+    if keeps_notifications && let Err(error) = saved_notifications::restore(&server, &saved).await {
+        tracing::error!("notifications of before are lost: {error:#}");
+    }
+    let notifications = server.notifications.clone();
     // Before anybody is told that the server runs: from then on it can be asked to stop.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -75,6 +83,9 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
         server.stop();
     };
     tokio::join!(running, stopping);
+    if keeps_notifications {
+        saved_notifications::save(&notifications, &saved)?;
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -8,17 +8,17 @@ use crate::store::QueueRecord;
 
 pub(super) async fn delete(client: &Client, queue: &QueueRecord) -> Outcome {
     let number = queue.number;
-    client
+    let deleted = client
         .server
         .store
         .write(move |store| {
-            store.delete_queue(number)?;
+            let deleted = store.delete_queue(number)?;
             protocol::crash_point!("server.delete.written");
-            Ok(())
+            Ok(deleted)
         })
         .await?;
     protocol::crash_point!("server.delete.committed");
-    client.server.subscriptions.remove(queue.recipient_id, &client.peer);
+    client.server.forget_queue(queue.recipient_id, deleted.notifier, Some(client.peer.id()));
     client.peer.forget_getting(queue.recipient_id);
     Ok(BrokerMessage::Ok)
 }

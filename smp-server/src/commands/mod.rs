@@ -5,6 +5,7 @@ mod delete;
 mod get;
 mod link;
 mod new;
+mod notifier;
 mod secure;
 mod send;
 mod status;
@@ -92,6 +93,11 @@ async fn answer(client: &Client, accepted: Accepted) -> Outcome {
             _ => Err(CommandError::Prohibited.into()),
         };
     };
+    if let Some(info) = queue.status.blocking()
+        && !works_while_blocked(&command)
+    {
+        return Err(ErrorType::Blocked(info).into());
+    }
     client.note_use(&command, &queue);
     match command {
         Command::Sub => subscribe::subscribe(client, &queue),
@@ -111,8 +117,19 @@ async fn answer(client: &Client, accepted: Accepted) -> Outcome {
         Command::Ldel => link::delete(client, &queue).await,
         Command::Lkey { sender_key } => link::secure_and_read(client, &queue, sender_key).await,
         Command::Lget => link::read(client, &queue).await,
+        Command::Nkey(keys) => notifier::set(client, &queue, &keys).await,
+        Command::Ndel => notifier::delete(client, &queue).await,
+        Command::Nsub => match &queue.notifier {
+            Some(notifier) => notifier::subscribe(client, notifier),
+            None => Err(ErrorType::Auth.into()),
+        },
         _ => Err(CommandError::Prohibited.into()),
     }
+}
+
+/// What a block does not refuse (smp.md §9.2). `SEND` is not refused here but by the store, after its length.
+fn works_while_blocked(command: &Command<'_>) -> bool {
+    matches!(command, Command::Off | Command::Del | Command::Nsub | Command::Send { .. })
 }
 
 impl Client {

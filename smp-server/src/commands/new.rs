@@ -10,14 +10,14 @@ use protocol::smp::queue_uri::QueueMode;
 use protocol::smp::response::{BrokerMessage, QueueIds};
 use subtle::ConstantTimeEq as _;
 
-use super::{CommandFailure, Outcome};
+use super::{CommandFailure, Outcome, notifier};
 use crate::connection::Client;
 use crate::delivery::Delivery;
 use crate::store::{Created, DhSecret, NewQueue, day_of};
 use crate::subscriptions::Source;
 
 /// Attempts to draw ids that no queue has yet.
-const ATTEMPTS_MAX: u32 = 3;
+pub(super) const ATTEMPTS_MAX: u32 = 3;
 
 /// What the client chose of the new queue.
 struct Chosen {
@@ -31,7 +31,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
     if !may_create(client, &command) {
         return Err(ErrorType::Auth.into());
     }
-    let NewCommand { recipient_key, dh_key, subscribe, request, .. } = command;
+    let NewCommand { recipient_key, dh_key, subscribe, request, notifier, .. } = command;
     if subscribe {
         client.check_room_for_subscription()?;
     }
@@ -43,6 +43,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
         let mut rng = system_rng();
         let link_id =
             chosen.data.as_ref().map(|_| chosen.link_id.unwrap_or_else(|| LinkId::generate(&mut rng)));
+        let (notifier, notifier_ids) = notifier.as_ref().map(notifier::draw).unzip();
         let new = NewQueue {
             recipient_id: RecipientId::generate(&mut rng),
             sender_id: chosen.sender_id.unwrap_or_else(|| SenderId::generate(&mut rng)),
@@ -50,7 +51,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
             dh_secret: dh_secret.clone(),
             mode: chosen.mode,
             link: link_id.zip(chosen.data.clone()),
-            notifier: None,
+            notifier,
             used_on: day_of(now()),
             recipient_service: None,
         };
@@ -77,7 +78,6 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
                         Delivery::Ready,
                     );
                 }
-                // No notifier: this server offers no notifications, so it must not seem to.
                 return Ok(BrokerMessage::Ids(QueueIds {
                     recipient_id,
                     sender_id,
@@ -85,7 +85,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
                     mode: chosen.mode,
                     link_id,
                     service_id: None,
-                    notifier: None,
+                    notifier: notifier_ids,
                 }));
             }
             // The client chose an id that is taken: another attempt would choose the same.

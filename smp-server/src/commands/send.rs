@@ -11,6 +11,7 @@ use protocol::smp::response::BrokerMessage;
 
 use super::Outcome;
 use crate::connection::Client;
+use crate::notifications::Notification;
 use crate::store::{AppendRules, Appended, NewMessage, QueueRecord};
 
 pub(super) async fn send(
@@ -41,6 +42,9 @@ pub(super) async fn send(
     protocol::crash_point!("server.send.committed");
     if matches!(appended, Appended::Stored | Appended::Full { marked: true }) {
         server.subscriptions.arrived(queue.recipient_id);
+    }
+    if let (Appended::Stored, true, Some(notifier)) = (appended, notify, &queue.notifier) {
+        server.notifications.arrived(notifier, Notification { message_id: id, received_at });
     }
     match appended {
         Appended::Stored => Ok(BrokerMessage::Ok),

@@ -122,6 +122,12 @@ section! {
     Limits / LimitsLayer in "Limits" {
         /// Messages that a queue holds before its senders are told to wait.
         queue_quota ("queue-quota", "SMP_SERVER_QUEUE_QUOTA"): u32 = 128,
+        /// Notifications that wait for one notifier; the oldest gives way to a further one.
+        notifier_quota ("notifier-quota", "SMP_SERVER_NOTIFIER_QUOTA"): u32 = 128,
+        /// Notifications that wait for all notifiers; further ones are left out. Each takes about 100 bytes of memory.
+        notifications ("notifications", "SMP_SERVER_NOTIFICATIONS"): u32 = 1_000_000,
+        /// Queues that the operator may block on one day (UTC); 0 for none.
+        blocks_per_day ("blocks-per-day", "SMP_SERVER_BLOCKS_PER_DAY"): u32 = 20,
         /// Blocks that wait in each direction of a connection.
         connection_blocks ("connection-blocks", "SMP_SERVER_CONNECTION_BLOCKS"): u32 = 128,
         /// Commands of one connection that are in progress at a time.
@@ -142,6 +148,8 @@ section! {
         commit_steps ("commit-steps", "SMP_SERVER_COMMIT_STEPS"): u32 = 256,
         /// Changes that wait to be written; then connections wait.
         waiting_steps ("waiting-steps", "SMP_SERVER_WAITING_STEPS"): u32 = 4096,
+        /// Whether notifications that wait are kept over a stop, in the directory. A server that is killed forgets them.
+        save_notifications ("save-notifications", "SMP_SERVER_SAVE_NOTIFICATIONS"): Switch = Switch(true),
         /// Threads that read stored queues.
         readers ("store-readers", "SMP_SERVER_STORE_READERS"): u32 = 2,
     }
@@ -158,6 +166,12 @@ section! {
         expire_on_start ("expire-on-start", "SMP_SERVER_EXPIRE_ON_START"): Switch = Switch(true),
         /// Whether each sending removes the queue's expired messages first.
         expire_on_send ("expire-on-send", "SMP_SERVER_EXPIRE_ON_SEND"): Switch = Switch(false),
+        /// How long a notification waits for its notifier.
+        notification_ttl ("notification-ttl", "SMP_SERVER_NOTIFICATION_TTL"): Period = Period::hours(24),
+        /// How often expired notifications are removed.
+        notification_expiry_interval ("notification-expiry-interval", "SMP_SERVER_NOTIFICATION_EXPIRY_INTERVAL"): Period = Period::hours(1),
+        /// How long notifications are collected before their notifiers are told.
+        notification_interval ("notification-interval", "SMP_SERVER_NOTIFICATION_INTERVAL"): Period = Period::ms(1500),
         /// How long the news that a subscription moved (END) or a queue is deleted (DELD) are collected.
         event_interval ("event-interval", "SMP_SERVER_EVENT_INTERVAL"): Period = Period::seconds(15),
         /// Whether silent connections without subscriptions are closed.
@@ -311,6 +325,7 @@ impl Settings {
         let (limits, storage) = (&self.limits, &self.storage);
         for (name, value) in [
             ("queue_quota", limits.queue_quota),
+            ("notifier_quota", limits.notifier_quota),
             ("connection_blocks", limits.connection_blocks),
             ("connection_commands", limits.connection_commands),
             ("connection_subscriptions", limits.connection_subscriptions),
@@ -326,6 +341,8 @@ impl Settings {
         let times = &self.times;
         for (name, value) in [
             ("expiry_interval", times.expiry_interval),
+            ("notification_expiry_interval", times.notification_expiry_interval),
+            ("notification_interval", times.notification_interval),
             ("event_interval", times.event_interval),
             ("inactive_interval", times.inactive_interval),
             ("tls_timeout", times.tls_timeout),

@@ -21,7 +21,6 @@ use super::output::{Gone, Output};
 use super::{Client, execution::Response};
 use crate::authorize::{Refused, authorize};
 use crate::delivery::AfterReading;
-use crate::peer::News;
 use crate::store::StoredMessage;
 use crate::subscriptions::Reading;
 
@@ -30,6 +29,8 @@ use crate::subscriptions::Reading;
 const RESPONSES_WITH_MESSAGE_MAX: usize = 4;
 /// Heads of queues that are read in one visit to the store; bounds the memory for messages that wait for room.
 const HEADS_PER_READ: usize = 16;
+/// Notifications that fit a block (smp.md §12).
+const NOTIFICATIONS_PER_BLOCK: usize = 80;
 
 /// Serves a client that has a session, to its end.
 pub(super) async fn run(client: Client, stream: TlsStream<TcpStream>, session: Box<Session>) {
@@ -75,6 +76,7 @@ pub(super) async fn run(client: Client, stream: TlsStream<TcpStream>, session: B
         conversation.await;
     }
     client.server.subscriptions.disconnect(&client.peer);
+    client.server.notifications.disconnect(&client.peer);
 }
 
 struct Conversation<'s> {
@@ -125,6 +127,7 @@ impl Conversation<'_> {
             }
             self.tell_news().await?;
             self.deliver_ready().await?;
+            self.notify().await?;
         }
     }
 
@@ -241,14 +244,36 @@ impl Conversation<'_> {
 
     /// Tells what the timer released, as many as fit per block.
     async fn tell_news(&mut self) -> Result<(), Gone> {
-        for (queue, news) in self.client.peer.take_news() {
-            let event = match news {
-                News::Moved => BrokerMessage::End,
-                News::Deleted => BrokerMessage::Deld,
-            };
-            self.output.add(&[], queue.as_bytes(), &event).await?;
+        for (topic, news) in self.client.peer.take_news() {
+            self.output.add(&[], topic.entity_id(), &news.event()).await?;
         }
         self.output.flush().await
+    }
+
+    /// Tells the notifications that a pass released, a block of them whenever there is room for one.
+    async fn notify(&mut self) -> Result<(), Gone> {
+        let Client { server, peer } = &*self.client;
+        let mut room = 0;
+        loop {
+            let Some(id) = peer.take_notified(1).pop() else { return self.output.flush().await };
+            if room == 0 {
+                self.output.flush().await?;
+                if !self.output.has_room() {
+                    peer.notified_again(id);
+                    self.wants_room = true;
+                    return Ok(());
+                }
+                room = NOTIFICATIONS_PER_BLOCK;
+            }
+            let Some(told) = server.notifications.take(id, peer, room) else { continue };
+            room = room.saturating_sub(told.notifications.len());
+            if told.more {
+                peer.notified_again(id);
+            }
+            for notification in &told.notifications {
+                self.output.add(&[], id.as_bytes(), &notification.event(&told.secret)).await?;
+            }
+        }
     }
 }
 

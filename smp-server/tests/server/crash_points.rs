@@ -2,9 +2,10 @@
 //! the client goes on by repeating.
 
 use protocol::crypto::dh::X25519PrivateKey;
-use protocol::smp::command::{Command, ContactLink, QueueRequest};
+use protocol::smp::command::{Command, ContactLink, NotifierKeys, QueueRequest};
 use protocol::smp::error::ErrorType;
 use protocol::smp::ids::{LinkId, SenderId};
+use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::response::BrokerMessage;
 use smp_server::CRASH_POINTS;
 
@@ -54,6 +55,11 @@ fn lset() -> Command<'static> {
     Command::Lset { link_id: LINK.0.to_vec().into(), data: link_data(b"f", b"u") }
 }
 
+fn nkey(key: &AuthPrivateKey) -> Command<'static> {
+    let dh_key = X25519PrivateKey::from_bytes([6; 32]).public_key();
+    Command::Nkey(NotifierKeys { notifier_key: key.public_key(), dh_key })
+}
+
 fn new_request() -> Option<QueueRequest<'static>> {
     let sender_id = SenderId::for_correlation(NEW_CORRELATION).0.to_vec().into();
     let link = ContactLink { link_id: LINK.0.to_vec().into(), sender_id, data: link_data(b"f", b"u") };
@@ -73,6 +79,7 @@ async fn provoke(client: &mut Client, queue: &Queue, command: &str) {
         "secure" => (signed, CORRELATION, recipient_id, Command::Key { sender_key: queue.key.public_key() }),
         "link" => (signed, CORRELATION, recipient_id, lset()),
         "delete" => (signed, CORRELATION, recipient_id, Command::Del),
+        "notifier" => (signed, CORRELATION, recipient_id, nkey(&queue.key)),
         "ack" => {
             client.subscribe(queue).await;
             let (id, _) = client.message(queue).await;
@@ -114,6 +121,13 @@ async fn check(client: &mut Client, queue: &Queue, command: &str, done: bool) {
             let again = client.ask(key, recipient_id, &Command::Del).await;
             let expected = if done { BrokerMessage::Err(ErrorType::Auth) } else { BrokerMessage::Ok };
             assert_eq!(again, expected);
+        }
+        "notifier" => {
+            let details = client.ask(key, recipient_id, &Command::Que).await;
+            let BrokerMessage::Info(details) = details else { panic!("{details:?}") };
+            assert_eq!(details.has_notifier, done);
+            let again = client.ask(key, recipient_id, &nkey(&queue.key)).await;
+            assert!(matches!(again, BrokerMessage::Nid(_)), "{again:?}");
         }
         "ack" => {
             client.subscribe(queue).await;

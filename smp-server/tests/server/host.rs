@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use smp_server::config::{Engine, SettingsLayer};
 use smp_server::identity::Identity;
@@ -21,6 +22,9 @@ queue_quota = 4
 [times]
 event_interval = "20ms"
 "#;
+
+/// How long anything may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running server.
 pub(crate) struct Host {
@@ -56,6 +60,20 @@ impl Host {
         let server = Arc::new(Server::new(settings, identity, store, None).unwrap());
         let running = tokio::spawn(server::run(server.clone(), listeners, threads));
         Self { place: Place { address, key_hash: identity.key_hash() }, server, running }
+    }
+
+    /// The server itself, for what its operator does.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Waits until this holds.
+    pub(crate) async fn until(&self, holds: impl Fn(&Server) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(&self.server) {
+            assert!(Instant::now() < deadline, "it never came to that");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Stops it gracefully.

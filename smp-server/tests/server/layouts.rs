@@ -142,18 +142,36 @@ async fn layouts_of_other_versions_are_syntax_errors() {
 }
 
 #[tokio::test]
-async fn a_notifier_asked_for_in_new_is_not_given_and_the_client_goes_on() {
-    let host = Host::start("").await;
-    for version in [17, 18] {
+async fn notifications_have_the_form_of_their_version() {
+    let host = Host::start("[times]\nnotification_interval = \"5ms\"").await;
+    for (version, sok) in [(15, &b"OK"[..]), (16, b"SOK 0"), (17, b"SOK 0"), (18, b"SOK 0")] {
         let mut client = RawClient::connect(&host, version).await;
-        let notifier = [b"1", &ed25519_key(&key())[..], &x25519_key(6)].concat();
-        let (_, queue) = create(&mut client, version, &[b"1M0", &notifier[..]].concat(), b"corr").await;
-        let nkey = [b"NKEY ", &notifier[1..]].concat();
-        let refused = client.answer(&queue.key, &queue.recipient_id, &nkey).await;
-        assert_eq!(refused, b"ERR CMD PROHIBITED");
+        let notifier = if version >= 17 { &b"0"[..] } else { b"" };
+        let (_, queue) = create(&mut client, version, &[b"1M0", notifier].concat(), b"corr").await;
+        let notifier_key = key();
+        let nkey = [b"NKEY ", &ed25519_key(&notifier_key)[..], &x25519_key(6)].concat();
+        let nid = client.answer(&queue.key, &queue.recipient_id, &nkey).await;
+        let mut bytes = Bytes(&nid);
+        bytes.expect(b"NID ");
+        let notifier_id = bytes.short().to_vec();
+        let server_key = bytes.short();
+        assert_eq!((notifier_id.len(), server_key.len(), bytes.0), (24, 44, &b""[..]));
+        let server_key: [u8; 32] = server_key[12..].try_into().unwrap();
+        let secret = X25519PrivateKey::from_bytes([6; 32]).box_key(&X25519PublicKey(server_key));
+        assert_eq!(client.answer(&notifier_key, &notifier_id, b"NSUB").await, sok);
         let mut sender = RawClient::connect(&host, version).await;
         assert_eq!(sender.bare_answer(&queue.sender_id, b"SEND T hello").await, b"OK");
-        assert!(client.one().await.message.starts_with(b"MSG "));
+        let message = client.one().await.message;
+        assert!(message.starts_with(b"MSG "));
+        let event = client.one().await;
+        assert_eq!((event.correlation_id, event.entity_id), (Vec::new(), notifier_id));
+        let mut bytes = Bytes(&event.message);
+        bytes.expect(b"NMSG ");
+        let nonce = bytes.take(24).try_into().unwrap();
+        let metadata = bytes.short();
+        assert_eq!((metadata.len(), bytes.0), (144, &b""[..]));
+        let plain = secret.open_padded(nonce, metadata).unwrap();
+        assert_eq!((&plain[..25], plain.len()), (&message[4..29], 33));
     }
 }
 
@@ -263,7 +281,7 @@ async fn responses_bear_the_ids_of_their_commands() {
         (b"ACK \x00".to_vec(), b"ERR NO_MSG"),
         (b"ACK \x03abc".to_vec(), b"ERR NO_MSG"),
         (b"QUE extra".to_vec(), b"ERR CMD SYNTAX"),
-        (b"NDEL".to_vec(), b"ERR CMD PROHIBITED"),
+        (b"NDEL".to_vec(), b"OK"),
         (b"OFF".to_vec(), b"OK"),
         (b"LDEL".to_vec(), b"OK"),
         (b"FOO".to_vec(), b"ERR CMD UNKNOWN"),

@@ -4,6 +4,7 @@
 
 mod authority;
 mod batching;
+mod blocking;
 mod client;
 #[cfg(feature = "crash-points")]
 mod crash_points;
@@ -16,6 +17,7 @@ mod host;
 mod layouts;
 mod links;
 mod messages;
+mod notifications;
 mod process;
 mod program;
 mod queues;

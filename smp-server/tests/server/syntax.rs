@@ -2,11 +2,11 @@
 
 use protocol::crypto::dh::X25519PrivateKey;
 use protocol::encoding::Encode as _;
-use protocol::smp::command::{Command, NotifierKeys};
+use protocol::smp::command::Command;
 use protocol::smp::error::{CommandError, ErrorType, ProxyError};
 use protocol::smp::response::BrokerMessage;
 
-use crate::client::{Client, MESSAGING, Received, ed25519, message, new_queue};
+use crate::client::{Client, MESSAGING, Received, ed25519, message};
 use crate::host::Host;
 
 /// A queue that is not there.
@@ -83,16 +83,7 @@ async fn commands_of_later_servers_are_refused_so_that_clients_go_on() {
     let mut client = Client::connect(&host).await;
     let queue = client.create(MESSAGING, true).await;
     let key = Some(&queue.key);
-    // A notifier in NEW is read and left out: the answer promises no notifications.
-    let dh_key = X25519PrivateKey::from_bytes([5; 32]);
-    let Command::New(mut new) = new_queue(&queue.key, &dh_key, MESSAGING, false, None) else { panic!() };
-    new.notifier = Some(NotifierKeys { notifier_key: ed25519().public_key(), dh_key: dh_key.public_key() });
-    let ids = client.ask(key, b"", &Command::New(new)).await;
-    assert!(matches!(ids, BrokerMessage::Ids(ids) if ids.notifier.is_none()));
-    let nkey = [b"NKEY ", ed25519().public_key().to_bytes().as_slice(), &client_dh_key()].concat();
     let prohibited = command_error(CommandError::Prohibited);
-    assert_eq!(client.ask_raw(key, queue.recipient_id().as_bytes(), &nkey).await, prohibited);
-    assert_eq!(client.ask(key, queue.recipient_id(), &Command::Ndel).await, prohibited);
     assert_eq!(client.ask(key, [1; 24], &Command::Nsub).await, AUTH);
     let service = BrokerMessage::Err(ErrorType::Service);
     assert_eq!(client.ask(key, [1; 24], &Command::Nsubs).await, service);

@@ -1,0 +1,397 @@
+//! Who is notified of messages, and what waits to be told to them (smp.md §12).
+//!
+//! ```text
+//! SEND T ──▶ waiting, per notifier ──pass, every 1.5 s──▶ released to the subscriber ──room──▶ NMSG, 80 per block
+//!                │  (bounded: the oldest gives way)                                    └─none─▶ waits here
+//!                └── 24 h ──▶ forgotten
+//! ```
+//!
+//! Notifications live in memory: they say that a message is there, which the message itself says as well. A server
+//! that stops saves them ([`crate::saved_notifications`]); one that is killed forgets those that were not told.
+//!
+//! Locks are taken in one order: a shard, then a peer's state.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use protocol::crypto::random_bytes;
+use protocol::net::rng::system_rng;
+use protocol::smp::ids::{MessageId, NotifierId};
+use protocol::smp::message::NotificationMetadata;
+use protocol::smp::response::BrokerMessage;
+use protocol::timestamp::Timestamp;
+
+use crate::config::Limits;
+use crate::news::{News, Topic, Waiting};
+use crate::peer::{Peer, PeerId};
+use crate::store::{DhSecret, Notifier};
+
+/// More shards than cores, so that connections seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// All notifiers that somebody subscribed to or that have something waiting.
+#[derive(Debug)]
+pub struct Notifications {
+    hasher: RandomState,
+    shards: Vec<Mutex<HashMap<NotifierId, Entry>>>,
+    /// Connections that the next pass releases notifications to.
+    passed_next: Waiting,
+    /// Connections for which news wait.
+    told_later: Waiting,
+    /// Notifications that wait, in all.
+    count: AtomicUsize,
+    count_max: usize,
+    per_notifier_max: usize,
+}
+
+/// Boxed apart: most notifiers of a subscribed connection have nothing waiting.
+#[derive(Debug, Default)]
+struct Entry {
+    subscriber: Option<Arc<Peer>>,
+    queue: Option<Box<Queue>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    secret: DhSecret,
+    notifications: VecDeque<Notification>,
+}
+
+/// That a message was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notification {
+    /// Which message.
+    pub message_id: MessageId,
+    /// When.
+    pub received_at: Timestamp,
+}
+
+impl Notification {
+    /// As the notifier is told, who cannot read it: it is for the recipient.
+    #[must_use]
+    pub fn event(&self, secret: &DhSecret) -> BrokerMessage<'static> {
+        let nonce = random_bytes(&mut system_rng());
+        let metadata = NotificationMetadata { message_id: self.message_id, received_at: self.received_at };
+        let sealed = metadata.seal(&secret.box_key(), &nonce).expect("metadata are short");
+        BrokerMessage::Nmsg { nonce, metadata: sealed.into() }
+    }
+}
+
+/// Notifications that are told now.
+#[derive(Debug)]
+pub struct Told {
+    /// Encrypts them to the recipient.
+    pub secret: DhSecret,
+    /// In the order of their messages.
+    pub notifications: Vec<Notification>,
+    /// Whether more wait.
+    pub more: bool,
+}
+
+impl Notifications {
+    /// None yet, with these bounds.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            passed_next: Waiting::default(),
+            told_later: Waiting::default(),
+            count: AtomicUsize::new(0),
+            count_max: usize::try_from(limits.notifications).unwrap_or(usize::MAX),
+            per_notifier_max: usize::try_from(limits.notifier_quota).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn shard(&self, id: &NotifierId) -> MutexGuard<'_, HashMap<NotifierId, Entry>> {
+        let count = self.shards.len() as u64;
+        let index = usize::try_from(self.hasher.hash_one(id) % count).unwrap_or_default();
+        let shard = self.shards.get(index).expect("an index modulo the count lies within");
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes `peer` the subscriber of a notifier. Another connection that was it hears so later.
+    pub fn subscribe(&self, id: NotifierId, peer: &Arc<Peer>) {
+        let mut shard = self.shard(&id);
+        let entry = shard.entry(id).or_default();
+        if let Some(former) = entry.subscriber.replace(peer.clone())
+            && former.id() != peer.id()
+        {
+            former.stop_notifying(id);
+            self.tell_later(&former, id, News::Moved);
+        }
+        peer.notifies(id);
+        if entry.queue.is_some() {
+            self.pass_next(peer, id);
+        }
+    }
+
+    /// Whether `peer` is the subscriber.
+    #[must_use]
+    pub fn is_subscriber(&self, id: NotifierId, peer: &Peer) -> bool {
+        self.shard(&id).get(&id).is_some_and(|entry| entry.is_subscribed_by(peer))
+    }
+
+    /// A message was stored whose sender wants the notifier to be told.
+    pub fn arrived(&self, notifier: &Notifier, notification: Notification) {
+        let mut shard = self.shard(&notifier.id);
+        let entry = shard.entry(notifier.id).or_default();
+        let queue = entry.queue.get_or_insert_with(|| {
+            Box::new(Queue { secret: notifier.dh_secret.clone(), notifications: VecDeque::new() })
+        });
+        if queue.notifications.len() >= self.per_notifier_max {
+            // The latest is the one worth telling.
+            queue.notifications.pop_front();
+        } else if self.count.fetch_add(1, Ordering::Relaxed) >= self.count_max {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            tracing::debug!("a notification was left out: too many wait");
+            if queue.notifications.is_empty() {
+                entry.queue = None;
+                if entry.subscriber.is_none() {
+                    shard.remove(&notifier.id);
+                }
+            }
+            return;
+        }
+        queue.notifications.push_back(notification);
+        if let Some(peer) = &entry.subscriber {
+            self.pass_next(peer, notifier.id);
+        }
+    }
+
+    /// Removes a notifier that `by` deleted or replaced, with what waits. Another connection that subscribed to it
+    /// hears so later.
+    pub fn remove(&self, id: NotifierId, by: Option<PeerId>) {
+        let Some(entry) = self.shard(&id).remove(&id) else { return };
+        self.count.fetch_sub(entry.len(), Ordering::Relaxed);
+        if let Some(peer) = entry.subscriber {
+            peer.stop_notifying(id);
+            if Some(peer.id()) != by {
+                self.tell_later(&peer, id, News::Deleted);
+            }
+        }
+    }
+
+    /// Removes what a connection subscribed to: it is gone. What waits goes on waiting.
+    pub fn disconnect(&self, peer: &Peer) {
+        for id in peer.take_notifiers() {
+            let mut shard = self.shard(&id);
+            if let Some(entry) = shard.get_mut(&id)
+                && entry.is_subscribed_by(peer)
+            {
+                entry.subscriber = None;
+                if entry.queue.is_none() {
+                    shard.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Takes at most `count` notifications to tell `peer`, if it is still the subscriber and some wait.
+    pub fn take(&self, id: NotifierId, peer: &Peer, count: usize) -> Option<Told> {
+        let mut shard = self.shard(&id);
+        let entry = shard.get_mut(&id).filter(|entry| entry.is_subscribed_by(peer))?;
+        let queue = entry.queue.as_mut()?;
+        let count = count.min(queue.notifications.len());
+        let notifications: Vec<Notification> = queue.notifications.drain(..count).collect();
+        self.count.fetch_sub(notifications.len(), Ordering::Relaxed);
+        let (secret, more) = (queue.secret.clone(), !queue.notifications.is_empty());
+        if !more {
+            entry.queue = None;
+        }
+        Some(Told { secret, notifications, more })
+    }
+
+    /// A pass: lets what waits go out to whoever subscribed. Called by a timer.
+    pub fn pass(&self) {
+        for peer in self.passed_next.take() {
+            peer.release_notifications();
+        }
+    }
+
+    /// Lets all waiting news go out. Called by a timer.
+    pub fn release_news(&self) {
+        for peer in self.told_later.take() {
+            peer.release_news();
+        }
+    }
+
+    /// Forgets notifications of messages received before `moment`. Says how many.
+    pub fn expire(&self, moment: Timestamp) -> usize {
+        let mut expired = 0_usize;
+        for shard in &self.shards {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, entry| {
+                let before = entry.len();
+                if let Some(queue) = &mut entry.queue {
+                    queue.notifications.retain(|notification| notification.received_at >= moment);
+                    if queue.notifications.is_empty() {
+                        entry.queue = None;
+                    }
+                }
+                expired = expired.saturating_add(before.saturating_sub(entry.len()));
+                entry.subscriber.is_some() || entry.queue.is_some()
+            });
+        }
+        self.count.fetch_sub(expired, Ordering::Relaxed);
+        expired
+    }
+
+    /// How many notifications wait.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Everything that waits, for saving it.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<(NotifierId, Notification)> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            for (id, entry) in shard.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                let waiting = entry.queue.iter().flat_map(|queue| &queue.notifications);
+                all.extend(waiting.map(|notification| (*id, *notification)));
+            }
+        }
+        all
+    }
+
+    fn pass_next(&self, peer: &Arc<Peer>, id: NotifierId) {
+        if peer.add_notification(id) {
+            self.passed_next.add(peer);
+        }
+    }
+
+    fn tell_later(&self, peer: &Arc<Peer>, id: NotifierId, news: News) {
+        if peer.add_news(Topic::Notifier(id), news) {
+            self.told_later.add(peer);
+        }
+    }
+}
+
+impl Entry {
+    fn is_subscribed_by(&self, peer: &Peer) -> bool {
+        self.subscriber.as_ref().is_some_and(|subscriber| subscriber.id() == peer.id())
+    }
+
+    fn len(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.notifications.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::crypto::sign::Ed25519PublicKey;
+    use protocol::smp::key::AuthPublicKey;
+
+    use super::*;
+
+    const ID: NotifierId = NotifierId([7; 24]);
+
+    fn all(per_notifier: u32, in_all: u32) -> Notifications {
+        let limits = Limits { notifier_quota: per_notifier, notifications: in_all, ..Limits::default() };
+        Notifications::new(&limits)
+    }
+
+    fn notifier(id: NotifierId) -> Notifier {
+        let key = AuthPublicKey::Ed25519(Ed25519PublicKey([1; 32]));
+        Notifier { id, key, dh_secret: DhSecret([2; 32]) }
+    }
+
+    fn notification(seconds: i64) -> Notification {
+        let received_at = Timestamp::from_seconds(seconds);
+        Notification { message_id: MessageId([u8::try_from(seconds).unwrap(); 24]), received_at }
+    }
+
+    fn peer(id: u64) -> Arc<Peer> {
+        Arc::new(Peer::new(PeerId(id), Timestamp(0)))
+    }
+
+    fn seconds(told: Option<Told>) -> Vec<i64> {
+        let told = told.map(|told| told.notifications).unwrap_or_default();
+        told.iter().map(|notification| notification.received_at.seconds()).collect()
+    }
+
+    #[test]
+    fn what_waits_is_released_by_a_pass_in_order() {
+        let (all, peer) = (all(10, 10), peer(1));
+        all.subscribe(ID, &peer);
+        for at in 1..=3 {
+            all.arrived(&notifier(ID), notification(at));
+        }
+        assert!(peer.take_notified(10).is_empty(), "before the pass");
+        all.pass();
+        assert_eq!(peer.take_notified(10), [ID]);
+        let told = all.take(ID, &peer, 2);
+        assert!(told.as_ref().is_some_and(|told| told.more));
+        assert_eq!((seconds(told), seconds(all.take(ID, &peer, 2))), (vec![1, 2], vec![3]));
+        assert_eq!((seconds(all.take(ID, &peer, 2)), all.count()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_nobody_subscribed_to_waits_for_the_subscription() {
+        let (all, first, second) = (all(10, 10), peer(1), peer(2));
+        all.arrived(&notifier(ID), notification(1));
+        all.pass();
+        all.subscribe(ID, &first);
+        all.disconnect(&first);
+        all.subscribe(ID, &second);
+        all.pass();
+        assert_eq!(second.take_notified(10), [ID]);
+        assert_eq!(seconds(all.take(ID, &first, 10)), [0; 0], "not the subscriber");
+        assert_eq!(seconds(all.take(ID, &second, 10)), [1]);
+    }
+
+    #[test]
+    fn the_oldest_of_a_notifier_gives_way_and_the_newest_in_all() {
+        let (all, peer) = (all(2, 3), peer(1));
+        for at in 1..=3 {
+            all.arrived(&notifier(ID), notification(at));
+        }
+        let (second, third) = (NotifierId([8; 24]), NotifierId([9; 24]));
+        all.arrived(&notifier(second), notification(4));
+        all.arrived(&notifier(third), notification(5));
+        assert_eq!(all.count(), 3);
+        for id in [ID, second, third] {
+            all.subscribe(id, &peer);
+        }
+        assert_eq!(seconds(all.take(ID, &peer, 10)), [2, 3]);
+        assert_eq!(seconds(all.take(second, &peer, 10)), [4]);
+        assert_eq!(seconds(all.take(third, &peer, 10)), [0; 0]);
+    }
+
+    #[test]
+    fn a_removed_notifier_leaves_nothing_and_its_subscriber_hears_so() {
+        let (all, first, second) = (all(10, 10), peer(1), peer(2));
+        all.subscribe(ID, &first);
+        all.subscribe(ID, &second);
+        all.arrived(&notifier(ID), notification(1));
+        all.remove(ID, Some(first.id()));
+        assert_eq!((all.count(), all.waiting()), (0, vec![]));
+        assert!(!all.is_subscriber(ID, &second));
+        assert!(first.take_news().is_empty(), "before the timer");
+        all.release_news();
+        assert_eq!(first.take_news(), [(Topic::Notifier(ID), News::Moved)].into());
+        assert_eq!(second.take_news(), [(Topic::Notifier(ID), News::Deleted)].into());
+        all.subscribe(ID, &first);
+        all.remove(ID, Some(first.id()));
+        all.release_news();
+        assert!(first.take_news().is_empty(), "who deletes it knows");
+    }
+
+    #[test]
+    fn expired_notifications_are_forgotten() {
+        let (all, peer) = (all(10, 10), peer(1));
+        for at in 1..=3 {
+            all.arrived(&notifier(ID), notification(at));
+        }
+        all.arrived(&notifier(NotifierId([8; 24])), notification(1));
+        assert_eq!(all.expire(Timestamp::from_seconds(3)), 3);
+        assert_eq!(all.waiting(), [(ID, notification(3))]);
+        assert_eq!(all.count(), 1);
+        all.subscribe(ID, &peer);
+        assert_eq!(all.expire(Timestamp::from_seconds(4)), 1);
+        assert!(all.is_subscriber(ID, &peer), "a subscription does not expire");
+    }
+}
