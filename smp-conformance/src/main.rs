@@ -1,0 +1,7 @@
+//! The program; see `smp-conformance --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    smp_conformance::cli::main()
+}
