@@ -11,14 +11,16 @@
 use poly1305::Poly1305;
 use poly1305::universal_hash::KeyInit as _;
 use salsa20::cipher::{KeyIvInit as _, StreamCipher as _, consts::U10};
-use salsa20::{XSalsa20, hsalsa};
+use salsa20::{Salsa20, hsalsa};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{CryptoError, padding};
+use super::{CryptoError, padding, wide_salsa20};
 
 /// Bytes that a box adds to its plaintext.
 pub const BOX_OVERHEAD_BYTES: usize = 16;
+/// The first half block of the keystream is the key of the authenticator.
+const MAC_KEY_BYTES: usize = 32;
 
 /// A box key with the first HSalsa20 done. Costs one X25519 less than starting from keys, so keep it per queue.
 #[derive(Clone, PartialEq, Eq, zeroize::ZeroizeOnDrop)]
@@ -80,12 +82,12 @@ impl BoxKey {
         sealed: &'b mut [u8],
     ) -> Result<&'b mut [u8], CryptoError> {
         let (tag, text) = sealed.split_first_chunk_mut::<BOX_OVERHEAD_BYTES>().ok_or(CryptoError::Decrypt)?;
-        let (mut cipher, mac_key) = self.start(nonce);
+        let (keystream, mac_key) = self.start(nonce);
         let expected: [u8; 16] = Poly1305::new(&(*mac_key).into()).compute_unpadded(text).into();
         if !bool::from(expected.ct_eq(tag)) {
             return Err(CryptoError::Decrypt);
         }
-        cipher.apply_keystream(text);
+        keystream.apply(text);
         Ok(text)
     }
 
@@ -104,17 +106,41 @@ impl BoxKey {
     /// Seals the bytes after the first 16 of `buffer` and writes the tag there. Does nothing to a shorter buffer.
     pub fn seal_in_place(&self, nonce: &[u8; 24], buffer: &mut [u8]) {
         let Some((tag, text)) = buffer.split_first_chunk_mut::<BOX_OVERHEAD_BYTES>() else { return };
-        let (mut cipher, mac_key) = self.start(nonce);
-        cipher.apply_keystream(text);
+        let (keystream, mac_key) = self.start(nonce);
+        keystream.apply(text);
         *tag = Poly1305::new(&(*mac_key).into()).compute_unpadded(text).into();
     }
 
-    /// The cipher after its first 32 bytes, and those bytes: the MAC key.
-    fn start(&self, nonce: &[u8; 24]) -> (XSalsa20, Zeroizing<[u8; 32]>) {
-        let mut cipher = XSalsa20::new(&self.0.into(), &(*nonce).into());
-        let mut mac_key = Zeroizing::new([0; 32]);
+    /// The keystream after its first 32 bytes, and those bytes: the MAC key.
+    fn start(&self, nonce: &[u8; 24]) -> (Keystream, Zeroizing<[u8; 32]>) {
+        let (head, tail) = nonce.split_at(16);
+        let mut short_nonce = [0; 8];
+        short_nonce.copy_from_slice(tail);
+        let head = head.try_into().expect("24 bytes have 16 at their start");
+        let key: Zeroizing<[u8; 32]> = Zeroizing::new(hsalsa::<U10>(&self.0.into(), &head).into());
+        let mut cipher = Salsa20::new(&(*key).into(), &short_nonce.into());
+        let mut mac_key = Zeroizing::new([0; MAC_KEY_BYTES]);
         cipher.apply_keystream(mac_key.as_mut());
-        (cipher, mac_key)
+        (Keystream { cipher, key, nonce: short_nonce }, mac_key)
+    }
+}
+
+/// The keystream of one box, from its second half block on.
+struct Keystream {
+    cipher: Salsa20,
+    key: Zeroizing<[u8; 32]>,
+    nonce: [u8; 8],
+}
+
+impl Keystream {
+    fn apply(mut self, text: &mut [u8]) {
+        let (head, tail) = text.split_at_mut(text.len().min(MAC_KEY_BYTES));
+        self.cipher.apply_keystream(head);
+        let is_wide =
+            tail.len() >= wide_salsa20::BYTES_MIN && wide_salsa20::apply(&self.key, &self.nonce, 1, tail);
+        if !is_wide {
+            self.cipher.apply_keystream(tail);
+        }
     }
 }
 
