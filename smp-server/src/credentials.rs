@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context as _, bail};
-use protocol::net::tls::{ServerTls, server_config_der};
+use protocol::net::tls::{ClientCertificates, ServerTls, server_config_for};
 use protocol::transport::certified_key::CertificateChain;
 use protocol::transport::handshake::ServerConfig;
 use protocol::version::VersionRange;
@@ -25,12 +25,17 @@ pub(crate) struct Credentials {
     presented: RwLock<Arc<Presented>>,
     key_hash: [u8; 32],
     versions: VersionRange,
+    clients: ClientCertificates,
 }
 
 impl Credentials {
-    pub(crate) fn new(identity: &Identity, versions: VersionRange) -> anyhow::Result<Self> {
-        let presented = RwLock::new(Arc::new(present(identity, versions)?));
-        Ok(Self { presented, key_hash: identity.key_hash(), versions })
+    pub(crate) fn new(
+        identity: &Identity,
+        versions: VersionRange,
+        clients: ClientCertificates,
+    ) -> anyhow::Result<Self> {
+        let presented = RwLock::new(Arc::new(present(identity, versions, clients)?));
+        Ok(Self { presented, key_hash: identity.key_hash(), versions, clients })
     }
 
     pub(crate) fn presented(&self) -> Arc<Presented> {
@@ -43,16 +48,20 @@ impl Credentials {
             bail!("The certificates are of another identity: restore those of this server");
         }
         identity.check()?;
-        let presented = Arc::new(present(identity, self.versions)?);
+        let presented = Arc::new(present(identity, self.versions, self.clients)?);
         *self.presented.write().unwrap_or_else(PoisonError::into_inner) = presented;
         Ok(())
     }
 }
 
-fn present(identity: &Identity, versions: VersionRange) -> anyhow::Result<Presented> {
+fn present(
+    identity: &Identity,
+    versions: VersionRange,
+    clients: ClientCertificates,
+) -> anyhow::Result<Presented> {
     let chain =
         CertificateChain::new(identity.chain.iter().map(|certificate| certificate.to_vec()).collect())?;
-    let tls = server_config_der(identity.chain.clone(), identity.tls_key())
+    let tls = server_config_for(identity.chain.clone(), identity.tls_key(), clients)
         .context("Unable to serve the certificates")?;
     Ok(Presented { tls, hello: ServerConfig { versions, chain, leaf_key: identity.key.clone() } })
 }
@@ -65,7 +74,8 @@ mod tests {
     #[test]
     fn another_identity_is_refused_and_changes_nothing() {
         let identity = || Identity::generate("localhost").unwrap().identity;
-        let credentials = Credentials::new(&identity(), SUPPORTED_VERSIONS).unwrap();
+        let credentials =
+            Credentials::new(&identity(), SUPPORTED_VERSIONS, ClientCertificates::Requested).unwrap();
         let before = credentials.presented();
         let error = credentials.replace(&identity()).unwrap_err();
         assert!(error.to_string().contains("another identity"), "{error}");

@@ -37,6 +37,12 @@ pub enum Delivery {
 pub struct Ticket(u64);
 
 impl Ticket {
+    /// Tickets that follow this number.
+    #[must_use]
+    pub fn after(number: u64) -> Self {
+        Self(number)
+    }
+
     /// A ticket that was not given out before.
     pub fn draw(&mut self) -> Self {
         self.0 = self.0.wrapping_add(1);

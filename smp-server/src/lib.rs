@@ -28,6 +28,7 @@ pub mod peer;
 pub mod rotation;
 pub mod saved_notifications;
 pub mod server;
+pub mod services;
 pub mod shutdown;
 pub mod store;
 pub mod subscriptions;
@@ -46,6 +47,8 @@ pub const CRASH_POINTS: &[&str] = &[
     "server.link.committed",
     "server.delete.written",
     "server.delete.committed",
+    "server.service.written",
+    "server.service.committed",
     "server.notifier.written",
     "server.notifier.committed",
 ];

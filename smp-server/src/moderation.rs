@@ -114,7 +114,7 @@ impl Server {
     pub async fn delete(&self, id: KnownId) -> Result<Deleted, ModerationError> {
         let queue = self.known_queue(id).await?;
         let deleted = self.store.write(move |store| store.delete_queue(queue.number)).await?;
-        self.forget_queue(queue.recipient_id, deleted.notifier, None);
+        self.forget_queue(&queue, deleted.notifier, None);
         Ok(deleted)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::smp::error::{BlockingInfo, ErrorType};
-use protocol::smp::ids::{NotifierId, RecipientId};
+use protocol::smp::ids::{NotifierId, RecipientId, ServiceId};
 use protocol::smp::response::BrokerMessage;
 
 use crate::peer::Peer;
@@ -15,6 +15,8 @@ pub enum Topic {
     Queue(RecipientId),
     /// The notifications of a queue.
     Notifier(NotifierId),
+    /// All queues of a service.
+    Service(ServiceId),
 }
 
 impl Topic {
@@ -24,6 +26,7 @@ impl Topic {
         match self {
             Self::Queue(id) => id.as_bytes(),
             Self::Notifier(id) => id.as_bytes(),
+            Self::Service(id) => id.as_bytes(),
         }
     }
 }
@@ -35,6 +38,8 @@ pub enum News {
     Moved,
     /// The queue or its notifier was deleted.
     Deleted,
+    /// Another connection has all queues of the service now; so many were this one's.
+    ServiceMoved(i64),
     /// The operator blocked the queue.
     Blocked(BlockingInfo),
 }
@@ -46,6 +51,7 @@ impl News {
         match self {
             Self::Moved => BrokerMessage::End,
             Self::Deleted => BrokerMessage::Deld,
+            Self::ServiceMoved(queues) => BrokerMessage::Ends(queues),
             Self::Blocked(info) => BrokerMessage::Err(ErrorType::Blocked(info)),
         }
     }

@@ -21,6 +21,8 @@ pub struct Peer {
     state: Mutex<PeerState>,
     wake: Notify,
     closing: AtomicBool,
+    /// Whether it is told of all queues of a service.
+    serving: AtomicBool,
     /// When a block last came or went, Unix milliseconds.
     active_at: AtomicI64,
 }
@@ -54,6 +56,7 @@ impl Peer {
             state: Mutex::default(),
             wake: Notify::new(),
             closing: AtomicBool::new(false),
+            serving: AtomicBool::new(false),
             active_at: AtomicI64::new(now.0),
         }
     }
@@ -207,6 +210,11 @@ impl Peer {
         self.closing.load(Ordering::Relaxed)
     }
 
+    /// Notes whether it is told of all queues of a service, which is a subscription that has no queue yet.
+    pub fn set_serving(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Relaxed);
+    }
+
     /// Notes that a block came or went.
     pub fn touch(&self, now: Timestamp) {
         self.active_at.store(now.0, Ordering::Relaxed);
@@ -218,6 +226,7 @@ impl Peer {
         let is_subscriber = || {
             let state = self.lock();
             !(state.subscribed.is_empty() && state.notifies.is_empty())
+                || self.serving.load(Ordering::Relaxed)
         };
         self.active_at.load(Ordering::Relaxed) < moment.0 && !is_subscriber()
     }

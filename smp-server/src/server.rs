@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use protocol::net::clock::now;
-use protocol::smp::ids::{NotifierId, RecipientId};
+use protocol::net::tls::ClientCertificates;
+use protocol::smp::ids::NotifierId;
 use protocol::smp::password::BasicAuth;
 use protocol::timestamp::Timestamp;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -23,10 +24,12 @@ use crate::credentials::{Credentials, Presented};
 use crate::expiration;
 use crate::identity::Identity;
 use crate::moderation::BlockedToday;
+use crate::news::{News, Topic};
 use crate::notifications::Notifications;
 use crate::peer::{Peer, PeerId};
+use crate::services::Services;
 use crate::shutdown::{Shutdown, Stop};
-use crate::store::{Store, StoreThreads, day_of};
+use crate::store::{QueueRecord, Store, StoreThreads, day_of};
 use crate::subscriptions::Subscriptions;
 
 /// Connections that the system holds until they are accepted (smp.md §3.7).
@@ -43,6 +46,8 @@ pub struct Server {
     pub store: Store,
     /// Who is told of which queue.
     pub subscriptions: Subscriptions,
+    /// Which connections are told of all queues of a service.
+    pub services: Services,
     /// Who is notified of messages.
     pub notifications: Arc<Notifications>,
     /// How many queues the operator blocked today.
@@ -67,13 +72,18 @@ impl Server {
         store: Store,
         create_password: Option<BasicAuth>,
     ) -> anyhow::Result<Self> {
-        let credentials = Credentials::new(identity, settings.listen.versions.0)?;
+        let clients = match settings.access.accept_service_credentials.0 {
+            true => ClientCertificates::Requested,
+            false => ClientCertificates::NotRequested,
+        };
+        let credentials = Credentials::new(identity, settings.listen.versions.0, clients)?;
         Ok(Self {
             notifications: Arc::new(Notifications::new(&settings.limits)),
             blocked_today: BlockedToday::default(),
             settings,
             store,
             subscriptions: Subscriptions::default(),
+            services: Services::default(),
             create_password,
             credentials,
             peers: Mutex::default(),
@@ -102,8 +112,11 @@ impl Server {
     }
 
     /// Forgets who is told of a queue that `by` deleted, and of its notifications; others hear so.
-    pub(crate) fn forget_queue(&self, id: RecipientId, notifier: Option<NotifierId>, by: Option<PeerId>) {
-        self.subscriptions.remove(id, by);
+    pub(crate) fn forget_queue(&self, queue: &QueueRecord, notifier: Option<NotifierId>, by: Option<PeerId>) {
+        self.subscriptions.remove(queue.recipient_id, by);
+        if let Some(service) = queue.recipient_service {
+            self.services.lost(service, Topic::Queue(queue.recipient_id), News::Deleted, by);
+        }
         if let Some(notifier) = notifier {
             self.notifications.remove(notifier, by);
         }
@@ -240,6 +253,7 @@ async fn serve(server: Arc<Server>, socket: TcpStream, _permit: OwnedSemaphorePe
 async fn release_news(server: Arc<Server>) {
     let release = || {
         server.subscriptions.release_news();
+        server.services.release_news();
         server.notifications.release_news();
     };
     every(&server, server.settings.times.event_interval.0, release).await;

@@ -3,7 +3,9 @@
 //! Locks are taken in one order: a shard, then a peer's state.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::smp::error::BlockingInfo;
@@ -16,6 +18,8 @@ use crate::store::{DhSecret, QueueNumber};
 
 /// More shards than cores, so that connections seldom wait for each other.
 const SHARDS: usize = 64;
+/// More readings than one subscription begins in its life.
+const TICKETS_PER_SUBSCRIPTION: u64 = 1 << 32;
 
 /// All subscriptions of the server.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub struct Subscriptions {
     shards: Vec<Mutex<HashMap<RecipientId, Subscription>>>,
     /// Connections for which news wait.
     told_later: Waiting,
+    /// Where the tickets of the next subscription begin: no two of a queue share any.
+    tickets: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -32,6 +38,8 @@ struct Subscription {
     source: Source,
     delivery: Delivery,
     ticket: Ticket,
+    /// Whether it was made for a message of a service's queue, and goes when the queue is empty.
+    on_demand: bool,
 }
 
 /// Where a subscription's messages come from and how they are encrypted.
@@ -71,6 +79,7 @@ impl Default for Subscriptions {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             told_later: Waiting::default(),
+            tickets: AtomicU64::new(0),
         }
     }
 }
@@ -88,8 +97,8 @@ impl Subscriptions {
     pub fn subscribe(&self, id: RecipientId, peer: &Arc<Peer>, source: Source, delivery: Delivery) {
         let mut shard = self.shard(&id);
         // Tickets go on across subscribers: a late result of an earlier one must not fit.
-        let ticket = shard.get(&id).map(|subscription| subscription.ticket).unwrap_or_default();
-        let subscription = Subscription { peer: peer.clone(), source, delivery, ticket };
+        let ticket = shard.get(&id).map_or_else(|| self.first_ticket(), |subscription| subscription.ticket);
+        let subscription = Subscription { peer: peer.clone(), source, delivery, ticket, on_demand: false };
         if let Some(former) = shard.insert(id, subscription)
             && former.peer.id() != peer.id()
         {
@@ -97,6 +106,47 @@ impl Subscriptions {
             self.tell_later(&former.peer, id, News::Moved);
         }
         peer.subscribed(id);
+    }
+
+    /// Makes `peer` the subscriber of a queue in which a message waits, until the queue is empty. If somebody is the
+    /// subscriber, the message has arrived for them. Whether `peer` is new to it.
+    pub fn subscribe_on_demand(
+        &self,
+        id: RecipientId,
+        peer: &Arc<Peer>,
+        source: Source,
+        delivery: Delivery,
+    ) -> bool {
+        let mut shard = self.shard(&id);
+        match shard.entry(id) {
+            Entry::Occupied(mut occupied) => {
+                let subscription = occupied.get_mut();
+                if subscription.delivery.arrived() {
+                    subscription.peer.ready(id);
+                }
+                false
+            }
+            Entry::Vacant(vacant) => {
+                let ticket = self.first_ticket();
+                let peer = peer.clone();
+                peer.subscribed(id);
+                vacant.insert(Subscription { peer, source, delivery, ticket, on_demand: true });
+                true
+            }
+        }
+    }
+
+    /// Removes the subscription of `peer`, which hears nothing of it.
+    pub fn forget(&self, id: RecipientId, peer: &Peer) {
+        let mut shard = self.shard(&id);
+        if shard.get(&id).is_some_and(|subscription| subscription.peer.id() == peer.id()) {
+            shard.remove(&id);
+            peer.unsubscribed(id);
+        }
+    }
+
+    fn first_ticket(&self) -> Ticket {
+        Ticket::after(self.tickets.fetch_add(TICKETS_PER_SUBSCRIPTION, Ordering::Relaxed))
     }
 
     /// Removes a queue that `by` deleted. Another connection that subscribed to it hears so later.
@@ -135,14 +185,14 @@ impl Subscriptions {
         shard.get(&id).filter(|subscription| subscription.peer.id() == peer.id()).map(|s| s.delivery)
     }
 
-    /// A message was stored in the queue.
-    pub fn arrived(&self, id: RecipientId) {
+    /// A message was stored in the queue. Whether anybody is subscribed.
+    pub fn arrived(&self, id: RecipientId) -> bool {
         let mut shard = self.shard(&id);
-        if let Some(subscription) = shard.get_mut(&id)
-            && subscription.delivery.arrived()
-        {
+        let Some(subscription) = shard.get_mut(&id) else { return false };
+        if subscription.delivery.arrived() {
             subscription.peer.ready(id);
         }
+        true
     }
 
     /// Begins to read the head for `peer`, if it is still the subscriber and something is ready.
@@ -176,12 +226,16 @@ impl Subscriptions {
     /// A reading ended with this message at the head.
     pub fn read(&self, reading: &Reading, peer: &Peer, found: Option<MessageId>) -> AfterReading {
         let mut shard = self.shard(&reading.recipient_id);
-        match shard.get_mut(&reading.recipient_id) {
-            Some(subscription) if subscription.peer.id() == peer.id() => {
-                subscription.delivery.read(reading.ticket, found)
-            }
-            _ => AfterReading::Stale,
+        let Some(subscription) = shard.get_mut(&reading.recipient_id) else { return AfterReading::Stale };
+        if subscription.peer.id() != peer.id() {
+            return AfterReading::Stale;
         }
+        let after = subscription.delivery.read(reading.ticket, found);
+        if subscription.on_demand && subscription.delivery == Delivery::Idle {
+            shard.remove(&reading.recipient_id);
+            peer.unsubscribed(reading.recipient_id);
+        }
+        after
     }
 
     /// A reading failed.

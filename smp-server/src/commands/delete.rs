@@ -18,7 +18,7 @@ pub(super) async fn delete(client: &Client, queue: &QueueRecord) -> Outcome {
         })
         .await?;
     protocol::crash_point!("server.delete.committed");
-    client.server.forget_queue(queue.recipient_id, deleted.notifier, Some(client.peer.id()));
+    client.server.forget_queue(queue, deleted.notifier, Some(client.peer.id()));
     client.peer.forget_getting(queue.recipient_id);
     Ok(BrokerMessage::Ok)
 }

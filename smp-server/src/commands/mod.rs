@@ -8,13 +8,14 @@ mod new;
 mod notifier;
 mod secure;
 mod send;
+mod service;
 mod status;
 mod subscribe;
 mod suspend;
 
 use protocol::smp::command::{Command, Party};
 use protocol::smp::error::{CommandError, ErrorType, ProxyError};
-use protocol::smp::ids::RecipientId;
+use protocol::smp::ids::{RecipientId, ServiceId};
 use protocol::smp::response::{BrokerMessage, QueueIds};
 
 use crate::authorize::{Accepted, storage_error};
@@ -28,6 +29,8 @@ pub struct Reply {
     pub message: BrokerMessage<'static>,
     /// The queue whose first message follows: it was subscribed to.
     pub deliver: Option<RecipientId>,
+    /// The service whose queues are gone through after it for messages that wait: it was subscribed to.
+    pub backlog: Option<ServiceId>,
 }
 
 /// Why a command was not executed.
@@ -61,6 +64,9 @@ type Outcome = Result<BrokerMessage<'static>, CommandFailure>;
 
 /// Executes a command. When this returns, what it changed is durable.
 pub async fn execute(client: &Client, accepted: Accepted) -> Reply {
+    if let Command::Subs = &accepted.command {
+        return service::subscribe(client).await.unwrap_or_else(|failure| failed(failure));
+    }
     let deliver = match (&accepted.command, &accepted.queue) {
         (Command::Sub, Some(queue)) => Some(queue.recipient_id),
         _ => None,
@@ -69,17 +75,19 @@ pub async fn execute(client: &Client, accepted: Accepted) -> Reply {
     match answer(client, accepted).await {
         // After the response: a message of a queue that is not known yet would be lost on the client.
         Ok(message @ BrokerMessage::Ids(QueueIds { recipient_id, .. })) if subscribes_as_new => {
-            Reply { message, deliver: Some(recipient_id) }
+            Reply { message, deliver: Some(recipient_id), backlog: None }
         }
-        Ok(message) => Reply { message, deliver },
-        Err(failure) => {
-            let error = match failure {
-                CommandFailure::Refused(error) => error,
-                CommandFailure::Store(error) => storage_error(&error),
-            };
-            Reply { message: BrokerMessage::Err(error), deliver: None }
-        }
+        Ok(message) => Reply { message, deliver, backlog: None },
+        Err(failure) => failed(failure),
     }
+}
+
+fn failed(failure: CommandFailure) -> Reply {
+    let error = match failure {
+        CommandFailure::Refused(error) => error,
+        CommandFailure::Store(error) => storage_error(&error),
+    };
+    Reply { message: BrokerMessage::Err(error), deliver: None, backlog: None }
 }
 
 async fn answer(client: &Client, accepted: Accepted) -> Outcome {
@@ -100,7 +108,7 @@ async fn answer(client: &Client, accepted: Accepted) -> Outcome {
     }
     client.note_use(&command, &queue);
     match command {
-        Command::Sub => subscribe::subscribe(client, &queue),
+        Command::Sub => subscribe::subscribe(client, &queue).await,
         Command::Key { sender_key } | Command::Skey { sender_key } => {
             secure::secure(client, &queue, sender_key).await
         }

@@ -10,7 +10,7 @@ use protocol::smp::queue_uri::QueueMode;
 use protocol::smp::response::{BrokerMessage, QueueIds};
 use subtle::ConstantTimeEq as _;
 
-use super::{CommandFailure, Outcome, notifier};
+use super::{CommandFailure, Outcome, notifier, service};
 use crate::connection::Client;
 use crate::delivery::Delivery;
 use crate::store::{Created, DhSecret, NewQueue, day_of};
@@ -32,8 +32,11 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
         return Err(ErrorType::Auth.into());
     }
     let NewCommand { recipient_key, dh_key, subscribe, request, notifier, .. } = command;
+    let service_id = client.service.map(|service| service.service_id);
     if subscribe {
         client.check_room_for_subscription()?;
+    } else if service_id.is_some() {
+        return Err(CommandError::Prohibited.into());
     }
     let chosen = Chosen::from_request(correlation_id, request)?;
     let server_key = X25519PrivateKey::generate(&mut system_rng());
@@ -53,7 +56,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
             link: link_id.zip(chosen.data.clone()),
             notifier,
             used_on: day_of(now()),
-            recipient_service: None,
+            recipient_service: service_id,
         };
         let (recipient_id, sender_id) = (new.recipient_id, new.sender_id);
         let created = client
@@ -68,6 +71,9 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
         match created {
             Created::Stored(queue) => {
                 protocol::crash_point!("server.new.committed");
+                if let Some(service) = service_id {
+                    service::subscribe_to_one(client, service, true);
+                }
                 if subscribe {
                     let source = Source { queue, dh_secret };
                     // Ready: who knew the sender id beforehand may have sent since the commit.
@@ -84,7 +90,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
                     server_dh_key: server_key.public_key(),
                     mode: chosen.mode,
                     link_id,
-                    service_id: None,
+                    service_id,
                     notifier: notifier_ids,
                 }));
             }

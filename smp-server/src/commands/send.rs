@@ -41,7 +41,7 @@ pub(super) async fn send(
         .await?;
     protocol::crash_point!("server.send.committed");
     if matches!(appended, Appended::Stored | Appended::Full { marked: true }) {
-        server.subscriptions.arrived(queue.recipient_id);
+        server.arrived(queue);
     }
     if let (Appended::Stored, true, Some(notifier)) = (appended, notify, &queue.notifier) {
         server.notifications.arrived(notifier, Notification { message_id: id, received_at });

@@ -114,6 +114,8 @@ section! {
         new_queues ("new-queues", "SMP_SERVER_NEW_QUEUES"): Switch = Switch(true),
         /// File with the password for creating queues, relative to the directory; empty for no password. The variable SMP_SERVER_CREATE_PASSWORD gives the password itself and wins.
         create_password_file ("create-password-file", "SMP_SERVER_CREATE_PASSWORD_FILE"): FilePath = "".into(),
+        /// Whether clients with certificates may be services: programs that take back all their queues at once.
+        accept_service_credentials ("accept-service-credentials", "SMP_SERVER_ACCEPT_SERVICE_CREDENTIALS"): Switch = Switch(true),
     }
 }
 

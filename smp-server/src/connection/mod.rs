@@ -9,6 +9,7 @@
 //! Reader and writer are tasks of their own, so that a client that does not read is still read until its bounded
 //! queues are full. All three end together.
 
+mod backlog;
 mod blocks;
 mod execution;
 mod output;
@@ -17,7 +18,7 @@ mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use protocol::crypto::secretbox::BoxKey;
 use protocol::net::certificate::certificate_key;
 use protocol::net::rng::system_rng;
@@ -26,7 +27,9 @@ use protocol::smp::error::CommandError;
 use protocol::smp::message::{seal_message, seal_quota};
 use protocol::smp::response::BrokerMessage;
 use protocol::transport::certified_key::CertificateChain;
-use protocol::transport::handshake::{ServerConfig, ServerHandshake, ServerNext, Session, TlsClient};
+use protocol::transport::handshake::{
+    AcceptedService, ServerConfig, ServerHandshake, ServerNext, Session, TlsClient,
+};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -36,6 +39,7 @@ use tokio_rustls::TlsStream;
 use crate::commands::CommandFailure;
 use crate::peer::Peer;
 use crate::server::Server;
+use crate::services;
 use crate::store::{DhSecret, StoredMessage};
 
 /// Time for saying goodbye before a socket is closed (smp.md §3.7).
@@ -50,6 +54,8 @@ pub struct Client {
     pub server: Arc<Server>,
     /// The connection.
     pub peer: Arc<Peer>,
+    /// The service that the client is, if it is one.
+    pub service: Option<AcceptedService>,
 }
 
 /// Serves a client until either side ends.
@@ -62,7 +68,7 @@ pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStrea
         greeted = greet(&server, socket) => greeted?,
         () = stop.requested() => return Ok(()),
     };
-    session::run(Client { server, peer }, stream, session).await;
+    session::run(Client { server, peer, service: session.service }, stream, session).await;
     Ok(())
 }
 
@@ -77,7 +83,7 @@ async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<
     let secured = presented.tls.accept_within(socket, times.tls_timeout.0).await?;
     let Secured { mut stream, tls_unique, chain } = secured;
     let certificates = chain.iter().map(|certificate| certificate.to_vec()).collect();
-    let hellos = say_hello(&presented.hello, &mut stream, tls_unique.as_bytes(), certificates);
+    let hellos = say_hello(server, &presented.hello, &mut stream, tls_unique.as_bytes(), certificates);
     match timeout(times.handshake_timeout.0, hellos).await.context("The hellos took too long").flatten() {
         Ok(session) => Ok((stream, session)),
         Err(error) => {
@@ -87,8 +93,9 @@ async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<
     }
 }
 
-/// Both hellos. Services are refused: this server knows none.
+/// Both hellos, and the answer to a client that is a service.
 async fn say_hello(
+    server: &Server,
     config: &ServerConfig,
     stream: &mut TlsStream<TcpStream>,
     session_id: &[u8],
@@ -101,13 +108,17 @@ async fn say_hello(
     let chain = CertificateChain::new(certificates).ok();
     let leaf = chain.as_ref().and_then(|chain| certificate_key(chain.certificates().first()?).ok());
     let tls_client = chain.as_ref().zip(leaf).map(|(chain, leaf)| TlsClient { chain, leaf });
-    let response = match handshake.receive_hello(&mut block, tls_client)? {
+    let (session, response) = match handshake.receive_hello(&mut block, tls_client)? {
         ServerNext::Ready(session) => return Ok(session),
-        ServerNext::Service(service) => service.refuse()?,
-        ServerNext::Refused { response } => response,
+        ServerNext::Service(service) => match services::admit(server, &service).await? {
+            Some(id) => service.accept(id).map(|(session, response)| (Some(session), response))?,
+            None => (None, service.refuse()?),
+        },
+        ServerNext::Refused { response } => (None, response),
     };
     stream.write_all(&response).await?;
-    bail!("the client is a service");
+    stream.flush().await?;
+    session.context("The client is no service that can be accepted")
 }
 
 /// Ends TLS properly, within a bound: a peer that is gone must not hold the connection.

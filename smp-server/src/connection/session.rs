@@ -15,13 +15,14 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsStream;
 
+use super::backlog::{Backlog, Next};
 use super::blocks::{self, Received};
 use super::execution::{Execution, queues_of};
 use super::output::{Gone, Output};
 use super::{Client, execution::Response};
 use crate::authorize::{Refused, authorize};
 use crate::delivery::AfterReading;
-use crate::store::StoredMessage;
+use crate::store::{StoreError, StoredMessage};
 use crate::subscriptions::Reading;
 
 /// The first message of a subscription goes into the block of its response when that has at most so many
@@ -49,10 +50,15 @@ pub(super) async fn run(client: Client, stream: TlsStream<TcpStream>, session: B
         let conversation = Conversation {
             client: client.clone(),
             version,
-            verifier: Verifier { session_id: &session_id, own_key: &own_key, service: None },
+            verifier: Verifier {
+                session_id: &session_id,
+                own_key: &own_key,
+                service: client.service.as_ref(),
+            },
             executions: VecDeque::new(),
             output,
             wants_room: false,
+            backlog: None,
         };
         // An end is an end: which side wanted it does not matter.
         let _ = conversation.run(contents).await;
@@ -75,6 +81,9 @@ pub(super) async fn run(client: Client, stream: TlsStream<TcpStream>, session: B
         peer.close();
         conversation.await;
     }
+    if let Some(service) = &client.service {
+        client.server.services.disconnect(service.service_id, &client.peer);
+    }
     client.server.subscriptions.disconnect(&client.peer);
     client.server.notifications.disconnect(&client.peer);
 }
@@ -88,6 +97,8 @@ struct Conversation<'s> {
     output: Output,
     /// Whether messages are ready that the writer has no room for.
     wants_room: bool,
+    /// The queues of a service that are gone through.
+    backlog: Option<Backlog>,
 }
 
 impl Conversation<'_> {
@@ -128,6 +139,7 @@ impl Conversation<'_> {
             self.tell_news().await?;
             self.deliver_ready().await?;
             self.notify().await?;
+            self.deliver_backlog().await?;
         }
     }
 
@@ -158,6 +170,9 @@ impl Conversation<'_> {
 
     /// Sends the responses of a block, and the first messages of what it subscribed to.
     async fn respond(&mut self, responses: Vec<Response>) -> Result<(), Gone> {
+        if let Some(service) = responses.iter().find_map(|response| response.reply.backlog) {
+            self.backlog = Some(Backlog::new(service));
+        }
         let subscribed: Vec<RecipientId> =
             responses.iter().filter_map(|response| response.reply.deliver).collect();
         for Response { correlation_id, entity_id, reply } in &responses {
@@ -205,12 +220,37 @@ impl Conversation<'_> {
         }
     }
 
+    /// Delivers what waits in the queues of a service, a few of them whenever there is room, so that other work of the
+    /// connection goes on. The client hears when it is done.
+    async fn deliver_backlog(&mut self) -> Result<(), Gone> {
+        let Some(backlog) = &mut self.backlog else { return Ok(()) };
+        if self.output.has_room() {
+            match backlog.next(&self.client, HEADS_PER_READ).await.map_err(|error| store_failed(&error))? {
+                Next::Deliver(queues) => {
+                    for (queue, message) in self.read_heads(queues).await? {
+                        self.output.add(&[], queue.as_bytes(), &message).await?;
+                        self.output.flush().await?;
+                    }
+                }
+                Next::Wait => return Ok(()),
+                Next::Moved => self.backlog = None,
+                Next::Done => {
+                    self.backlog = None;
+                    self.output.add(&[], &[], &BrokerMessage::Alls).await?;
+                    self.output.flush().await?;
+                }
+            }
+        }
+        self.wants_room |= self.backlog.is_some();
+        Ok(())
+    }
+
     /// Reads the heads of queues and marks them as delivered.
     async fn read_heads(
         &self,
         queues: Vec<RecipientId>,
     ) -> Result<Vec<(RecipientId, BrokerMessage<'static>)>, Gone> {
-        let Client { server, peer } = &*self.client;
+        let Client { server, peer, .. } = &*self.client;
         let mut readings: Vec<Reading> =
             queues.into_iter().filter_map(|queue| server.subscriptions.take(queue, peer)).collect();
         let mut messages = Vec::new();
@@ -220,11 +260,7 @@ impl Conversation<'_> {
                 .store
                 .read(move |reader| numbers.into_iter().map(|number| reader.first_message(number)).collect())
                 .await
-                .map_err(|error| {
-                    // Without its messages a connection is of no use: the client comes back.
-                    tracing::error!(%error, "the store failed: a connection ends");
-                    Gone
-                })?;
+                .map_err(|error| store_failed(&error))?;
             let mut again = Vec::new();
             for (reading, head) in readings.into_iter().zip(heads) {
                 let found = head.as_ref().map(|message| message.id);
@@ -252,7 +288,7 @@ impl Conversation<'_> {
 
     /// Tells the notifications that a pass released, a block of them whenever there is room for one.
     async fn notify(&mut self) -> Result<(), Gone> {
-        let Client { server, peer } = &*self.client;
+        let Client { server, peer, .. } = &*self.client;
         let mut room = 0;
         loop {
             let Some(id) = peer.take_notified(1).pop() else { return self.output.flush().await };
@@ -275,6 +311,12 @@ impl Conversation<'_> {
             }
         }
     }
+}
+
+/// Without its messages a connection is of no use: the client comes back.
+fn store_failed(error: &StoreError) -> Gone {
+    tracing::error!(%error, "the store failed: a connection ends");
+    Gone
 }
 
 /// The responses of the oldest block; never when there is none.
