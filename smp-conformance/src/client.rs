@@ -14,20 +14,24 @@ use protocol::crypto::dh::{X25519PrivateKey, X25519PublicKey};
 use protocol::crypto::secretbox::BoxKey;
 use protocol::encoding::Encode as _;
 use protocol::net::certificate::certificate_key;
+use protocol::net::error::ConnectError;
 use protocol::net::rng::system_rng;
+use protocol::net::service::{ServiceIdentity, ServiceSession, ServiceSigner};
 use protocol::net::tls;
+use protocol::smp::SMP_VERSIONS;
 use protocol::smp::authorize::Authorizer;
 use protocol::smp::batch::{Batch, BlockWriter};
 use protocol::smp::command::{Command, LinkData, NewQueue, QueueRequest};
 use protocol::smp::error::ErrorType;
-use protocol::smp::ids::{MessageId, RecipientId};
+use protocol::smp::ids::{MessageId, RecipientId, ServiceId};
 use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::message::ReceivedMessage;
 use protocol::smp::password::BasicAuth;
 use protocol::smp::response::{BrokerMessage, QueueIds};
 use protocol::smp::transmission::Transmission;
 use protocol::transport::block::{BLOCK_BYTES, BlockCipher, BlockOpener, BlockSealer};
-use protocol::transport::hello::{ClientHello, ServerHello};
+use protocol::transport::handshake::Session;
+use protocol::transport::hello::{ClientHello, ServerHello, ServiceRole};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -49,6 +53,8 @@ pub struct Client {
     pub version: u16,
     session_id: Vec<u8>,
     server_key: X25519PublicKey,
+    /// Signs in the session of a service.
+    service: Option<ServiceSigner>,
     waiting: VecDeque<Received>,
     blocks: usize,
 }
@@ -131,7 +137,51 @@ impl Client {
         } else {
             BlockCipher::plain()
         };
-        Self { stream, cipher, version, session_id, server_key, waiting: VecDeque::new(), blocks: 0 }
+        let waiting = VecDeque::new();
+        Self { stream, cipher, version, session_id, server_key, service: None, waiting, blocks: 0 }
+    }
+
+    /// A service with these certificates.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub async fn connect_service(
+        server: &impl AsRef<Place>,
+        identity: &ServiceIdentity,
+        role: ServiceRole,
+    ) -> Result<Self, ConnectError> {
+        let place = server.as_ref();
+        let socket = TcpStream::connect(place.address).await.unwrap();
+        let opened = ServiceSession::open(socket, place.key_hash, SMP_VERSIONS, identity, role);
+        let ServiceSession { stream, session, signer } = timeout(PATIENCE, opened).await.unwrap()?;
+        let Session { version, session_id, cipher, peer_key, .. } = *session;
+        let (server_key, waiting) = (peer_key.unwrap(), VecDeque::new());
+        Ok(Self {
+            stream,
+            cipher,
+            version,
+            session_id,
+            server_key,
+            service: Some(signer),
+            waiting,
+            blocks: 0,
+        })
+    }
+
+    /// The id of the service whose session this is.
+    pub fn service_id(&self) -> ServiceId {
+        self.service.as_ref().unwrap().service.service_id
+    }
+
+    /// Sends a command for all queues of the service, and takes the response.
+    pub async fn ask_for_all(&mut self, command: &Command<'_>) -> BrokerMessage<'static> {
+        let encoded = command.encode(self.version);
+        let mut bytes = Vec::new();
+        let service = self.service.as_ref().unwrap();
+        service.for_all(CORRELATION, &encoded).encode_into(self.version, &mut bytes);
+        let id = self.service_id();
+        self.send(&[bytes]).await;
+        self.response(CORRELATION, id.as_bytes()).await
     }
 
     /// The bytes of a transmission that `key` authorises, or nobody.
@@ -143,12 +193,29 @@ impl Client {
         command: &[u8],
     ) -> Vec<u8> {
         let authorizer = Authorizer { session_id: &self.session_id, server_key: &self.server_key };
-        let transmission = match key {
-            Some(key) => authorizer.authorize(key, correlation_id, entity_id, command),
-            None => Transmission::unauthorized(correlation_id, entity_id, command),
+        let transmission = match (key, &self.service) {
+            (key, Some(service)) if key.is_some() => {
+                let parsed = Command::parse(command, self.version).unwrap();
+                service.authorize(key, correlation_id, entity_id, &parsed, command)
+            }
+            (Some(key), _) => authorizer.authorize(key, correlation_id, entity_id, command),
+            (None, _) => Transmission::unauthorized(correlation_id, entity_id, command),
         };
         let mut bytes = Vec::new();
         transmission.encode_into(self.version, &mut bytes);
+        bytes
+    }
+
+    /// The same in the session of a service, without the service's signature.
+    pub fn transmission_without_service(
+        &self,
+        key: &AuthPrivateKey,
+        entity_id: &[u8],
+        command: &Command<'_>,
+    ) -> Vec<u8> {
+        let authorizer = Authorizer { session_id: &self.session_id, server_key: &self.server_key };
+        let (command, mut bytes) = (command.encode(self.version), Vec::new());
+        authorizer.authorize(key, CORRELATION, entity_id, &command).encode_into(self.version, &mut bytes);
         bytes
     }
 
@@ -229,6 +296,11 @@ impl Client {
     ) -> BrokerMessage<'static> {
         let transmission = self.transmission(key, correlation_id, entity_id, command);
         self.send(&[transmission]).await;
+        self.response(correlation_id, entity_id).await
+    }
+
+    /// The response with these ids.
+    async fn response(&mut self, correlation_id: &[u8], entity_id: &[u8]) -> BrokerMessage<'static> {
         // A message that the command caused may come before the response.
         let is_response = |one: &Received| one.correlation_id == correlation_id && one.entity_id == entity_id;
         loop {
@@ -331,7 +403,8 @@ impl Client {
 
     /// Subscribes; gives nothing but the response.
     pub async fn subscribe(&mut self, queue: &Queue) {
-        let sok = if self.version < 16 { BrokerMessage::Ok } else { BrokerMessage::Sok(None) };
+        let service = self.service.as_ref().map(|signer| signer.service.service_id);
+        let sok = if self.version < 16 { BrokerMessage::Ok } else { BrokerMessage::Sok(service) };
         assert_eq!(self.ask(Some(&queue.key), queue.ids.recipient_id, &Command::Sub).await, sok);
     }
 

@@ -47,8 +47,6 @@ pub const CRASH_POINTS: &[&str] = &[
     "server.link.committed",
     "server.delete.written",
     "server.delete.committed",
-    "server.service.written",
-    "server.service.committed",
     "server.notifier.written",
     "server.notifier.committed",
 ];

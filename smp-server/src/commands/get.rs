@@ -9,7 +9,9 @@ use crate::store::QueueRecord;
 
 pub(super) async fn get(client: &Client, queue: &QueueRecord) -> Outcome {
     let (server, peer) = (&client.server, &client.peer);
-    if server.subscriptions.state_for(queue.recipient_id, peer).is_some() {
+    let is_told_by_service =
+        queue.recipient_service.is_some_and(|service| server.services.is_subscriber(service, peer));
+    if is_told_by_service || server.subscriptions.state_for(queue.recipient_id, peer).is_some() {
         return Err(CommandError::Prohibited.into());
     }
     if !peer.is_getting(queue.recipient_id) {

@@ -46,16 +46,7 @@ pub(super) async fn associate(
     let mut former = stored;
     if stored != own {
         let number = queue.number;
-        former = client
-            .server
-            .store
-            .write(move |store| {
-                let former = store.associate(number, stream, own)?;
-                protocol::crash_point!("server.service.written");
-                Ok(former)
-            })
-            .await?;
-        protocol::crash_point!("server.service.committed");
+        former = client.server.store.write(move |store| store.associate(number, stream, own)).await?;
     }
     if let Some(other) = former.filter(|_| former != own) {
         let topic = match stream {

@@ -23,6 +23,7 @@ mod program;
 mod queues;
 mod raw;
 mod secrecy;
+mod services;
 mod settings;
 mod subscriptions;
 mod syntax;

@@ -1,0 +1,270 @@
+//! smp.md §13 and §20.4: services, which take back all their queues with one command.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use protocol::net::error::ConnectError;
+use protocol::net::service::ServiceIdentity;
+use protocol::smp::command::Command;
+use protocol::smp::error::{CommandError, ErrorType};
+use protocol::smp::key::AuthPrivateKey;
+use protocol::smp::response::BrokerMessage;
+use protocol::transport::error::{HandshakeFailure, TransportError};
+use protocol::transport::handshake::HandshakeError;
+use protocol::transport::hello::ServiceRole;
+
+use crate::client::{Client, MESSAGING, Queue, message};
+use crate::host::Host;
+use smp_server::identity::Identity;
+
+async fn messaging(host: &Host, identity: &ServiceIdentity) -> Client {
+    Client::connect_service(host, identity, ServiceRole::Messaging).await.unwrap()
+}
+
+fn refused(result: Result<Client, ConnectError>) -> HandshakeFailure {
+    match result.map(|_| "accepted") {
+        Err(ConnectError::Hello(HandshakeError::ServiceRefused(TransportError::Handshake(failure)))) => {
+            failure
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The queues of the service that are subscribed, which must be as many.
+async fn subscribe_all(client: &mut Client, queues: i64) {
+    assert_eq!(client.ask_for_all(&Command::Subs).await, BrokerMessage::Soks(queues));
+}
+
+async fn all_delivered(client: &mut Client) {
+    assert_eq!(client.event(b"").await, BrokerMessage::Alls);
+}
+
+#[tokio::test]
+async fn a_certificate_is_one_service_with_one_role_over_restarts() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Identity::generate("127.0.0.1").unwrap().identity;
+    let identity = ServiceIdentity::generate().unwrap();
+    let host = Host::start_in(place.path(), "", &server).await;
+    let id = messaging(&host, &identity).await.service_id();
+    assert_eq!(messaging(&host, &identity).await.service_id(), id);
+    let other = messaging(&host, &ServiceIdentity::generate().unwrap()).await.service_id();
+    assert_ne!(other, id);
+    host.stop().await;
+
+    let host = Host::start_in(place.path(), "", &server).await;
+    assert_eq!(messaging(&host, &identity).await.service_id(), id);
+    for role in [ServiceRole::Notifier, ServiceRole::Proxy] {
+        let refusal = refused(Client::connect_service(&host, &identity, role).await);
+        assert_eq!(refusal, HandshakeFailure::BadService);
+    }
+}
+
+#[tokio::test]
+async fn without_the_setting_no_client_is_a_service() {
+    let host = Host::start("[access]\naccept_service_credentials = false").await;
+    let identity = ServiceIdentity::generate().unwrap();
+    let refusal = refused(Client::connect_service(&host, &identity, ServiceRole::Messaging).await);
+    assert_eq!(refusal, HandshakeFailure::BadAuth);
+    Client::connect(&host).await.nothing_else().await;
+}
+
+#[tokio::test]
+async fn a_role_bounds_the_commands_of_its_session() {
+    let host = Host::start("").await;
+    let prohibited = BrokerMessage::Err(ErrorType::Command(CommandError::Prohibited));
+    let mut owner = Client::connect(&host).await;
+    let queue = owner.create(MESSAGING, false).await;
+    let (key, id) = (Some(&queue.key), queue.recipient_id());
+    for role in [ServiceRole::Notifier, ServiceRole::Proxy] {
+        let identity = ServiceIdentity::generate().unwrap();
+        let mut client = Client::connect_service(&host, &identity, role).await.unwrap();
+        assert_eq!(client.ask(key, id, &Command::Sub).await, prohibited);
+        assert_eq!(client.ask(None, queue.ids.sender_id, &message(b"x")).await, prohibited);
+        assert_eq!(client.ask_for_all(&Command::Subs).await, prohibited);
+        assert_eq!(client.ask(None, b"", &Command::Ping).await, BrokerMessage::Pong);
+    }
+    let mut client = messaging(&host, &ServiceIdentity::generate().unwrap()).await;
+    assert_eq!(client.ask_for_all(&Command::Nsubs).await, prohibited);
+    let queue = client.create_with(
+        AuthPrivateKey::generate_ed25519(&mut protocol::net::rng::system_rng()),
+        b"c",
+        MESSAGING,
+        false,
+    );
+    assert_eq!(queue.await.err(), Some(ErrorType::Command(CommandError::Prohibited)), "a service subscribes");
+}
+
+#[tokio::test]
+async fn service_signatures_are_demanded_and_bound_to_the_entity_key() {
+    let host = Host::start("").await;
+    let mut owner = Client::connect(&host).await;
+    let queue = owner.create(MESSAGING, false).await;
+    let id = queue.recipient_id();
+    let service = BrokerMessage::Err(ErrorType::Service);
+    let mut client = messaging(&host, &ServiceIdentity::generate().unwrap()).await;
+    // Signed by the entity's key alone.
+    let bare = client.transmission_without_service(&queue.key, id.as_bytes(), &Command::Sub);
+    client.send(&[bare]).await;
+    assert_eq!(client.receive().await.message, service);
+    let sok = client.ask(Some(&queue.key), id, &Command::Sub).await;
+    assert_eq!(sok, BrokerMessage::Sok(Some(client.service_id())));
+    // The commands for all queues are those of the service, under its id and with its key.
+    assert_eq!(client.ask(Some(&queue.key), [1; 24], &Command::Subs).await, service);
+    assert_eq!(client.ask(Some(&queue.key), client.service_id(), &Command::Subs).await, service);
+    assert_eq!(owner.ask(Some(&queue.key), client.service_id(), &Command::Subs).await, service);
+}
+
+#[tokio::test]
+async fn a_service_takes_back_its_queues_with_one_command_over_restarts() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Identity::generate("127.0.0.1").unwrap().identity;
+    let identity = ServiceIdentity::generate().unwrap();
+    let host = Host::start_in(place.path(), "", &server).await;
+    let mut service = messaging(&host, &identity).await;
+    let made = service.create(MESSAGING, true).await;
+    assert_eq!(made.ids.service_id, Some(service.service_id()));
+    let mut owner = Client::connect(&host).await;
+    let given = owner.create(MESSAGING, false).await;
+    let empty = owner.create(MESSAGING, false).await;
+    let other = owner.create(MESSAGING, false).await;
+    service.subscribe(&given).await;
+    service.subscribe(&empty).await;
+    drop(service);
+    for queue in [&made, &given, &other] {
+        owner.ok(None, queue.ids.sender_id, &message(b"first")).await;
+        owner.ok(None, queue.ids.sender_id, &message(b"second")).await;
+    }
+    for round in 0..2 {
+        let mut service = messaging(&host, &identity).await;
+        subscribe_all(&mut service, 3).await;
+        // In the order in which the queues were made, whichever way they became the service's; nothing of others.
+        for queue in [&made, &given] {
+            let (_, content) = service.message(queue).await;
+            assert_eq!(crate::client::body(content), b"first", "round {round}");
+        }
+        all_delivered(&mut service).await;
+        // Saying it twice says nothing new.
+        subscribe_all(&mut service, 3).await;
+        service.nothing_else().await;
+    }
+    host.stop().await;
+
+    let host = Host::start_in(place.path(), "", &server).await;
+    let mut service = messaging(&host, &identity).await;
+    subscribe_all(&mut service, 3).await;
+    for queue in [&made, &given] {
+        let (id, _) = service.message(queue).await;
+        let next = service.acknowledge(queue, &id).await;
+        let (id, content) = queue.open(&next);
+        assert_eq!(crate::client::body(content), b"second");
+        assert_eq!(service.acknowledge(queue, &id).await, BrokerMessage::Ok);
+        // And again when it has been empty.
+        let mut sender = Client::connect(&host).await;
+        sender.ok(None, queue.ids.sender_id, &message(b"third")).await;
+    }
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        events.push(service.receive().await);
+    }
+    assert_eq!(events.iter().filter(|one| one.message == BrokerMessage::Alls).count(), 1);
+    assert_eq!(events.iter().filter(|one| matches!(one.message, BrokerMessage::Msg { .. })).count(), 2);
+}
+
+/// Queues beyond the first page, delivered in their order with a client that reads slowly.
+#[tokio::test]
+async fn a_large_backlog_is_delivered_with_patience() {
+    const QUEUES: usize = 60;
+    let host = Host::start("[limits]\nconnection_blocks = 2").await;
+    let identity = ServiceIdentity::generate().unwrap();
+    let mut service = messaging(&host, &identity).await;
+    let mut queues: Vec<Queue> = Vec::new();
+    for _ in 0..QUEUES {
+        queues.push(service.create(MESSAGING, true).await);
+    }
+    drop(service);
+    let mut sender = Client::connect(&host).await;
+    for queue in queues.iter().step_by(2) {
+        sender.ok(None, queue.ids.sender_id, &message(&[7; 16_000])).await;
+    }
+    let mut service = messaging(&host, &identity).await;
+    subscribe_all(&mut service, i64::try_from(QUEUES).unwrap()).await;
+    // Other commands are answered meanwhile.
+    assert_eq!(service.ask(None, b"", &Command::Ping).await, BrokerMessage::Pong);
+    for queue in queues.iter().step_by(2) {
+        let (id, _) = service.message(queue).await;
+        assert_eq!(service.acknowledge(queue, &id).await, BrokerMessage::Ok);
+    }
+    all_delivered(&mut service).await;
+    service.nothing_else().await;
+}
+
+#[tokio::test]
+async fn a_service_has_one_connection() {
+    let host = Host::start("").await;
+    let identity = ServiceIdentity::generate().unwrap();
+    let mut first = messaging(&host, &identity).await;
+    let queue = first.create(MESSAGING, true).await;
+    let other = first.create(MESSAGING, true).await;
+    first.ok(None, queue.ids.sender_id, &message(b"one")).await;
+    let (id, _) = first.message(&queue).await;
+
+    // Subscribing to one queue takes them all.
+    let mut second = messaging(&host, &identity).await;
+    second.subscribe(&other).await;
+    assert_eq!(first.event(first.service_id()).await, BrokerMessage::Ends(2));
+    assert_eq!(first.acknowledge(&queue, &id).await, BrokerMessage::Err(ErrorType::NoMessage));
+    second.ok(None, other.ids.sender_id, &message(b"two")).await;
+    assert_eq!(second.take(&other).await, b"two");
+
+    subscribe_all(&mut first, 2).await;
+    assert_eq!(first.take(&queue).await, b"one");
+    all_delivered(&mut first).await;
+    assert_eq!(second.event(second.service_id()).await, BrokerMessage::Ends(1));
+    first.ok(None, other.ids.sender_id, &message(b"three")).await;
+    assert_eq!(first.take(&other).await, b"three");
+    second.nothing_else().await;
+}
+
+#[tokio::test]
+async fn a_queue_leaves_its_service_with_the_next_subscription() {
+    let host = Host::start("").await;
+    let (identity, other_identity) =
+        (ServiceIdentity::generate().unwrap(), ServiceIdentity::generate().unwrap());
+    let mut service = messaging(&host, &identity).await;
+    let queue = service.create(MESSAGING, true).await;
+    let kept = service.create(MESSAGING, true).await;
+    let mut other = messaging(&host, &other_identity).await;
+    other.subscribe(&queue).await;
+    assert_eq!(service.event(queue.recipient_id()).await, BrokerMessage::End);
+    let mut plain = Client::connect(&host).await;
+    plain.subscribe(&queue).await;
+    assert_eq!(other.event(queue.recipient_id()).await, BrokerMessage::End);
+    plain.ok(None, queue.ids.sender_id, &message(b"one")).await;
+    assert_eq!(plain.take(&queue).await, b"one");
+    drop(plain);
+    subscribe_all(&mut other, 0).await;
+    all_delivered(&mut other).await;
+    subscribe_all(&mut service, 1).await;
+    all_delivered(&mut service).await;
+
+    // Deleted by another connection, also when nothing of it was ever delivered here.
+    let mut owner = Client::connect(&host).await;
+    owner.ok(Some(&kept.key), kept.recipient_id(), &Command::Del).await;
+    assert_eq!(service.event(kept.recipient_id()).await, BrokerMessage::Deld);
+    let mut again = messaging(&host, &identity).await;
+    subscribe_all(&mut again, 0).await;
+    all_delivered(&mut again).await;
+    assert_eq!(service.event(service.service_id()).await, BrokerMessage::Ends(0));
+}
+
+#[tokio::test]
+async fn getting_and_a_service_exclude_each_other() {
+    let host = Host::start("").await;
+    let identity = ServiceIdentity::generate().unwrap();
+    let mut service = messaging(&host, &identity).await;
+    let queue = service.create(MESSAGING, true).await;
+    let mut service = messaging(&host, &identity).await;
+    subscribe_all(&mut service, 1).await;
+    all_delivered(&mut service).await;
+    let prohibited = ErrorType::Command(CommandError::Prohibited);
+    assert_eq!(service.error(Some(&queue.key), queue.recipient_id(), &Command::Get).await, prohibited);
+}
