@@ -190,7 +190,7 @@ fn service(identity: &Identity, signer: &Ed25519PrivateKey) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_client_certificate_alone_is_no_service_and_a_service_is_refused() {
+async fn a_client_certificate_alone_is_no_service_and_a_hello_must_be_of_the_same() {
     let host = Host::start("").await;
     let identity = Identity::generate("service").unwrap().identity;
     let certificate = || Some((identity.chain.clone(), identity.tls_key()));
@@ -205,15 +205,21 @@ async fn a_client_certificate_alone_is_no_service_and_a_service_is_refused() {
     let good = service(&identity, &ed25519_of(&identity));
     let forged = service(&identity, &key());
     let other = service(&Identity::generate("other").unwrap().identity, &ed25519_of(&identity));
-    for (service, response) in [
-        (good, &b"EHANDSHAKE BAD_SERVICE"[..]),
-        (forged, b"EHANDSHAKE BAD_AUTH"),
-        (other, b"EHANDSHAKE BAD_AUTH"),
-    ] {
+    let mut present = async |service: Vec<u8>| {
         let mut stream = tls_client(&host, &[b"smp/1"], None, certificate()).await.unwrap();
         content(&mut stream).await.unwrap();
         send(&mut stream, &[b"\x00\x12", &hash[..], b"F", &service].concat()).await;
-        assert_eq!(content(&mut stream).await.unwrap(), response);
+        let response = content(&mut stream).await.unwrap();
+        (stream, response)
+    };
+    let (mut stream, response) = present(good.clone()).await;
+    assert_eq!((response.len(), &response[..2]), (26, &b"R\x18"[..]));
+    send(&mut stream, PING).await;
+    assert_eq!(content(&mut stream).await.unwrap(), PONG);
+    assert_eq!(present(good).await.1, response, "the same service");
+    for service in [forged, other] {
+        let (mut stream, response) = present(service).await;
+        assert_eq!(response, b"EHANDSHAKE BAD_AUTH");
         assert_eq!(content(&mut stream).await, None);
     }
 }
