@@ -205,7 +205,7 @@ async fn a_client_certificate_alone_is_no_service_and_a_hello_must_be_of_the_sam
     let good = service(&identity, &ed25519_of(&identity));
     let forged = service(&identity, &key());
     let other = service(&Identity::generate("other").unwrap().identity, &ed25519_of(&identity));
-    let mut present = async |service: Vec<u8>| {
+    let present = async |service: Vec<u8>| {
         let mut stream = tls_client(&host, &[b"smp/1"], None, certificate()).await.unwrap();
         content(&mut stream).await.unwrap();
         send(&mut stream, &[b"\x00\x12", &hash[..], b"F", &service].concat()).await;
