@@ -72,6 +72,7 @@ pub async fn authorize(
     }
     let names = parsed.iter().map(|one| queue_name(&one.command, one.transmission.entity_id)).collect();
     let mut accepted = Vec::new();
+    let mut checks = 0;
     for (number, (one, queue)) in parsed.into_iter().zip(look_up(names, store).await).enumerate() {
         if number % CHECKS_IN_A_ROW == CHECKS_IN_A_ROW - 1 {
             // Checks take time: other connections get their turn.
@@ -80,9 +81,9 @@ pub async fn authorize(
         let Parsed { transmission, command } = one;
         let (correlation_id, entity_id) =
             (transmission.correlation_id.to_vec(), transmission.entity_id.to_vec());
-        let checked = queue
-            .map_err(|error| storage_error(&error))
-            .and_then(|queue| check(&transmission, &command, queue.as_ref(), verifier).map(|()| queue));
+        let checked = queue.map_err(|error| storage_error(&error)).and_then(|queue| {
+            check(&transmission, &command, queue.as_ref(), verifier, &mut checks).map(|()| queue)
+        });
         match checked {
             Ok(queue) => {
                 accepted.push(Accepted { correlation_id, entity_id, command: command.into_owned(), queue })
@@ -159,18 +160,25 @@ async fn look_up(names: Vec<Option<QueueName>>, store: &Store) -> Vec<StoreResul
     found.unwrap_or_else(|_| (0..count).map(|_| Err(crate::store::StoreError::Closed)).collect())
 }
 
+/// Whether the command may be executed. Adds to `checks` how many signatures or authenticators were computed for it,
+/// those of services aside.
 fn check(
     transmission: &Transmission<'_>,
     command: &Command<'_>,
     queue: Option<&QueueRecord>,
     verifier: &Verifier<'_>,
+    checks: &mut usize,
 ) -> Result<(), ErrorType> {
+    let mut verify = |by| {
+        let verified = verifier.verify(transmission, by);
+        *checks = checks.saturating_add(verified.checks);
+        if verified.is_authorized { Ok(()) } else { Err(ErrorType::Auth) }
+    };
     let is_about_a_queue =
         matches!(command.party(), Party::Recipient | Party::Sender | Party::LinkClient | Party::Notifier);
     if is_about_a_queue && queue.is_none() {
         // The one check that every refusal takes.
-        let _ = verifier.verify(transmission, AuthorizedBy::Impossible);
-        return Err(ErrorType::Auth);
+        return verify(AuthorizedBy::Impossible);
     }
     verifier.check_role(command)?;
     verifier.check_service(command, transmission)?;
@@ -201,7 +209,7 @@ fn check(
         // Commands about no queue need no key, or were checked as a service's.
         (_, None) => return Ok(()),
     };
-    if verifier.verify(transmission, by).is_authorized { Ok(()) } else { Err(ErrorType::Auth) }
+    verify(by)
 }
 
 /// Whether a sender may secure the queue with this key, now or once more.
@@ -217,3 +225,6 @@ fn is_contact(queue: &QueueRecord) -> bool {
         None => queue.sender_key.is_none(),
     }
 }
+
+#[cfg(test)]
+mod tests;
