@@ -154,6 +154,10 @@ section! {
         save_notifications ("save-notifications", "SMP_SERVER_SAVE_NOTIFICATIONS"): Switch = Switch(true),
         /// Threads that read stored queues.
         readers ("store-readers", "SMP_SERVER_STORE_READERS"): u32 = 2,
+        /// Size of a file of the message log, in MiB. Room for it is reserved at once.
+        segment_mib ("segment-mib", "SMP_SERVER_SEGMENT_MIB"): u32 = 64,
+        /// Files of the message log that are kept open for reading.
+        open_segments ("open-segments", "SMP_SERVER_OPEN_SEGMENTS"): u32 = 128,
     }
 }
 
@@ -335,6 +339,8 @@ impl Settings {
             ("commit_steps", storage.commit_steps),
             ("waiting_steps", storage.waiting_steps),
             ("readers", storage.readers),
+            ("segment_mib", storage.segment_mib),
+            ("open_segments", storage.open_segments),
         ] {
             if value == 0 {
                 return Err(zero(name, "1"));

@@ -13,6 +13,7 @@ mod columns;
 mod contract;
 mod failure;
 mod group_commit;
+mod log;
 mod memory;
 mod record;
 mod service;
