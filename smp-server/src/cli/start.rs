@@ -46,7 +46,7 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
         Engine::Memory => Box::new(MemoryStore::new()),
         Engine::Sqlite => {
             let path = directory.prepare_database()?;
-            let store = SqliteStore::open(&path);
+            let store = SqliteStore::open(&path, &settings.storage);
             Box::new(store.with_context(|| {
                 format!(
                     "Unable to open the database at {}; if it is damaged, restore the directory from a backup",

@@ -9,6 +9,8 @@ use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 use protocol::transport::hello::ServiceRole;
 
+use crate::config::Storage;
+
 use super::{
     AppendRules, Appended, Created, Deleted, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage,
     NewQueue, NewService, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord,
@@ -30,7 +32,7 @@ impl Subject {
 
     fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&directory.path().join("queues.db")).unwrap();
+        let store = SqliteStore::open(&directory.path().join("queues.db"), &Storage::default()).unwrap();
         Self::new(Box::new(store), Some(directory))
     }
 

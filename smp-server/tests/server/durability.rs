@@ -137,14 +137,16 @@ async fn a_disk_that_refuses_is_never_answered_ok() {
     init(place.path(), &["--queue-quota", "100000"]);
     // A limit on the size of files stands for a full disk: writes beyond it fail.
     let mut command = Process::new("sh");
-    let script = r#"trap '' XFSZ; ulimit -f 600; exec "$0" --directory "$1" --json start"#;
+    let script = r#"trap '' XFSZ; exec "$0" --directory "$1" --json start --segment-mib 1"#;
     command.args(["-c", script, env!("CARGO_BIN_EXE_smp-server")]).arg(place.path());
     let server = Program::spawn(command);
     let mut client = Client::connect(&server).await;
     let queue = client.create(MESSAGING, false).await;
+    server.limit_files("600000");
+    let numbered = |number: u32| [&number.to_be_bytes()[..], &[7; 15_000]].concat();
     let mut confirmed = 0_u32;
     let error = loop {
-        match client.send_message(&queue, &[&confirmed.to_be_bytes()[..], &[7; 15_000]].concat()).await {
+        match client.send_message(&queue, &numbered(confirmed)).await {
             BrokerMessage::Ok => confirmed += 1,
             BrokerMessage::Err(error) => break error,
             other => panic!("{other:?}"),
@@ -154,6 +156,12 @@ async fn a_disk_that_refuses_is_never_answered_ok() {
     assert!(matches!(error, ErrorType::Store(_)), "{error:?}");
     assert!(confirmed > 0);
     client.nothing_else().await;
+    // It goes on when there is room.
+    server.limit_files("unlimited");
+    for _ in 0..2 {
+        assert_eq!(client.send_message(&queue, &numbered(confirmed)).await, BrokerMessage::Ok);
+        confirmed += 1;
+    }
     server.kill();
 
     let server = Program::start(place.path(), &[]);

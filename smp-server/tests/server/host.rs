@@ -50,7 +50,7 @@ impl Host {
         let settings = layer(settings).over(layer(BASE)).settle().unwrap();
         let engine: Box<dyn QueueStore> = match (settings.storage.engine, directory) {
             (Engine::Sqlite, Some(directory)) => {
-                Box::new(SqliteStore::open(&directory.join("queues.db")).unwrap())
+                Box::new(SqliteStore::open(&directory.join("queues.db"), &settings.storage).unwrap())
             }
             _ => Box::new(MemoryStore::new()),
         };

@@ -83,6 +83,13 @@ impl Program {
         assert!(sent.unwrap().success());
     }
 
+    /// Sets the largest size that its files may reach from now on, in bytes.
+    pub(crate) fn limit_files(&self, bytes_max: &str) {
+        let pid = self.child.id().to_string();
+        let limit = format!("--fsize={bytes_max}:unlimited");
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    }
+
     /// Asks it to stop; gives how it ended and what it said.
     pub(crate) fn stop(mut self) -> Output {
         self.signal("TERM");

@@ -17,11 +17,20 @@ async fn the_database_and_its_logs_are_for_their_owner_alone() {
     let queue = client.create(MESSAGING, false).await;
     client.ok(None, queue.ids.sender_id, &message(b"hello")).await;
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(directory.path()).unwrap() {
-        let entry = entry.unwrap();
-        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
-        names.push(entry.file_name().into_string().unwrap());
+    let mut places = vec![directory.path().to_owned()];
+    while let Some(place) = places.pop() {
+        for entry in std::fs::read_dir(place).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            let expected = if metadata.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(metadata.permissions().mode() & 0o777, expected, "{:?}", entry.file_name());
+            names.push(entry.file_name().into_string().unwrap());
+            if metadata.is_dir() {
+                places.push(entry.path());
+            }
+        }
     }
-    assert!(names.iter().any(|name| name.ends_with("-wal")), "{names:?}");
+    for end in ["-wal", ".log"] {
+        assert!(names.iter().any(|name| name.ends_with(end)), "{end} in {names:?}");
+    }
 }

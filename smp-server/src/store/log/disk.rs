@@ -80,7 +80,7 @@ impl Disk {
                 .open(&unfinished)?;
             let bytes = reserve(&file, wanted.max(needed), needed.max(LEAST_BYTES.min(wanted)))?;
             file.write_all_at(&header.to_bytes(), 0)?;
-            file.sync_all()?;
+            to_disk(&file)?;
             std::fs::rename(&unfinished, &path)?;
             Ok((file, bytes))
         };
@@ -108,7 +108,7 @@ impl Disk {
         let sync = || {
             #[cfg(test)]
             self.faults.meet(faults::Operation::Sync)?;
-            file.sync_data()
+            to_disk(file)
         };
         sync().map_err(|error| {
             let path = self.segment_path(number);
@@ -127,9 +127,9 @@ impl Disk {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         file.write_all_at(bytes, 0)?;
-        file.sync_all()?;
+        to_disk(&file)?;
         std::fs::rename(&unfinished, &path)?;
-        File::open(&self.directory)?.sync_all()
+        to_disk(&File::open(&self.directory)?)
     }
 
     /// Removes segments with their indexes. When this returns they do not come back.
@@ -148,7 +148,7 @@ impl Disk {
     }
 
     fn sync_directory(&self) -> Result<()> {
-        let sync = || File::open(&self.directory)?.sync_all();
+        let sync = || to_disk(&File::open(&self.directory)?);
         sync().map_err(|error| {
             Failure::new(
                 FailureKind::UnknownDisk,
@@ -157,6 +157,12 @@ impl Disk {
             .into()
         })
     }
+}
+
+/// Waits for the disk: `fdatasync`, which also waits for what is needed to find the data again. Unit tests do not wait:
+/// what the system has they find again.
+fn to_disk(file: &File) -> io::Result<()> {
+    if cfg!(test) { Ok(()) } else { file.sync_data() }
 }
 
 /// Reserves `wanted` bytes, or half as many and so on, but no fewer than `least`; a file system that cannot reserve

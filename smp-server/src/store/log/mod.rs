@@ -15,8 +15,8 @@
 //! At a start the indexes of sealed segments are read and the last segment wholly ([`recovery`]).
 
 mod disk;
-mod recovery;
 mod record;
+mod recovery;
 mod retirement;
 mod segment;
 #[cfg(test)]
@@ -32,7 +32,7 @@ use protocol::smp::ids::MessageId;
 use protocol::timestamp::Timestamp;
 
 use disk::Disk;
-use record::{GROUP_HEADER_BYTES, Kind, Record, SegmentHeader};
+use record::{GROUP_HEADER_BYTES, Kind, RECORD_HEADER_BYTES, Record, SegmentHeader};
 use retirement::Retirement;
 use segment::Active;
 use waiting::{Change, Place, Shared, View, Waiting};
@@ -43,6 +43,27 @@ pub(crate) use waiting::LogReader;
 use super::{NewMessage, QueueNumber, Result, StoreError, StoredMessage};
 use crate::config::Storage;
 
+/// The part of a segment that is left to removals.
+const RESERVED_PART: u32 = 64;
+
+/// The bounds of a log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogSettings {
+    /// The length of a segment.
+    pub(crate) segment_bytes: u32,
+    /// Segments that are open for reading at a time.
+    pub(crate) open_files: usize,
+}
+
+impl From<&Storage> for LogSettings {
+    fn from(settings: &Storage) -> Self {
+        Self {
+            segment_bytes: settings.segment_mib.saturating_mul(1 << 20),
+            open_files: usize::try_from(settings.open_segments).unwrap_or(usize::MAX),
+        }
+    }
+}
+
 /// A message log, open for writing.
 #[derive(Debug)]
 pub(crate) struct MessageLog {
@@ -51,6 +72,8 @@ pub(crate) struct MessageLog {
     segment_bytes: u32,
     shared: Arc<Shared>,
     active: Active,
+    /// The segment after the active one, once that is nearly full.
+    next: Option<Active>,
     segments: BTreeMap<SegmentNumber, Usage>,
     /// Segments without a message that waits; looked at again when `dead_changed`.
     dead: BTreeSet<SegmentNumber>,
@@ -144,7 +167,7 @@ impl MessageLog {
     ///
     /// # Errors
     /// When the directory cannot be made or written.
-    pub(crate) fn create(directory: &Path, log: LogId, settings: &Storage) -> Result<Self> {
+    pub(crate) fn create(directory: &Path, log: LogId, settings: LogSettings) -> Result<Self> {
         recovery::create(directory, log, settings)
     }
 
@@ -152,7 +175,7 @@ impl MessageLog {
     ///
     /// # Errors
     /// When there is none, it is another one, it is damaged, or cannot be written.
-    pub(crate) fn open(directory: &Path, log: LogId, settings: &Storage) -> Result<Self> {
+    pub(crate) fn open(directory: &Path, log: LogId, settings: LogSettings) -> Result<Self> {
         recovery::open(directory, log, settings)
     }
 
@@ -203,8 +226,17 @@ impl MessageLog {
     }
 
     /// Puts a message at the end of a queue; without a body it is the marker of a full one.
-    pub(crate) fn append(&mut self, queue: QueueNumber, message: &NewMessage<'_>, is_marker: bool) {
+    ///
+    /// # Errors
+    /// When the disk has no room for it. Other changes of the group are not affected.
+    pub(crate) fn append(
+        &mut self,
+        queue: QueueNumber,
+        message: &NewMessage<'_>,
+        is_marker: bool,
+    ) -> Result<()> {
         let body = if is_marker { &[] } else { message.body };
+        self.make_room(u32::try_from(RECORD_HEADER_BYTES.saturating_add(body.len())).unwrap_or(u32::MAX))?;
         let record = Record {
             kind: if is_marker { Kind::Marker } else { Kind::Message },
             notify: message.notify && !is_marker,
@@ -219,6 +251,7 @@ impl MessageLog {
         let offset = self.group.put(record, body);
         let place = Place { segment: SegmentNumber::SAME, offset };
         self.group.changes.entry(queue).or_default().added.push(Waiting::of(&record, place));
+        Ok(())
     }
 
     /// Removes the messages at the head of a queue, so many of them.
@@ -226,10 +259,14 @@ impl MessageLog {
         let (last, targets) = self.view(queue, |view| {
             let removed = (0..count).map_while(|position| view.at(position));
             let mut targets = BTreeSet::new();
-            let last = removed.inspect(|(waiting, _)| drop(targets.insert(waiting.place.segment))).last();
+            let mut last = None;
+            for (waiting, _) in removed {
+                targets.insert(waiting.place.segment);
+                last = Some(waiting);
+            }
             (last, targets)
         });
-        let Some((last, _)) = last else { return };
+        let Some(last) = last else { return };
         for target in targets {
             let removal = Record {
                 kind: Kind::Removal,
@@ -292,23 +329,52 @@ impl MessageLog {
         Ok(())
     }
 
-    /// Writes the group to the active segment, or to a new one when it is full.
+    /// Sees to it that the group has room on the disk when it grows by so much. A part of each segment is left to
+    /// removals, which free room: they must not fail because there is none.
+    fn make_room(&mut self, bytes: u32) -> Result<()> {
+        let needed =
+            self.group.length().saturating_add(bytes).saturating_add(self.segment_bytes / RESERVED_PART);
+        let has_room = |segment: &Active| segment.has_room(needed);
+        if has_room(&self.active) || self.next.as_ref().is_some_and(has_room) {
+            return Ok(());
+        }
+        if let Some(small) = self.next.take() {
+            self.disk.remove(&[small.header.number])?;
+        }
+        self.next = Some(self.create_next(needed)?);
+        Ok(())
+    }
+
+    fn create_next(&self, needed: u32) -> Result<Active> {
+        let number = SegmentNumber(self.active.header.number.0.saturating_add(1));
+        let header = SegmentHeader { log: self.log, nonce: recovery::nonce(), number };
+        Active::create(&self.disk, header, self.segment_bytes, needed)
+    }
+
+    /// Writes the group to the active segment, or to the next when it is full.
     fn write(&mut self) -> Result<u32> {
-        if !self.active.has_room(self.group.length()) {
-            let number = SegmentNumber(self.active.header.number.0.saturating_add(1));
-            let header = SegmentHeader { log: self.log, nonce: recovery::nonce(), number };
-            let fresh = Active::create(&self.disk, header, self.segment_bytes, self.group.length())?;
-            self.segments.insert(number, Usage { used: fresh.used(), ..Usage::default() });
-            let full = std::mem::replace(&mut self.active, fresh);
-            let full_number = full.header.number;
-            full.seal(&self.disk)?;
-            self.room_changed = true;
-            if self.segments.get(&full_number).is_some_and(|usage| usage.live == 0) {
-                self.dead.insert(full_number);
-                self.dead_changed = true;
-            }
+        let length = self.group.length();
+        if !self.active.has_room(length) || self.next.as_ref().is_some_and(|next| next.has_room(length)) {
+            let next = match self.next.take() {
+                Some(next) => next,
+                None => self.create_next(length)?,
+            };
+            self.go_on_with(next)?;
         }
         self.active.commit(&self.disk, &mut self.group.bytes, &self.group.records)
+    }
+
+    fn go_on_with(&mut self, next: Active) -> Result<()> {
+        self.segments.insert(next.header.number, Usage { used: next.used(), ..Usage::default() });
+        let full = std::mem::replace(&mut self.active, next);
+        let number = full.header.number;
+        full.seal(&self.disk)?;
+        self.room_changed = true;
+        if self.segments.get(&number).is_some_and(|usage| usage.live == 0) {
+            self.dead.insert(number);
+            self.dead_changed = true;
+        }
+        Ok(())
     }
 
     /// Shows readers what was committed with its first record at `first`.
@@ -352,7 +418,8 @@ impl MessageLog {
         let usage = self.segments.entry(segment).or_default();
         usage.used = self.active.used();
         let removals = self.group.records.iter().filter(|(_, record)| record.kind == Kind::Removal);
-        let others = removals.map(|(_, record)| record.target).filter(|target| *target != SegmentNumber::SAME);
+        let others =
+            removals.map(|(_, record)| record.target).filter(|target| *target != SegmentNumber::SAME);
         usage.targets.extend(others.filter(|target| *target != segment));
         // The active segment lives however little is in it.
         emptied.retain(|number| *number != segment);

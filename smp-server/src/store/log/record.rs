@@ -23,8 +23,8 @@ pub(super) const SEGMENT_HEADER_BYTES: usize = 32;
 pub(super) const GROUP_HEADER_BYTES: usize = 24;
 /// The length of a record without its body.
 pub(super) const RECORD_HEADER_BYTES: usize = 64;
-/// The largest body that a record may have; bounds what is read into memory at once.
-pub(super) const BODY_BYTES_MAX: u32 = 1 << 20;
+/// The largest body that a record may have, beyond what the protocol allows (smp.md §19); bounds what is read at once.
+pub(super) const BODY_BYTES_MAX: u32 = 1 << 16;
 
 const MAGIC: [u8; 8] = *b"smplog\x00\x01";
 
@@ -87,7 +87,8 @@ pub(super) struct GroupHeader {
 impl GroupHeader {
     pub(super) fn to_bytes(self) -> [u8; GROUP_HEADER_BYTES] {
         let mut out = [0; GROUP_HEADER_BYTES];
-        let fields = self.nonce.into_iter().chain(self.sequence.to_be_bytes()).chain(self.length.to_be_bytes());
+        let fields =
+            self.nonce.into_iter().chain(self.sequence.to_be_bytes()).chain(self.length.to_be_bytes());
         for (byte, value) in out.iter_mut().zip(fields) {
             *byte = value;
         }

@@ -20,8 +20,7 @@ use super::disk::{Disk, failed, open_segment};
 use super::record::{Kind, LogId, Record, SegmentHeader, SegmentNumber};
 use super::segment::{Active, Segment, index_again, read_index, scan};
 use super::waiting::{OpenFiles, Place, Queues, Shared, Waiting};
-use super::{Group, MessageLog, Usage};
-use crate::config::Storage;
+use super::{Group, LogSettings, MessageLog, Usage};
 use crate::store::{Failure, FailureKind, QueueNumber, Result};
 
 /// Of a new segment.
@@ -29,14 +28,14 @@ pub(super) fn nonce() -> [u8; 8] {
     random_bytes(&mut system_rng())
 }
 
-pub(super) fn create(directory: &Path, log: LogId, settings: &Storage) -> Result<MessageLog> {
+pub(super) fn create(directory: &Path, log: LogId, settings: LogSettings) -> Result<MessageLog> {
     let mut builder = std::fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(directory);
     made.map_err(|error| failed("cannot be made", directory, &error))?;
     start(Disk::new(directory), log, settings, Found::default())
 }
 
-pub(super) fn open(directory: &Path, log: LogId, settings: &Storage) -> Result<MessageLog> {
+pub(super) fn open(directory: &Path, log: LogId, settings: LogSettings) -> Result<MessageLog> {
     let disk = Disk::new(directory);
     disk.remove_unfinished()?;
     let found = read(&disk, log)?;
@@ -98,7 +97,8 @@ impl Found {
             is_same
         });
         let removed = std::mem::take(&mut self.removed);
-        messages.retain(|(queue, waiting)| removed.get(queue).is_none_or(|removed| waiting.number > *removed));
+        messages
+            .retain(|(queue, waiting)| removed.get(queue).is_none_or(|removed| waiting.number > *removed));
         for (_, waiting) in &messages {
             self.segments.entry(waiting.place.segment).or_default().add(waiting);
         }
@@ -135,8 +135,8 @@ fn read(disk: &Disk, log: LogId) -> Result<Found> {
     Ok(found)
 }
 
-fn start(disk: Disk, log: LogId, settings: &Storage, mut found: Found) -> Result<MessageLog> {
-    let segment_bytes = settings.segment_mib.saturating_mul(1 << 20);
+fn start(disk: Disk, log: LogId, settings: LogSettings, mut found: Found) -> Result<MessageLog> {
+    let LogSettings { segment_bytes, open_files } = settings;
     let active = match found.last.take() {
         Some(last) if !last.is_torn => {
             let mut active = Active::resume(&disk, &last)?;
@@ -162,17 +162,16 @@ fn start(disk: Disk, log: LogId, settings: &Storage, mut found: Found) -> Result
     let (queues, emptied) = found.settle();
     let mut segments = found.segments;
     segments.entry(active.header.number).or_default().used = active.used();
-    let is_dead = |(number, usage): &(&SegmentNumber, &Usage)| {
-        usage.live == 0 && **number != active.header.number
-    };
+    let is_dead =
+        |(number, usage): &(&SegmentNumber, &Usage)| usage.live == 0 && **number != active.header.number;
     let dead = segments.iter().filter(is_dead).map(|(number, _)| *number).collect();
-    let files_max = usize::try_from(settings.open_segments).unwrap_or(usize::MAX);
     let mut opened = MessageLog {
-        shared: Shared::new(queues, OpenFiles::new(disk.clone(), files_max)),
+        shared: Shared::new(queues, OpenFiles::new(disk.clone(), open_files)),
         disk,
         log,
         segment_bytes,
         active,
+        next: None,
         segments,
         dead,
         dead_changed: true,

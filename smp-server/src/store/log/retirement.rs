@@ -10,15 +10,15 @@
 //! removals might be all that keeps the old copy from coming back. A start that finds a message twice goes on with
 //! the segment of the older copy.
 
-use super::record::{Kind, Record, SegmentNumber};
+use super::disk::{damaged, open_segment};
+use super::record::{BODY_BYTES_MAX, Kind, Record, SegmentNumber};
 use super::segment::{read_index, scan};
 use super::waiting::{Place, Waiting};
-use super::disk::{damaged, open_segment};
 use super::{MessageLog, Usage};
 use crate::store::{Result, StoreError};
 
-/// Bytes that are copied or verified with one commit: a few milliseconds.
-const BYTES_PER_COMMIT: u64 = 1 << 20;
+/// What part of a segment is copied or verified with one commit: of 64 MiB a few milliseconds' worth.
+const PARTS: u64 = 64;
 /// Records that are looked at with one commit.
 const RECORDS_PER_COMMIT: usize = 8192;
 /// Segments whose worth of room may be wasted before anything is copied.
@@ -72,7 +72,9 @@ impl MessageLog {
         }
         let wasted = |usage: &Usage| u64::from(usage.used).saturating_sub(usage.live_bytes);
         // The emptiest; of equals the oldest, whose removals need no copy.
-        sealed().max_by_key(|(number, usage)| (wasted(usage), std::cmp::Reverse(**number))).map(|(number, _)| *number)
+        sealed()
+            .max_by_key(|(number, usage)| (wasted(usage), std::cmp::Reverse(**number)))
+            .map(|(number, _)| *number)
     }
 
     /// Stages a part of the segment that is being emptied. Gives how far it is when the group is committed.
@@ -96,7 +98,15 @@ impl MessageLog {
                     return Ok(None);
                 }
             },
-            Progress::Copied(from) => Progress::Copied(self.copy(&retirement, from)?),
+            Progress::Copied(from) => {
+                let bytes = self.bytes_per_commit().saturating_add(u64::from(BODY_BYTES_MAX));
+                if self.make_room(u32::try_from(bytes).unwrap_or(u32::MAX)).is_err() {
+                    // It waits for room.
+                    self.retirement = Some(retirement);
+                    return Ok(None);
+                }
+                Progress::Copied(self.copy(&retirement, from)?)
+            }
         };
         self.retirement = Some(retirement);
         Ok(Some(progress))
@@ -105,7 +115,7 @@ impl MessageLog {
     fn verify(&self, retirement: &Retirement, from: usize) -> Result<usize> {
         let mut bytes = 0_u64;
         for (position, (offset, record)) in retirement.records.iter().enumerate().skip(from) {
-            if bytes >= BYTES_PER_COMMIT || position >= from.saturating_add(RECORDS_PER_COMMIT) {
+            if bytes >= self.bytes_per_commit() || position >= from.saturating_add(RECORDS_PER_COMMIT) {
                 return Ok(position);
             }
             if let Some(waiting) = self.lives(retirement.segment, *offset, record) {
@@ -119,7 +129,7 @@ impl MessageLog {
     fn copy(&mut self, retirement: &Retirement, from: usize) -> Result<usize> {
         let mut bytes = 0_u64;
         for (position, (offset, record)) in retirement.records.iter().enumerate().skip(from) {
-            if bytes >= BYTES_PER_COMMIT || position >= from.saturating_add(RECORDS_PER_COMMIT) {
+            if bytes >= self.bytes_per_commit() || position >= from.saturating_add(RECORDS_PER_COMMIT) {
                 return Ok(position);
             }
             if record.kind == Kind::Removal {
@@ -138,6 +148,10 @@ impl MessageLog {
             }
         }
         Ok(retirement.records.len())
+    }
+
+    fn bytes_per_commit(&self) -> u64 {
+        u64::from(self.segment_bytes) / PARTS
     }
 
     /// The message of a record, if it waits and is not removed by the group.
@@ -164,7 +178,9 @@ impl MessageLog {
             let emptied = self.retirement.as_ref().map(|retirement| retirement.segment);
             let needs_nothing = |number: &SegmentNumber, usage: &Usage| {
                 let may_go = emptied.is_none_or(|emptied| *number < emptied);
-                may_go && !usage.is_kept && usage.targets.iter().all(|target| !self.segments.contains_key(target))
+                may_go
+                    && !usage.is_kept
+                    && usage.targets.iter().all(|target| !self.segments.contains_key(target))
             };
             let removable: Vec<SegmentNumber> = self
                 .dead

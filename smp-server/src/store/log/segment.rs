@@ -78,13 +78,9 @@ impl Active {
 
     /// Writes a group and waits until it is on the disk. `group` begins with room for the header. Gives the place of
     /// the first record. When this fails, what was written counts for nothing.
-    pub(super) fn commit(
-        &mut self,
-        disk: &Disk,
-        group: &mut [u8],
-        records: &[(u32, Record)],
-    ) -> Result<u32> {
-        let (header, body) = group.split_at_mut_checked(GROUP_HEADER_BYTES).ok_or(StoreError::Damaged("group"))?;
+    pub(super) fn commit(&mut self, disk: &Disk, group: &mut [u8], records: &[(u32, Record)]) -> Result<u32> {
+        let (header, body) =
+            group.split_at_mut_checked(GROUP_HEADER_BYTES).ok_or(StoreError::Damaged("group"))?;
         let length = u32::try_from(body.len()).map_err(|_| StoreError::Damaged("group"))?;
         let sequence = self.sequence.saturating_add(1);
         header.copy_from_slice(&GroupHeader { nonce: self.header.nonce, sequence, length }.to_bytes());
@@ -120,8 +116,10 @@ impl Active {
     pub(super) fn seal(self, disk: &Disk) -> Result<()> {
         self.sync(disk)?;
         let index = index_bytes(&self.header, self.used, &self.entries);
-        let sealed =
-            self.file.set_len(u64::from(self.used)).and_then(|()| disk.write_index(self.header.number, &index));
+        let sealed = self
+            .file
+            .set_len(u64::from(self.used))
+            .and_then(|()| disk.write_index(self.header.number, &index));
         if let Err(error) = sealed {
             tracing::warn!(%error, segment = self.header.number.0, "a segment has no index");
         }
@@ -150,9 +148,8 @@ pub(super) struct Segment {
 pub(super) fn read_index(disk: &Disk, header: SegmentHeader, file: &File) -> Option<Segment> {
     let bytes = std::fs::read(disk.index_path(header.number)).ok()?;
     let segment = parse_index(header, &bytes);
-    let is_whole = |segment: &Segment| {
-        file.metadata().is_ok_and(|metadata| metadata.len() >= u64::from(segment.used))
-    };
+    let is_whole =
+        |segment: &Segment| file.metadata().is_ok_and(|metadata| metadata.len() >= u64::from(segment.used));
     if segment.as_ref().is_some_and(is_whole) {
         return segment;
     }

@@ -191,6 +191,21 @@ impl LogReader {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
+    /// All messages of a queue, the head first.
+    pub(crate) fn messages(&self, queue: QueueNumber) -> Result<Vec<StoredMessage>> {
+        let all = self.shared.queues().get(&queue).cloned().unwrap_or_default();
+        let read = |waiting: Waiting| match waiting.is_marker {
+            true => Ok(waiting.with_body(Vec::new())),
+            false => Ok(waiting.with_body(self.shared.read(queue, &waiting)?)),
+        };
+        all.into_iter().map(read).collect()
+    }
+
+    /// How many messages wait in all queues.
+    pub(crate) fn total(&self) -> u64 {
+        self.shared.queues().values().map(|waiting| waiting.len() as u64).sum()
+    }
+
     fn head(&self, queue: QueueNumber) -> Option<Waiting> {
         self.shared.queues().get(&queue).and_then(VecDeque::front).copied()
     }
@@ -254,4 +269,3 @@ impl<'a> View<'a> {
         (position >= self.removed()).then(|| committed.get(position).copied()).flatten()
     }
 }
-

@@ -5,10 +5,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::{Result, StoreError};
 
 /// The scripts in order; a released one never changes.
-const SCRIPTS: [&str; 3] = [
+const SCRIPTS: [&str; 4] = [
     include_str!("../../../migrations/sqlite/0001_queues.sql"),
     include_str!("../../../migrations/sqlite/0002_notifiers.sql"),
     include_str!("../../../migrations/sqlite/0003_services.sql"),
+    include_str!("../../../migrations/sqlite/0004_message_log.sql"),
 ];
 
 /// Applies the scripts that the file has not seen, all in one transaction.

@@ -1,13 +1,15 @@
-//! Queues in one SQLite file, the default.
+//! Queues in one SQLite file and their messages in a log beside it: the default.
 //!
 //! Write-ahead log with `synchronous = FULL`: a commit returns when its log is on disk. Readers have connections of
 //! their own and see the last commit. Each step is a savepoint within the group that `begin` opens, so that a step
 //! that fails leaves nothing behind.
 
 mod failure;
+mod log_of;
 mod migrations;
 mod rows;
 mod services;
+mod states;
 mod whole;
 
 use std::fs::OpenOptions;
@@ -30,34 +32,48 @@ use super::{
     QueueRecord, QueueStatus, QueueStore, Result, Secured, ServiceRecord, StoreCounts, StoreError,
     StoredMessage, Stream, WholeQueue,
 };
-use rows::{FIRST_MESSAGE, LINK_IS_USED, QUEUE_COLUMNS, message_from, queue_from};
+use crate::config::Storage;
+use crate::store::log::{LogReader, MessageLog};
+use rows::{LINK_IS_USED, QUEUE_COLUMNS, queue_from};
+use states::{State, States};
 
 /// How long a connection waits for another one, which only happens while the log is folded into the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pages of the log before it is folded into the file: 16 MiB keeps the pauses rare and short.
 const CHECKPOINT_PAGES: u32 = 4096;
+/// The log's directory, beside the file.
+const LOG_DIRECTORY: &str = "messages";
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 64;
 
-/// A store in a file.
+/// Queues in a file, messages in a log beside it.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
     connection: Connection,
+    log: MessageLog,
+    states: States,
+    /// Whether the open group changes the file.
+    changes_file: bool,
+    /// Deleted queues whose messages leave the log with this group.
+    emptying: Vec<QueueNumber>,
+    /// Those whose messages left it with earlier ones.
+    emptied: Vec<QueueNumber>,
 }
 
-/// A view of the file through a connection that cannot write.
+/// A view of what is committed, through a connection that cannot write.
 #[derive(Debug)]
 struct SqliteReader {
     connection: Connection,
+    log: LogReader,
 }
 
 impl SqliteStore {
-    /// Opens the file, makes it if it is not there, and brings it to the present form.
+    /// Opens the file and the log beside it, makes them if they are not there, and brings them to the present form.
     ///
     /// # Errors
-    /// When it is no such file, was written by a newer server, or cannot be written.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// When it is no such file, was written by a newer server, is damaged, or cannot be written.
+    pub fn open(path: &Path, settings: &Storage) -> Result<Self> {
         keep_private(path);
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -67,12 +83,26 @@ impl SqliteStore {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         migrations::apply(&mut connection)?;
-        Ok(Self { path: path.to_owned(), connection })
+        let log = log_of::open(&mut connection, &log_directory(path), settings.into())?;
+        let states = States::watching(&mut connection)?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            log,
+            states,
+            changes_file: false,
+            emptying: Vec::new(),
+            emptied: Vec::new(),
+        })
     }
 
-    /// Runs one step within the open group: wholly, or not at all.
+    /// Runs one step that changes the file within the open group: wholly, or not at all.
     fn step<T>(&mut self, run: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        if self.connection.is_autocommit() {
+        if !self.changes_file {
+            self.connection.execute_batch("BEGIN IMMEDIATE")?;
+            self.changes_file = true;
+            self.forget_emptied()?;
+        } else if self.connection.is_autocommit() {
             // An earlier step met a full or failing disk and SQLite rolled the whole group back.
             return Err(StoreError::Commit("the group was rolled back".to_owned()));
         }
@@ -81,6 +111,46 @@ impl SqliteStore {
         savepoint.commit()?;
         Ok(result)
     }
+
+    /// The messages of these deleted queues are out of the log for good.
+    fn forget_emptied(&mut self) -> Result<()> {
+        let mut statement = self.connection.prepare_cached("DELETE FROM deleted_queues WHERE number = ?1")?;
+        for queue in self.emptied.drain(..) {
+            statement.execute([queue.0])?;
+        }
+        Ok(())
+    }
+
+    /// Commits the changes of the file.
+    fn commit_file(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.changes_file) {
+            return Ok(());
+        }
+        self.connection.execute_batch("COMMIT").map_err(|error| {
+            self.roll_back();
+            error.into()
+        })
+    }
+
+    /// Undoes what a commit that failed may have left open.
+    fn roll_back(&mut self) {
+        self.changes_file = false;
+        self.states.forget_all();
+        if !self.connection.is_autocommit() {
+            // Should this fail too, the next step does.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+    }
+
+    /// How a queue takes messages.
+    fn state(&mut self, queue: QueueNumber) -> Result<State> {
+        self.states.get(queue, &self.connection)
+    }
+}
+
+/// Where the messages of a database are.
+fn log_directory(path: &Path) -> PathBuf {
+    path.with_file_name(LOG_DIRECTORY)
 }
 
 impl QueueReader for SqliteReader {
@@ -109,11 +179,11 @@ impl QueueReader for SqliteReader {
     }
 
     fn first_message(&mut self, queue: QueueNumber) -> Result<Option<StoredMessage>> {
-        first_message(&self.connection, queue)
+        self.log.first_message(queue)
     }
 
     fn message_count(&mut self, queue: QueueNumber) -> Result<u32> {
-        message_count(&self.connection, queue)
+        Ok(self.log.message_count(queue))
     }
 
     fn queues_after(&mut self, after: QueueNumber, limit: u32) -> Result<Vec<WholeQueue>> {
@@ -121,11 +191,11 @@ impl QueueReader for SqliteReader {
     }
 
     fn messages(&mut self, queue: QueueNumber) -> Result<Vec<StoredMessage>> {
-        whole::messages(&self.connection, queue)
+        self.log.messages(queue)
     }
 
     fn counts(&mut self) -> Result<StoreCounts> {
-        whole::counts(&self.connection)
+        Ok(StoreCounts { queues: whole::queue_count(&self.connection)?, messages: self.log.total() })
     }
 
     fn service(&mut self, fingerprint: &[u8; 32]) -> Result<Option<ServiceRecord>> {
@@ -141,7 +211,8 @@ impl QueueReader for SqliteReader {
     }
 
     fn service_backlog(&mut self, service: ServiceId, after: QueueNumber, limit: u32) -> Result<BacklogPage> {
-        services::service_backlog(&self.connection, service, after, limit)
+        let has_messages = |queue| self.log.message_count(queue) > 0;
+        services::service_backlog(&self.connection, service, after, limit, has_messages)
     }
 }
 
@@ -151,22 +222,31 @@ impl QueueStore for SqliteStore {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        Ok(Box::new(SqliteReader { connection }))
+        Ok(Box::new(SqliteReader { connection, log: self.log.reader() }))
     }
 
     fn begin(&mut self) -> Result<()> {
-        Ok(self.connection.execute_batch("BEGIN IMMEDIATE")?)
+        if self.changes_file {
+            self.roll_back();
+        }
+        self.emptying.clear();
+        self.log.begin();
+        Ok(())
     }
 
+    /// The file first: a message is never in the log before its queue is in the file. A crash between the two leaves
+    /// queue records changed without the messages that were to come or go with them; nobody was told of either:
+    /// - a queue that is deleted leaves messages that nobody can ask for; `deleted_queues` names it until they are
+    ///   gone from the log too;
+    /// - link data that are deleted with the first message of a secured queue belong to an invitation that is used.
     fn commit(&mut self) -> Result<()> {
-        self.connection.execute_batch("COMMIT").map_err(|error| {
-            // A commit that failed may leave the transaction open.
-            if !self.connection.is_autocommit() {
-                // Should this fail too, the next `begin` does.
-                let _ = self.connection.execute_batch("ROLLBACK");
-            }
-            error.into()
-        })
+        self.commit_file()?;
+        let committed = self.log.commit();
+        match &committed {
+            Ok(()) => self.emptied.append(&mut self.emptying),
+            Err(_) => self.emptying.clear(),
+        }
+        committed
     }
 
     fn create_queue(&mut self, queue: &NewQueue) -> Result<Created> {
@@ -281,44 +361,27 @@ impl QueueStore for SqliteStore {
         message: &NewMessage<'_>,
         rules: AppendRules,
     ) -> Result<Appended> {
-        self.step(|connection| {
-            let (used, status, blocking): (bool, String, Option<String>) = connection
-                .prepare_cached(LINK_IS_USED)?
-                .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .optional()?
-                .ok_or(StoreError::NoQueue)?;
-            match status_from(&status, blocking.as_deref())? {
-                QueueStatus::Active => {}
-                QueueStatus::Off => return Ok(Appended::Suspended),
-                QueueStatus::Blocked { info, .. } => return Ok(Appended::Blocked(info)),
-            }
-            if used {
+        let state = self.state(queue)?;
+        match state.status {
+            QueueStatus::Active => {}
+            QueueStatus::Off => return Ok(Appended::Suspended),
+            QueueStatus::Blocked { info, .. } => return Ok(Appended::Blocked(info)),
+        }
+        if state.drops_link {
+            self.step(|connection| {
                 connection.prepare_cached("DELETE FROM links WHERE queue = ?1")?.execute([queue.0])?;
-            }
-            if let Some(before) = rules.expire_before {
-                expire_head(connection, queue, before)?;
-            }
-            let ends_with_marker: Option<bool> = connection
-                .prepare_cached("SELECT body IS NULL FROM messages WHERE queue = ?1 ORDER BY number DESC LIMIT 1")?
-                .query_row([queue.0], |row| row.get(0))
-                .optional()?;
-            if ends_with_marker == Some(true) {
-                return Ok(Appended::Full { marked: false });
-            }
-            let fits = message_count(connection, queue)? < rules.quota;
-            connection
-                .prepare_cached(
-                    "INSERT INTO messages (queue, message_id, received_at, notify, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(params![
-                    queue.0,
-                    message.id.as_bytes(),
-                    message.received_at.0,
-                    fits && message.notify,
-                    fits.then_some(message.body),
-                ])?;
-            Ok(if fits { Appended::Stored } else { Appended::Full { marked: true } })
-        })
+                Ok(())
+            })?;
+        }
+        if let Some(before) = rules.expire_before {
+            self.log.expire(queue, before);
+        }
+        if self.log.ends_with_marker(queue) {
+            return Ok(Appended::Full { marked: false });
+        }
+        let fits = self.log.message_count(queue) < rules.quota;
+        self.log.append(queue, message, !fits)?;
+        Ok(if fits { Appended::Stored } else { Appended::Full { marked: true } })
     }
 
     fn acknowledge(
@@ -326,18 +389,14 @@ impl QueueStore for SqliteStore {
         queue: QueueNumber,
         message_id: Option<MessageId>,
     ) -> Result<Option<StoredMessage>> {
-        self.step(|connection| {
-            exists(connection, queue)?;
-            if let Some(id) = message_id {
-                connection
-                    .prepare_cached(
-                        "DELETE FROM messages WHERE message_id = ?2
-                         AND number = (SELECT number FROM messages WHERE queue = ?1 ORDER BY number LIMIT 1)",
-                    )?
-                    .execute(params![queue.0, id.as_bytes()])?;
-            }
-            first_message(connection, queue)
-        })
+        self.state(queue)?;
+        let is_head = message_id.is_some() && self.log.head_id(queue) == message_id;
+        // Read first: when the next one is damaged, nothing changes.
+        let next = self.log.message_at(queue, usize::from(is_head))?;
+        if is_head {
+            self.log.remove(queue, 1);
+        }
+        Ok(next)
     }
 
     fn suspend_queue(&mut self, queue: QueueNumber) -> Result<()> {
@@ -350,14 +409,22 @@ impl QueueStore for SqliteStore {
     }
 
     fn delete_queue(&mut self, queue: QueueNumber) -> Result<Deleted> {
-        self.step(|connection| {
-            let deleted = Deleted {
-                notifier: notifier_id(connection, queue)?,
-                messages: message_count(connection, queue)?,
-            };
+        let messages = self.log.message_count(queue);
+        let deleted = self.step(|connection| {
+            let deleted = Deleted { notifier: notifier_id(connection, queue)?, messages };
             connection.prepare_cached("DELETE FROM queues WHERE number = ?1")?.execute([queue.0])?;
+            if messages > 0 {
+                connection
+                    .prepare_cached("INSERT INTO deleted_queues (number) VALUES (?1)")?
+                    .execute([queue.0])?;
+            }
             Ok(deleted)
-        })
+        })?;
+        if messages > 0 {
+            self.log.remove_all(queue);
+            self.emptying.push(queue);
+        }
+        Ok(deleted)
     }
 
     fn set_notifier(&mut self, queue: QueueNumber, notifier: &Notifier) -> Result<NotifierSet> {
@@ -440,33 +507,18 @@ impl QueueStore for SqliteStore {
     }
 
     fn restore_message(&mut self, queue: QueueNumber, message: &StoredMessage) -> Result<()> {
-        self.step(|connection| whole::restore_message(connection, queue, message))
+        self.state(queue)?;
+        let (id, received_at, notify) = (message.id, message.received_at, message.notify);
+        let body = message.body.as_deref().unwrap_or_default();
+        self.log.append(queue, &NewMessage { id, received_at, notify, body }, message.body.is_none())
     }
 
     fn expire_messages(&mut self, before: Timestamp, cursor: ExpiryCursor, limit: u32) -> Result<ExpiryPage> {
-        self.step(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT received_at, number, queue FROM messages
-                 WHERE body IS NOT NULL AND received_at < ?1 AND (received_at, number) > (?2, ?3)
-                 ORDER BY received_at, number LIMIT ?4",
-            )?;
-            let mut page = ExpiryPage { deleted: 0, next: None };
-            let mut looked_at = 0;
-            let mut rows = statement.query(params![before.0, cursor.received_at, cursor.number, limit])?;
-            let mut queues = std::collections::BTreeSet::new();
-            while let Some(row) = rows.next()? {
-                looked_at += 1;
-                page.next = Some(ExpiryCursor { received_at: row.get(0)?, number: row.get(1)? });
-                queues.insert(QueueNumber(row.get(2)?));
-            }
-            for queue in queues {
-                page.deleted = page.deleted.saturating_add(expire_head(connection, queue, before)?);
-            }
-            if looked_at < limit {
-                page.next = None;
-            }
-            Ok(page)
-        })
+        let queues = self.log.queues_behind(QueueNumber(cursor.number), limit as usize);
+        let next = queues.last().filter(|_| queues.len() == limit as usize);
+        let next = next.map(|last| ExpiryCursor { received_at: 0, number: last.0 });
+        let deleted = queues.into_iter().map(|queue| self.log.expire(queue, before)).sum();
+        Ok(ExpiryPage { deleted, next })
     }
 }
 
@@ -511,30 +563,6 @@ fn set_blocking(
         .prepare_cached("UPDATE queues SET blocking = ?2 WHERE number = ?1")?
         .execute(params![queue.0, blocking.map(|info| info.to_string())])?;
     status_from(&status, former.as_deref())
-}
-
-fn first_message(connection: &Connection, queue: QueueNumber) -> Result<Option<StoredMessage>> {
-    let mut statement = connection.prepare_cached(FIRST_MESSAGE)?;
-    let mut rows = statement.query([queue.0])?;
-    rows.next()?.map(message_from).transpose()
-}
-
-fn message_count(connection: &Connection, queue: QueueNumber) -> Result<u32> {
-    let mut statement = connection.prepare_cached("SELECT count(*) FROM messages WHERE queue = ?1")?;
-    Ok(statement.query_row([queue.0], |row| row.get(0))?)
-}
-
-/// Deletes expired messages from the head, up to the first that stays.
-fn expire_head(connection: &Connection, queue: QueueNumber, before: Timestamp) -> Result<u64> {
-    let deleted = connection
-        .prepare_cached(
-            "DELETE FROM messages WHERE queue = ?1 AND number < coalesce(
-                 (SELECT number FROM messages WHERE queue = ?1 AND (body IS NULL OR received_at >= ?2)
-                  ORDER BY number LIMIT 1),
-                 9223372036854775807)",
-        )?
-        .execute([queue.0, before.0])?;
-    Ok(deleted as u64)
 }
 
 fn exists(connection: &Connection, queue: QueueNumber) -> Result<()> {

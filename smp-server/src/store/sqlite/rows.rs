@@ -14,10 +14,6 @@ pub(super) const QUEUE_COLUMNS: &str =
      (SELECT service_id FROM services WHERE services.number = recipient_service),
      (SELECT service_id FROM services WHERE services.number = notifier_service)";
 
-/// The head of a queue, for [`message_from`].
-pub(super) const FIRST_MESSAGE: &str =
-    "SELECT message_id, received_at, notify, body FROM messages WHERE queue = ?1 ORDER BY number LIMIT 1";
-
 /// Whether a sender secured a queue whose link can then be used no more; and the queue's status.
 pub(super) const LINK_IS_USED: &str =
     "SELECT sender_key IS NOT NULL AND (mode IS NULL OR mode <> 'C'), status, blocking
@@ -50,7 +46,7 @@ fn notifier_from(row: &Row<'_>) -> Result<Option<Notifier>> {
     Ok(Some(Notifier { id: NotifierId(id), key, dh_secret: DhSecret(row.get(12)?) }))
 }
 
-/// Reads the columns of [`FIRST_MESSAGE`].
+/// Reads a message of a database that has messages: id, time, flag and body.
 pub(super) fn message_from(row: &Row<'_>) -> Result<StoredMessage> {
     Ok(StoredMessage {
         id: MessageId(row.get(0)?),

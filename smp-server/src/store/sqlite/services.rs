@@ -86,11 +86,10 @@ pub(super) fn service_backlog(
     service: ServiceId,
     after: QueueNumber,
     limit: u32,
+    has_messages: impl Fn(QueueNumber) -> bool,
 ) -> Result<BacklogPage> {
     let mut statement = connection.prepare_cached(
-        "SELECT number, iif(EXISTS (SELECT 1 FROM messages WHERE queue = queues.number), recipient_id, NULL),
-                dh_secret
-         FROM queues INDEXED BY queues_of_service
+        "SELECT number, recipient_id, dh_secret FROM queues INDEXED BY queues_of_service
          WHERE recipient_service = (SELECT number FROM services WHERE service_id = ?1) AND number > ?2
          ORDER BY number LIMIT ?3",
     )?;
@@ -101,8 +100,8 @@ pub(super) fn service_backlog(
         looked_at += 1;
         let number = QueueNumber(row.get(0)?);
         page.next = Some(number);
-        if let Some(recipient_id) = row.get::<_, Option<[u8; 24]>>(1)? {
-            let recipient_id = RecipientId(recipient_id);
+        if has_messages(number) {
+            let recipient_id = RecipientId(row.get(1)?);
             page.queues.push(ServiceQueue { number, recipient_id, dh_secret: DhSecret(row.get(2)?) });
         }
     }

@@ -4,10 +4,10 @@ use protocol::encoding::Encode as _;
 use protocol::smp::ids::LinkId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::rows::{QUEUE_COLUMNS, message_from, queue_from};
-use super::{exists, insert_link};
+use super::insert_link;
+use super::rows::{QUEUE_COLUMNS, queue_from};
 use crate::store::columns::{keys_blob, mode_text, status_text};
-use crate::store::{QueueNumber, QueueRecord, Result, StoreCounts, StoredMessage, WholeQueue};
+use crate::store::{QueueNumber, QueueRecord, Result, WholeQueue};
 
 pub(super) fn queues_after(
     connection: &Connection,
@@ -41,25 +41,9 @@ fn link(
     Ok(link.optional()?)
 }
 
-pub(super) fn messages(connection: &Connection, queue: QueueNumber) -> Result<Vec<StoredMessage>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT message_id, received_at, notify, body FROM messages WHERE queue = ?1 ORDER BY number",
-    )?;
-    let mut rows = statement.query([queue.0])?;
-    let mut messages = Vec::new();
-    while let Some(row) = rows.next()? {
-        messages.push(message_from(row)?);
-    }
-    Ok(messages)
-}
-
-pub(super) fn counts(connection: &Connection) -> Result<StoreCounts> {
-    let count = |table: &str| -> Result<u64> {
-        let count: i64 =
-            connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
-        Ok(count.unsigned_abs())
-    };
-    Ok(StoreCounts { queues: count("queues")?, messages: count("messages")? })
+pub(super) fn queue_count(connection: &Connection) -> Result<u64> {
+    let count: i64 = connection.query_row("SELECT count(*) FROM queues", [], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
 }
 
 pub(super) fn restore_queue(connection: &Connection, queue: &WholeQueue) -> Result<QueueNumber> {
@@ -108,24 +92,4 @@ pub(super) fn restore_queue(connection: &Connection, queue: &WholeQueue) -> Resu
         insert_link(connection, number, *link_id, data)?;
     }
     Ok(number)
-}
-
-pub(super) fn restore_message(
-    connection: &Connection,
-    queue: QueueNumber,
-    message: &StoredMessage,
-) -> Result<()> {
-    exists(connection, queue)?;
-    connection
-        .prepare_cached(
-            "INSERT INTO messages (queue, message_id, received_at, notify, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![
-            queue.0,
-            message.id.as_bytes(),
-            message.received_at.0,
-            message.notify,
-            message.body,
-        ])?;
-    Ok(())
 }
