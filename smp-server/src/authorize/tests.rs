@@ -16,7 +16,7 @@ const ENTITY: &[u8] = &[7; 24];
 /// A private key of each kind.
 enum Signer {
     Session(AuthPrivateKey),
-    Ed448(Ed448PrivateKey),
+    Ed448(Box<Ed448PrivateKey>),
 }
 
 impl Signer {
@@ -26,7 +26,7 @@ impl Signer {
         [
             Self::Session(AuthPrivateKey::Ed25519(Ed25519PrivateKey::from_seed(&[seed; 32]))),
             Self::Session(AuthPrivateKey::X25519(X25519PrivateKey::from_bytes([seed; 32]))),
-            Self::Ed448(Ed448PrivateKey::from_der(&ed448.concat()).unwrap()),
+            Self::Ed448(Box::new(Ed448PrivateKey::from_der(&ed448.concat()).unwrap())),
         ]
     }
 
