@@ -13,6 +13,7 @@ use protocol::net::tls::ClientCertificates;
 use protocol::smp::ids::NotifierId;
 use protocol::smp::password::BasicAuth;
 use protocol::timestamp::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -236,6 +237,21 @@ async fn accept(server: Arc<Server>, listener: TcpListener, permits: Arc<Semapho
     }
     drop(listener);
     while clients.join_next().await.is_some() {}
+}
+
+/// Serves one client over a stream that is secured already, to its end: the server without sockets and TLS, as fuzzers
+/// and simulations drive it.
+///
+/// # Errors
+/// When there is no session.
+pub async fn serve_secured(
+    server: Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    session_id: &[u8],
+) -> anyhow::Result<()> {
+    let id = PeerId(server.last_peer.fetch_add(1, Ordering::Relaxed));
+    let peer = Arc::new(Peer::new(id, now()));
+    connection::serve_secured(server, peer, stream, session_id).await
 }
 
 async fn serve(server: Arc<Server>, socket: TcpStream, _permit: OwnedSemaphorePermit) {

@@ -31,7 +31,7 @@ use protocol::transport::handshake::{
     AcceptedService, ServerConfig, ServerHandshake, ServerNext, Session, TlsClient,
 };
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
@@ -72,6 +72,23 @@ pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStrea
     Ok(())
 }
 
+/// Serves a client over a stream that is secured already, from the hellos on. `session_id` stands for what TLS says of
+/// itself.
+///
+/// # Errors
+/// When there is no session.
+pub(crate) async fn serve_secured(
+    server: Arc<Server>,
+    peer: Arc<Peer>,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    session_id: &[u8],
+) -> anyhow::Result<()> {
+    let presented = server.presented();
+    let session = say_hello(&server, &presented.hello, &mut stream, session_id, Vec::new()).await?;
+    session::run(Client { server, peer, service: session.service }, stream, session).await;
+    Ok(())
+}
+
 /// TLS and the hellos, each within its time limit.
 async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<TcpStream>, Box<Session>)> {
     let times = &server.settings.times;
@@ -97,7 +114,7 @@ async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<
 async fn say_hello(
     server: &Server,
     config: &ServerConfig,
-    stream: &mut TlsStream<TcpStream>,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     session_id: &[u8],
     certificates: Vec<Vec<u8>>,
 ) -> anyhow::Result<Box<Session>> {
@@ -122,7 +139,7 @@ async fn say_hello(
 }
 
 /// Ends TLS properly, within a bound: a peer that is gone must not hold the connection.
-async fn goodbye(stream: &mut (impl tokio::io::AsyncWrite + Unpin)) {
+async fn goodbye(stream: &mut (impl AsyncWrite + Unpin)) {
     // Neither a failure nor a delay changes anything: the socket is closed in any case.
     let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
 }

@@ -11,9 +11,8 @@ use protocol::smp::error::ErrorType;
 use protocol::smp::ids::RecipientId;
 use protocol::smp::response::BrokerMessage;
 use protocol::transport::handshake::Session;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio_rustls::TlsStream;
 
 use super::backlog::{Backlog, Next};
 use super::blocks::{self, Received};
@@ -34,7 +33,7 @@ const HEADS_PER_READ: usize = 16;
 const NOTIFICATIONS_PER_BLOCK: usize = 80;
 
 /// Serves a client that has a session, to its end.
-pub(super) async fn run(client: Client, stream: TlsStream<TcpStream>, session: Box<Session>) {
+pub(super) async fn run(client: Client, stream: impl AsyncRead + AsyncWrite + Unpin, session: Box<Session>) {
     let client = Arc::new(client);
     let Session { version, session_id, cipher, own_key, .. } = *session;
     let limits = &client.server.settings.limits;
