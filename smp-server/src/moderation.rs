@@ -11,6 +11,7 @@ use protocol::smp::error::BlockingInfo;
 use protocol::smp::ids::{LinkId, SenderId};
 use thiserror::Error;
 
+use crate::news::{News, Topic};
 use crate::server::Server;
 use crate::store::{Deleted, QueueName, QueueRecord, QueueStatus, StoreError};
 
@@ -94,6 +95,10 @@ impl Server {
         }
         let former = self.store.write(move |store| store.block_queue(queue.number, info)).await?;
         self.subscriptions.blocked(queue.recipient_id, info);
+        if let Some(peer) = queue.recipient_service.and_then(|service| self.services.subscriber(service)) {
+            peer.add_news(Topic::Queue(queue.recipient_id), News::Blocked(info));
+            peer.release_news();
+        }
         Ok(former)
     }
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::crypto::random_bytes;
 use protocol::net::rng::system_rng;
-use protocol::smp::ids::{MessageId, NotifierId};
+use protocol::smp::ids::{MessageId, NotifierId, ServiceId};
 use protocol::smp::message::NotificationMetadata;
 use protocol::smp::response::BrokerMessage;
 use protocol::timestamp::Timestamp;
@@ -56,6 +56,8 @@ struct Entry {
 #[derive(Debug)]
 struct Queue {
     secret: DhSecret,
+    /// The service that is told of it when nobody else is.
+    service: Option<ServiceId>,
     notifications: VecDeque<Notification>,
 }
 
@@ -123,7 +125,8 @@ impl Notifications {
             self.tell_later(&former, id, News::Moved);
         }
         peer.notifies(id);
-        if entry.queue.is_some() {
+        if let Some(queue) = &mut entry.queue {
+            queue.service = None;
             self.pass_next(peer, id);
         }
     }
@@ -134,13 +137,52 @@ impl Notifications {
         self.shard(&id).get(&id).is_some_and(|entry| entry.is_subscribed_by(peer))
     }
 
-    /// A message was stored whose sender wants the notifier to be told.
-    pub fn arrived(&self, notifier: &Notifier, notification: Notification) {
+    /// Makes the service of `peer` the one that is told of a notifier. Another connection that was the subscriber hears
+    /// so later.
+    pub fn give_to_service(&self, id: NotifierId, service: ServiceId, peer: &Arc<Peer>) {
+        let mut shard = self.shard(&id);
+        let Some(entry) = shard.get_mut(&id) else { return };
+        if let Some(former) = entry.subscriber.take() {
+            former.stop_notifying(id);
+            if former.id() != peer.id() {
+                self.tell_later(&former, id, News::Moved);
+            }
+        }
+        match &mut entry.queue {
+            Some(queue) => {
+                queue.service = Some(service);
+                self.pass_next(peer, id);
+            }
+            None => drop(shard.remove(&id)),
+        }
+    }
+
+    /// Lets everything that waits for a service go out to the connection that it has now.
+    pub fn pass_to_service(&self, service: ServiceId, peer: &Arc<Peer>) {
+        for shard in &self.shards {
+            for (id, entry) in shard.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                if entry.is_for(Some(service)) {
+                    self.pass_next(peer, *id);
+                }
+            }
+        }
+    }
+
+    /// A message was stored whose sender wants the notifier to be told: its subscriber, or else the connection of its
+    /// service, if it has one.
+    pub fn arrived(
+        &self,
+        notifier: &Notifier,
+        service: Option<(ServiceId, Option<Arc<Peer>>)>,
+        notification: Notification,
+    ) {
+        let (service, serving) = service.unzip();
         let mut shard = self.shard(&notifier.id);
         let entry = shard.entry(notifier.id).or_default();
         let queue = entry.queue.get_or_insert_with(|| {
-            Box::new(Queue { secret: notifier.dh_secret.clone(), notifications: VecDeque::new() })
+            Box::new(Queue { secret: notifier.dh_secret.clone(), service, notifications: VecDeque::new() })
         });
+        queue.service = service;
         if queue.notifications.len() >= self.per_notifier_max {
             // The latest is the one worth telling.
             queue.notifications.pop_front();
@@ -156,7 +198,7 @@ impl Notifications {
             return;
         }
         queue.notifications.push_back(notification);
-        if let Some(peer) = &entry.subscriber {
+        if let Some(peer) = entry.subscriber.as_ref().or(serving.flatten().as_ref()) {
             self.pass_next(peer, notifier.id);
         }
     }
@@ -189,10 +231,18 @@ impl Notifications {
         }
     }
 
-    /// Takes at most `count` notifications to tell `peer`, if it is still the subscriber and some wait.
-    pub fn take(&self, id: NotifierId, peer: &Peer, count: usize) -> Option<Told> {
+    /// Takes at most `count` notifications to tell `peer`, if it is still the subscriber, or the connection of this
+    /// service to which they go, and some wait.
+    pub fn take(
+        &self,
+        id: NotifierId,
+        peer: &Peer,
+        service: Option<ServiceId>,
+        count: usize,
+    ) -> Option<Told> {
         let mut shard = self.shard(&id);
-        let entry = shard.get_mut(&id).filter(|entry| entry.is_subscribed_by(peer))?;
+        let entry =
+            shard.get_mut(&id).filter(|entry| entry.is_subscribed_by(peer) || entry.is_for(service))?;
         let queue = entry.queue.as_mut()?;
         let count = count.min(queue.notifications.len());
         let notifications: Vec<Notification> = queue.notifications.drain(..count).collect();
@@ -200,6 +250,9 @@ impl Notifications {
         let (secret, more) = (queue.secret.clone(), !queue.notifications.is_empty());
         if !more {
             entry.queue = None;
+            if entry.subscriber.is_none() {
+                shard.remove(&id);
+            }
         }
         Some(Told { secret, notifications, more })
     }
@@ -275,6 +328,12 @@ impl Entry {
         self.subscriber.as_ref().is_some_and(|subscriber| subscriber.id() == peer.id())
     }
 
+    /// Whether a service is told of it, and it is this one.
+    fn is_for(&self, service: Option<ServiceId>) -> bool {
+        let own = self.queue.as_ref().filter(|_| self.subscriber.is_none()).and_then(|queue| queue.service);
+        own.is_some() && own == service
+    }
+
     fn len(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.notifications.len())
     }
@@ -318,47 +377,47 @@ mod tests {
         let (all, peer) = (all(10, 10), peer(1));
         all.subscribe(ID, &peer);
         for at in 1..=3 {
-            all.arrived(&notifier(ID), notification(at));
+            all.arrived(&notifier(ID), None, notification(at));
         }
         assert!(peer.take_notified(10).is_empty(), "before the pass");
         all.pass();
         assert_eq!(peer.take_notified(10), [ID]);
-        let told = all.take(ID, &peer, 2);
+        let told = all.take(ID, &peer, None, 2);
         assert!(told.as_ref().is_some_and(|told| told.more));
-        assert_eq!((seconds(told), seconds(all.take(ID, &peer, 2))), (vec![1, 2], vec![3]));
-        assert_eq!((seconds(all.take(ID, &peer, 2)), all.count()), (vec![], 0));
+        assert_eq!((seconds(told), seconds(all.take(ID, &peer, None, 2))), (vec![1, 2], vec![3]));
+        assert_eq!((seconds(all.take(ID, &peer, None, 2)), all.count()), (vec![], 0));
     }
 
     #[test]
     fn what_nobody_subscribed_to_waits_for_the_subscription() {
         let (all, first, second) = (all(10, 10), peer(1), peer(2));
-        all.arrived(&notifier(ID), notification(1));
+        all.arrived(&notifier(ID), None, notification(1));
         all.pass();
         all.subscribe(ID, &first);
         all.disconnect(&first);
         all.subscribe(ID, &second);
         all.pass();
         assert_eq!(second.take_notified(10), [ID]);
-        assert_eq!(seconds(all.take(ID, &first, 10)), [0; 0], "not the subscriber");
-        assert_eq!(seconds(all.take(ID, &second, 10)), [1]);
+        assert_eq!(seconds(all.take(ID, &first, None, 10)), [0; 0], "not the subscriber");
+        assert_eq!(seconds(all.take(ID, &second, None, 10)), [1]);
     }
 
     #[test]
     fn the_oldest_of_a_notifier_gives_way_and_the_newest_in_all() {
         let (all, peer) = (all(2, 3), peer(1));
         for at in 1..=3 {
-            all.arrived(&notifier(ID), notification(at));
+            all.arrived(&notifier(ID), None, notification(at));
         }
         let (second, third) = (NotifierId([8; 24]), NotifierId([9; 24]));
-        all.arrived(&notifier(second), notification(4));
-        all.arrived(&notifier(third), notification(5));
+        all.arrived(&notifier(second), None, notification(4));
+        all.arrived(&notifier(third), None, notification(5));
         assert_eq!(all.count(), 3);
         for id in [ID, second, third] {
             all.subscribe(id, &peer);
         }
-        assert_eq!(seconds(all.take(ID, &peer, 10)), [2, 3]);
-        assert_eq!(seconds(all.take(second, &peer, 10)), [4]);
-        assert_eq!(seconds(all.take(third, &peer, 10)), [0; 0]);
+        assert_eq!(seconds(all.take(ID, &peer, None, 10)), [2, 3]);
+        assert_eq!(seconds(all.take(second, &peer, None, 10)), [4]);
+        assert_eq!(seconds(all.take(third, &peer, None, 10)), [0; 0]);
     }
 
     #[test]
@@ -366,7 +425,7 @@ mod tests {
         let (all, first, second) = (all(10, 10), peer(1), peer(2));
         all.subscribe(ID, &first);
         all.subscribe(ID, &second);
-        all.arrived(&notifier(ID), notification(1));
+        all.arrived(&notifier(ID), None, notification(1));
         all.remove(ID, Some(first.id()));
         assert_eq!((all.count(), all.waiting()), (0, vec![]));
         assert!(!all.is_subscriber(ID, &second));
@@ -384,14 +443,38 @@ mod tests {
     fn expired_notifications_are_forgotten() {
         let (all, peer) = (all(10, 10), peer(1));
         for at in 1..=3 {
-            all.arrived(&notifier(ID), notification(at));
+            all.arrived(&notifier(ID), None, notification(at));
         }
-        all.arrived(&notifier(NotifierId([8; 24])), notification(1));
+        all.arrived(&notifier(NotifierId([8; 24])), None, notification(1));
         assert_eq!(all.expire(Timestamp::from_seconds(3)), 3);
         assert_eq!(all.waiting(), [(ID, notification(3))]);
         assert_eq!(all.count(), 1);
         all.subscribe(ID, &peer);
         assert_eq!(all.expire(Timestamp::from_seconds(4)), 1);
         assert!(all.is_subscriber(ID, &peer), "a subscription does not expire");
+    }
+
+    #[test]
+    fn a_service_is_told_of_what_nobody_else_subscribed_to() {
+        let (all, direct, first, second) = (all(10, 10), peer(1), peer(2), peer(3));
+        let service = ServiceId([5; 24]);
+        let to = |peer: &Arc<Peer>| Some((service, Some(peer.clone())));
+        all.subscribe(ID, &direct);
+        all.give_to_service(ID, service, &first);
+        all.release_news();
+        assert_eq!(direct.take_news(), [(Topic::Notifier(ID), News::Moved)].into());
+        all.arrived(&notifier(ID), to(&first), notification(1));
+        all.pass();
+        assert_eq!(first.take_notified(10), [ID]);
+        assert_eq!(seconds(all.take(ID, &first, None, 10)), [0; 0], "the service moved on");
+        all.pass_to_service(service, &second);
+        all.pass();
+        assert_eq!(second.take_notified(10), [ID]);
+        assert_eq!(seconds(all.take(ID, &second, Some(service), 10)), [1]);
+        assert!(all.shard(&ID).is_empty(), "a service costs nothing until something is told");
+        all.arrived(&notifier(ID), Some((service, None)), notification(2));
+        all.subscribe(ID, &direct);
+        assert_eq!(seconds(all.take(ID, &second, Some(service), 10)), [0; 0]);
+        assert_eq!(seconds(all.take(ID, &direct, None, 10)), [2]);
     }
 }

@@ -19,7 +19,7 @@ use protocol::timestamp::Timestamp;
 
 use crate::notifications::{Notification, Notifications};
 use crate::server::Server;
-use crate::store::{Notifier, QueueName};
+use crate::store::{QueueName, QueueRecord};
 
 /// Notifiers that are looked up in one visit to the store, so that it does others' work between.
 const NOTIFIERS_PER_READ: usize = 256;
@@ -69,7 +69,7 @@ pub async fn restore(server: &Server, path: &Path) -> anyhow::Result<usize> {
         .collect();
     let mut ids: Vec<NotifierId> =
         saved.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut notifiers: BTreeMap<NotifierId, Notifier> = BTreeMap::new();
+    let mut queues: BTreeMap<NotifierId, QueueRecord> = BTreeMap::new();
     while !ids.is_empty() {
         let some = ids.split_off(ids.len().saturating_sub(NOTIFIERS_PER_READ));
         let found = server
@@ -80,18 +80,13 @@ pub async fn restore(server: &Server, path: &Path) -> anyhow::Result<usize> {
                     .collect::<Result<Vec<_>, _>>()
             })
             .await?;
-        notifiers.extend(
-            found
-                .into_iter()
-                .flatten()
-                .filter_map(|queue| queue.notifier)
-                .map(|notifier| (notifier.id, notifier)),
-        );
+        let found = found.into_iter().flatten();
+        queues.extend(found.filter_map(|queue| Some((queue.notifier.as_ref()?.id, queue))));
     }
     let mut restored = 0_usize;
     for (id, notification) in saved {
-        if let Some(notifier) = notifiers.get(&id) {
-            server.notifications.arrived(notifier, notification);
+        if let Some(queue) = queues.get(&id) {
+            server.notify(queue, notification);
             restored = restored.saturating_add(1);
         }
     }

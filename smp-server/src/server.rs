@@ -119,7 +119,15 @@ impl Server {
             self.services.lost(service, Topic::Queue(queue.recipient_id), News::Deleted, by);
         }
         if let Some(notifier) = notifier {
-            self.notifications.remove(notifier, by);
+            self.forget_notifier(queue, notifier, by);
+        }
+    }
+
+    /// Forgets who is notified of a queue's messages: `by` deleted or replaced its notifier. Others hear so.
+    pub(crate) fn forget_notifier(&self, queue: &QueueRecord, notifier: NotifierId, by: Option<PeerId>) {
+        self.notifications.remove(notifier, by);
+        if let Some(service) = queue.notifier_service {
+            self.services.lost(service, Topic::Notifier(notifier), News::Deleted, by);
         }
     }
 

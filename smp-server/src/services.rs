@@ -19,6 +19,7 @@ use protocol::transport::handshake::PendingService;
 
 use crate::delivery::Delivery;
 use crate::news::{News, Topic, Waiting};
+use crate::notifications::Notification;
 use crate::peer::{Peer, PeerId};
 use crate::server::Server;
 use crate::store::{self, NewService, QueueRecord};
@@ -178,6 +179,13 @@ impl Server {
         if let Some(peer) = self.subscribe_for_service(service, queue.recipient_id, source) {
             peer.ready(queue.recipient_id);
         }
+    }
+
+    /// A message was stored whose sender wants the notifier to be told, if the queue has one.
+    pub(crate) fn notify(&self, queue: &QueueRecord, notification: Notification) {
+        let Some(notifier) = &queue.notifier else { return };
+        let service = queue.notifier_service.map(|service| (service, self.services.subscriber(service)));
+        self.notifications.arrived(notifier, service, notification);
     }
 
     /// Makes the connection of a service the subscriber of one of its queues, in which a message waits, unless somebody

@@ -65,7 +65,10 @@ type Outcome = Result<BrokerMessage<'static>, CommandFailure>;
 /// Executes a command. When this returns, what it changed is durable.
 pub async fn execute(client: &Client, accepted: Accepted) -> Reply {
     if let Command::Subs = &accepted.command {
-        return service::subscribe(client).await.unwrap_or_else(|failure| failed(failure));
+        return service::subscribe(client).await.unwrap_or_else(failed);
+    }
+    if let Command::Nsubs = &accepted.command {
+        return service::subscribe_notifications(client).await.unwrap_or_else(failed);
     }
     let deliver = match (&accepted.command, &accepted.queue) {
         (Command::Sub, Some(queue)) => Some(queue.recipient_id),
@@ -128,7 +131,7 @@ async fn answer(client: &Client, accepted: Accepted) -> Outcome {
         Command::Nkey(keys) => notifier::set(client, &queue, &keys).await,
         Command::Ndel => notifier::delete(client, &queue).await,
         Command::Nsub => match &queue.notifier {
-            Some(notifier) => notifier::subscribe(client, notifier),
+            Some(notifier) => notifier::subscribe(client, &queue, notifier).await,
             None => Err(ErrorType::Auth.into()),
         },
         _ => Err(CommandError::Prohibited.into()),

@@ -71,9 +71,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
         match created {
             Created::Stored(queue) => {
                 protocol::crash_point!("server.new.committed");
-                if let Some(service) = service_id {
-                    service::subscribe_to_one(client, service, true);
-                }
+                service::subscribe_to_one(client, true);
                 if subscribe {
                     let source = Source { queue, dh_secret };
                     // Ready: who knew the sender id beforehand may have sent since the commit.

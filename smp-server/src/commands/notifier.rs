@@ -7,10 +7,10 @@ use protocol::smp::error::ErrorType;
 use protocol::smp::ids::NotifierId;
 use protocol::smp::response::{BrokerMessage, NotifierIds};
 
-use super::Outcome;
 use super::new::ATTEMPTS_MAX;
+use super::{Outcome, service};
 use crate::connection::Client;
-use crate::store::{DhSecret, Notifier, NotifierSet, QueueRecord};
+use crate::store::{DhSecret, Notifier, NotifierSet, QueueRecord, Stream};
 
 /// A new notifier for these keys, and what its recipient is told of it.
 pub(super) fn draw(keys: &NotifierKeys) -> (Notifier, NotifierIds) {
@@ -41,7 +41,7 @@ pub(super) async fn set(client: &Client, queue: &QueueRecord, keys: &NotifierKey
         protocol::crash_point!("server.notifier.committed");
         if let NotifierSet::Stored { replaced } = set {
             if let Some(replaced) = replaced {
-                client.server.notifications.remove(replaced, Some(client.peer.id()));
+                client.server.forget_notifier(queue, replaced, Some(client.peer.id()));
             }
             return Ok(BrokerMessage::Nid(ids));
         }
@@ -53,16 +53,23 @@ pub(super) async fn delete(client: &Client, queue: &QueueRecord) -> Outcome {
     let number = queue.number;
     let deleted = client.server.store.write(move |store| store.delete_notifier(number)).await?;
     if let Some(id) = deleted {
-        client.server.notifications.remove(id, Some(client.peer.id()));
+        client.server.forget_notifier(queue, id, Some(client.peer.id()));
     }
     Ok(BrokerMessage::Ok)
 }
 
-pub(super) fn subscribe(client: &Client, notifier: &Notifier) -> Outcome {
+/// In the session of a service the notifications become the service's; in another session they are nobody's any more
+/// but this connection's (smp.md §13).
+pub(super) async fn subscribe(client: &Client, queue: &QueueRecord, notifier: &Notifier) -> Outcome {
     let notifications = &client.server.notifications;
-    if !notifications.is_subscriber(notifier.id, &client.peer) {
+    if client.service.is_none() && !notifications.is_subscriber(notifier.id, &client.peer) {
         client.check_room_for_subscription()?;
     }
-    notifications.subscribe(notifier.id, &client.peer);
-    Ok(BrokerMessage::Sok(None))
+    let stream = Stream::Notifications(notifier.id);
+    let service = service::associate(client, queue, stream, queue.notifier_service).await?;
+    match service {
+        Some(service) => notifications.give_to_service(notifier.id, service, &client.peer),
+        None => notifications.subscribe(notifier.id, &client.peer),
+    }
+    Ok(BrokerMessage::Sok(service))
 }

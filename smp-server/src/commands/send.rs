@@ -43,8 +43,8 @@ pub(super) async fn send(
     if matches!(appended, Appended::Stored | Appended::Full { marked: true }) {
         server.arrived(queue);
     }
-    if let (Appended::Stored, true, Some(notifier)) = (appended, notify, &queue.notifier) {
-        server.notifications.arrived(notifier, Notification { message_id: id, received_at });
+    if appended == Appended::Stored && notify {
+        server.notify(queue, Notification { message_id: id, received_at });
     }
     match appended {
         Appended::Stored => Ok(BrokerMessage::Ok),

@@ -1,10 +1,11 @@
-//! `SUBS`: makes the connection the subscriber of all queues of its service. And what a service adds to the commands
+//! `SUBS` and `NSUBS`: make the connection the subscriber of all queues of its service. And what a service adds to the commands
 //! about one queue: whoever subscribes in its session gives it the queue (smp.md §13).
 
 use protocol::smp::error::ErrorType;
 use protocol::smp::ids::ServiceId;
 use protocol::smp::response::BrokerMessage;
 use protocol::transport::handshake::AcceptedService;
+use protocol::transport::hello::ServiceRole;
 
 use super::{CommandFailure, Reply};
 use crate::connection::Client;
@@ -18,9 +19,15 @@ pub(super) async fn subscribe(client: &Client) -> Result<Reply, CommandFailure> 
     Ok(Reply { message: BrokerMessage::Soks(queues), deliver: None, backlog })
 }
 
+/// What waits to be notified goes out with the next pass.
+pub(super) async fn subscribe_notifications(client: &Client) -> Result<Reply, CommandFailure> {
+    let (_, queues, _) = subscribe_to_all(client).await?;
+    Ok(Reply { message: BrokerMessage::Soks(queues), deliver: None, backlog: None })
+}
+
 /// The connection is told of all queues of its service from now on. Says which service, how many queues, and whether
 /// this is new.
-pub(super) async fn subscribe_to_all(client: &Client) -> Result<(ServiceId, i64, bool), CommandFailure> {
+async fn subscribe_to_all(client: &Client) -> Result<(ServiceId, i64, bool), CommandFailure> {
     let AcceptedService { service_id, role, .. } = client.service.ok_or(ErrorType::Service)?;
     let services = &client.server.services;
     if let Some(queues) = services.subscribed_to_all(service_id, &client.peer) {
@@ -29,8 +36,12 @@ pub(super) async fn subscribe_to_all(client: &Client) -> Result<(ServiceId, i64,
     let record = ServiceRecord { id: service_id, role };
     let queues = client.server.store.read(move |reader| reader.service_queue_count(record)).await?;
     let queues = i64::try_from(queues).unwrap_or(i64::MAX);
-    if let Some(former) = services.subscribe_to_all(service_id, &client.peer, queues) {
+    let former = services.subscribe_to_all(service_id, &client.peer, queues);
+    if let Some(former) = former {
         client.server.subscriptions.disconnect(&former);
+    }
+    if role == ServiceRole::Notifier {
+        client.server.notifications.pass_to_service(service_id, &client.peer);
     }
     Ok((service_id, queues, true))
 }
@@ -55,15 +66,20 @@ pub(super) async fn associate(
         };
         client.server.services.lost(other, topic, News::Moved, Some(client.peer.id()));
     }
-    if let Some(service) = own {
-        subscribe_to_one(client, service, former != own);
+    if own.is_some() {
+        subscribe_to_one(client, former != own);
     }
     Ok(own)
 }
 
 /// The connection subscribed to a queue of its service, which may be new to the service.
-pub(super) fn subscribe_to_one(client: &Client, service: ServiceId, is_new: bool) {
-    if let Some(former) = client.server.services.subscribe_to_one(service, &client.peer, is_new) {
+pub(super) fn subscribe_to_one(client: &Client, is_new: bool) {
+    let Some(AcceptedService { service_id, role, .. }) = client.service else { return };
+    let former = client.server.services.subscribe_to_one(service_id, &client.peer, is_new);
+    if let Some(former) = former {
         client.server.subscriptions.disconnect(&former);
+        if role == ServiceRole::Notifier {
+            client.server.notifications.pass_to_service(service_id, &client.peer);
+        }
     }
 }

@@ -287,7 +287,9 @@ impl Conversation<'_> {
 
     /// Tells the notifications that a pass released, a block of them whenever there is room for one.
     async fn notify(&mut self) -> Result<(), Gone> {
-        let Client { server, peer, .. } = &*self.client;
+        let Client { server, peer, service } = &*self.client;
+        let service = service.map(|service| service.service_id);
+        let service = service.filter(|service| server.services.is_subscriber(*service, peer));
         let mut room = 0;
         loop {
             let Some(id) = peer.take_notified(1).pop() else { return self.output.flush().await };
@@ -300,7 +302,7 @@ impl Conversation<'_> {
                 }
                 room = NOTIFICATIONS_PER_BLOCK;
             }
-            let Some(told) = server.notifications.take(id, peer, room) else { continue };
+            let Some(told) = server.notifications.take(id, peer, service, room) else { continue };
             room = room.saturating_sub(told.notifications.len());
             if told.more {
                 peer.notified_again(id);

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use protocol::crypto::dh::X25519PrivateKey;
 use protocol::net::error::ConnectError;
+use protocol::net::rng::system_rng;
 use protocol::net::service::ServiceIdentity;
-use protocol::smp::command::Command;
+use protocol::smp::command::{Command, NotifierKeys};
 use protocol::smp::error::{CommandError, ErrorType};
+use protocol::smp::ids::NotifierId;
 use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::response::BrokerMessage;
 use protocol::transport::error::{HandshakeFailure, TransportError};
@@ -84,12 +87,8 @@ async fn a_role_bounds_the_commands_of_its_session() {
     }
     let mut client = messaging(&host, &ServiceIdentity::generate().unwrap()).await;
     assert_eq!(client.ask_for_all(&Command::Nsubs).await, prohibited);
-    let queue = client.create_with(
-        AuthPrivateKey::generate_ed25519(&mut protocol::net::rng::system_rng()),
-        b"c",
-        MESSAGING,
-        false,
-    );
+    let queue =
+        client.create_with(AuthPrivateKey::generate_ed25519(&mut system_rng()), b"c", MESSAGING, false);
     assert_eq!(queue.await.err(), Some(ErrorType::Command(CommandError::Prohibited)), "a service subscribes");
 }
 
@@ -267,4 +266,126 @@ async fn getting_and_a_service_exclude_each_other() {
     all_delivered(&mut service).await;
     let prohibited = ErrorType::Command(CommandError::Prohibited);
     assert_eq!(service.error(Some(&queue.key), queue.recipient_id(), &Command::Get).await, prohibited);
+}
+
+/// A notifier of a queue: its id and key.
+async fn notifier(owner: &mut Client, queue: &Queue) -> (NotifierId, AuthPrivateKey) {
+    let key = AuthPrivateKey::generate_ed25519(&mut system_rng());
+    let dh_key = X25519PrivateKey::generate(&mut system_rng()).public_key();
+    let keys = NotifierKeys { notifier_key: key.public_key(), dh_key };
+    match owner.ask(Some(&queue.key), queue.recipient_id(), &Command::Nkey(keys)).await {
+        BrokerMessage::Nid(ids) => (ids.notifier_id, key),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn notifying(host: &Host, identity: &ServiceIdentity) -> Client {
+    Client::connect_service(host, identity, ServiceRole::Notifier).await.unwrap()
+}
+
+async fn nsub(client: &mut Client, notifier: &(NotifierId, AuthPrivateKey)) {
+    let expected = BrokerMessage::Sok(Some(client.service_id()));
+    assert_eq!(client.ask(Some(&notifier.1), notifier.0, &Command::Nsub).await, expected);
+}
+
+async fn notified(client: &mut Client, notifier: &(NotifierId, AuthPrivateKey)) {
+    let event = client.event(notifier.0).await;
+    assert!(matches!(event, BrokerMessage::Nmsg { .. }), "{event:?}");
+}
+
+const SOON: &str = "[times]\nnotification_interval = \"5ms\"";
+
+/// smp.md §20.4.2.
+#[tokio::test]
+async fn a_service_is_notified_of_its_queues_on_one_connection() {
+    let host = Host::start(SOON).await;
+    let mut owner = Client::connect(&host).await;
+    let queue = owner.create(MESSAGING, true).await;
+    let (id, key) = notifier(&mut owner, &queue).await;
+    let identity = ServiceIdentity::generate().unwrap();
+    let mut first = notifying(&host, &identity).await;
+    let bare = first.transmission_without_service(&key, id.as_bytes(), &Command::Nsub);
+    first.send(&[bare]).await;
+    assert_eq!(first.receive().await.message, BrokerMessage::Err(ErrorType::Service));
+    let one = (id, key);
+    nsub(&mut first, &one).await;
+    nsub(&mut first, &one).await;
+    owner.send_message(&queue, b"hello").await;
+    notified(&mut first, &one).await;
+
+    let mut second = notifying(&host, &identity).await;
+    nsub(&mut second, &one).await;
+    assert_eq!(first.event(first.service_id()).await, BrokerMessage::Ends(1));
+    owner.ok(Some(&queue.key), queue.recipient_id(), &Command::Ndel).await;
+    assert_eq!(second.event(one.0).await, BrokerMessage::Deld);
+
+    let one = notifier(&mut owner, &queue).await;
+    let other_queue = owner.create(MESSAGING, true).await;
+    let other = notifier(&mut owner, &other_queue).await;
+    nsub(&mut second, &one).await;
+    nsub(&mut second, &other).await;
+    assert_eq!(first.ask_for_all(&Command::Nsubs).await, BrokerMessage::Soks(2));
+    assert_eq!(second.event(second.service_id()).await, BrokerMessage::Ends(2));
+    assert_eq!(first.ask_for_all(&Command::Nsubs).await, BrokerMessage::Soks(2));
+    for (queue, notifier) in [(&queue, &one), (&other_queue, &other)] {
+        owner.send_message(queue, b"again").await;
+        notified(&mut first, notifier).await;
+    }
+    second.nothing_else().await;
+    // A message without the flag, or an association that ended, tells nobody.
+    let quiet = Command::Send { notify: false, body: b"quiet".to_vec().into() };
+    owner.ok(None, queue.ids.sender_id, &quiet).await;
+    let mut plain = Client::connect(&host).await;
+    assert_eq!(plain.ask(Some(&other.1), other.0, &Command::Nsub).await, BrokerMessage::Sok(None));
+    assert_eq!(first.event(other.0).await, BrokerMessage::End);
+    owner.send_message(&other_queue, b"for another").await;
+    notified(&mut plain, &other).await;
+    first.nothing_else().await;
+}
+
+/// smp.md §20.4.3.
+#[tokio::test]
+async fn a_notifier_keeps_its_queues_over_restarts() {
+    let place = tempfile::tempdir().unwrap();
+    let server = Identity::generate("127.0.0.1").unwrap().identity;
+    let identity = ServiceIdentity::generate().unwrap();
+    let host = Host::start_in(place.path(), SOON, &server).await;
+    let mut owner = Client::connect(&host).await;
+    let queue = owner.create(MESSAGING, false).await;
+    let one = notifier(&mut owner, &queue).await;
+    nsub(&mut notifying(&host, &identity).await, &one).await;
+    // What waits while the service is away is told when it is back.
+    owner.send_message(&queue, b"while nobody is there").await;
+    let mut service = notifying(&host, &identity).await;
+    assert_eq!(service.ask_for_all(&Command::Nsubs).await, BrokerMessage::Soks(1));
+    notified(&mut service, &one).await;
+    let mut host = host;
+    for _ in 0..2 {
+        host.stop().await;
+        host = Host::start_in(place.path(), SOON, &server).await;
+        let mut service = notifying(&host, &identity).await;
+        assert_eq!(service.ask_for_all(&Command::Nsubs).await, BrokerMessage::Soks(1));
+        Client::connect(&host).await.send_message(&queue, b"hello").await;
+        notified(&mut service, &one).await;
+    }
+}
+
+#[tokio::test]
+async fn a_notifier_moves_to_a_service_and_is_replaced() {
+    let host = Host::start(SOON).await;
+    let mut owner = Client::connect(&host).await;
+    let queue = owner.create(MESSAGING, true).await;
+    let one = notifier(&mut owner, &queue).await;
+    let mut plain = Client::connect(&host).await;
+    assert_eq!(plain.ask(Some(&one.1), one.0, &Command::Nsub).await, BrokerMessage::Sok(None));
+    let mut service = notifying(&host, &ServiceIdentity::generate().unwrap()).await;
+    nsub(&mut service, &one).await;
+    assert_eq!(plain.event(one.0).await, BrokerMessage::End);
+    let new = notifier(&mut owner, &queue).await;
+    assert_eq!(service.event(one.0).await, BrokerMessage::Deld);
+    owner.send_message(&queue, b"hello").await;
+    nsub(&mut service, &new).await;
+    notified(&mut service, &new).await;
+    owner.ok(Some(&queue.key), queue.recipient_id(), &Command::Del).await;
+    assert_eq!(service.event(new.0).await, BrokerMessage::Deld);
 }
