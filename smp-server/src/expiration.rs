@@ -51,6 +51,7 @@ async fn expire(server: &Server) -> Result<u64> {
     loop {
         let page =
             server.store.write(move |store| store.expire_messages(before, cursor, MESSAGES_PER_STEP)).await?;
+        server.metrics.messages_expired.add(page.deleted);
         deleted = deleted.saturating_add(page.deleted);
         match page.next {
             Some(next) => cursor = next,

@@ -24,6 +24,7 @@ use crate::connection;
 use crate::credentials::{Credentials, Presented};
 use crate::expiration;
 use crate::identity::Identity;
+use crate::metrics::{Exposition, Metrics};
 use crate::moderation::BlockedToday;
 use crate::news::{News, Topic};
 use crate::notifications::Notifications;
@@ -37,6 +38,9 @@ use crate::subscriptions::Subscriptions;
 const BACKLOG: u32 = 1024;
 /// Pause after a failed accept, which mostly means too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often recorded times are sorted into their buckets; until then each takes eight bytes.
+const METRICS_TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What all connections share.
 #[derive(Debug)]
@@ -53,12 +57,16 @@ pub struct Server {
     pub notifications: Arc<Notifications>,
     /// How many queues the operator blocked today.
     pub(crate) blocked_today: BlockedToday,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The password for creating queues, if there is one.
     pub create_password: Option<BasicAuth>,
     /// What it proves its identity with.
     credentials: Credentials,
     peers: Mutex<BTreeMap<PeerId, Arc<Peer>>>,
     last_peer: AtomicU64,
+    exposition: Arc<Exposition>,
+    started_at: Timestamp,
     shutdown: Shutdown,
 }
 
@@ -78,6 +86,8 @@ impl Server {
             false => ClientCertificates::NotRequested,
         };
         let credentials = Credentials::new(identity, settings.listen.versions.0, clients)?;
+        let exposition = Arc::new(Exposition::default());
+        store.watch_commits(exposition.clone());
         Ok(Self {
             notifications: Arc::new(Notifications::new(&settings.limits)),
             blocked_today: BlockedToday::default(),
@@ -85,6 +95,9 @@ impl Server {
             store,
             subscriptions: Subscriptions::default(),
             services: Services::default(),
+            metrics: Metrics::default(),
+            exposition,
+            started_at: now(),
             create_password,
             credentials,
             peers: Mutex::default(),
@@ -155,6 +168,30 @@ impl Server {
         self.shutdown.request();
     }
 
+    /// Whether it was asked to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shutdown.is_requested()
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.peers().len()
+    }
+
+    /// All metrics, in the text format of Prometheus.
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        self.exposition.render(self)
+    }
+
     fn peers(&self) -> MutexGuard<'_, BTreeMap<PeerId, Arc<Peer>>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -206,6 +243,7 @@ pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: Stor
     }
     tasks.spawn(release_news(server.clone()));
     tasks.spawn(notify(server.clone()));
+    tasks.spawn(tidy_metrics(server.clone()));
     tasks.spawn(expiration::run(server.clone()));
     tasks.spawn(expiration::notifications(server.clone()));
     if server.settings.times.disconnect_inactive.0 {
@@ -230,9 +268,15 @@ async fn accept(server: Arc<Server>, listener: TcpListener, permits: Arc<Semapho
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => match permits.clone().try_acquire_owned() {
-                    Ok(permit) => drop(clients.spawn(serve(server.clone(), socket, permit))),
+                    Ok(permit) => {
+                        server.metrics.connections_accepted.one();
+                        clients.spawn(serve(server.clone(), socket, permit));
+                    }
                     // Dropping the socket closes it: full.
-                    Err(_) => tracing::debug!("a client was turned away: too many connections"),
+                    Err(_) => {
+                        server.metrics.connections_refused.one();
+                        tracing::debug!("a client was turned away: too many connections");
+                    }
                 },
                 Err(error) => {
                     tracing::warn!(%error, "a client could not be accepted");
@@ -285,6 +329,10 @@ async fn release_news(server: Arc<Server>) {
 
 async fn notify(server: Arc<Server>) {
     every(&server, server.settings.times.notification_interval.0, || server.notifications.pass()).await;
+}
+
+async fn tidy_metrics(server: Arc<Server>) {
+    every(&server, METRICS_TIDY_INTERVAL, || server.exposition.tidy()).await;
 }
 
 async fn watch_inactive(server: Arc<Server>) {

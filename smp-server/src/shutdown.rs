@@ -22,6 +22,12 @@ impl Shutdown {
         self.0.send_replace(true);
     }
 
+    /// Whether it was given.
+    #[must_use]
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Somebody who hears it.
     #[must_use]
     pub fn listener(&self) -> Stop {

@@ -92,6 +92,12 @@ impl Subscriptions {
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many queues have a subscriber.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
     /// Makes `peer` the subscriber of a queue, with `delivery` as its state. Another connection that was it hears so
     /// later and may not acknowledge any more.
     pub fn subscribe(&self, id: RecipientId, peer: &Arc<Peer>, source: Source, delivery: Delivery) {

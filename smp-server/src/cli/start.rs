@@ -16,6 +16,7 @@ use super::{Place, identity, say, server_address};
 use crate::config::{Engine, Settings, SettingsLayer};
 use crate::directory::Directory;
 use crate::error::CommandError;
+use crate::monitoring;
 use crate::saved_notifications;
 use crate::server::{self, Server};
 use crate::store::{MemoryStore, QueueStore, SqliteStore, Store};
@@ -58,6 +59,7 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     let keeps_queues = settings.storage.engine != Engine::Memory;
     let (store, threads) = Store::start(engine, &settings.storage)?;
     let listeners = server::listen(&settings)?;
+    let monitoring = monitoring::listen(&settings).await?;
     let server = Arc::new(Server::new(settings, &identity, store, create_password)?);
     let saved = directory.saved_notifications();
     let keeps_notifications = server.settings.storage.save_notifications.0 && keeps_queues;
@@ -68,21 +70,39 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     // Before anybody is told that the server runs: from then on it can be asked to stop.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hang_up = signal(SignalKind::hangup())?;
-    announce(place, &server, identity.key_hash(), &listeners)?;
+    announce(place, &server, identity.key_hash(), &listeners, monitoring.as_ref())?;
 
-    let running = server::run(server.clone(), listeners, threads);
-    let stopping = async move {
+    // `run` closes the store when nobody else holds the server: beside it there are weak holders only.
+    let seen = Arc::downgrade(&server);
+    let watched = async {
+        match monitoring {
+            Some(listener) => monitoring::serve(seen.clone(), listener).await,
+            None => std::future::pending().await,
+        }
+    };
+    let running = server::run(server, listeners, threads);
+    let stopping = async {
         loop {
             tokio::select! {
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
-                _ = hang_up.recv() => reload(&server, &directory),
+                _ = hang_up.recv() => {
+                    if let Some(server) = seen.upgrade() {
+                        reload(&server, &directory);
+                    }
+                }
             }
         }
         tracing::info!("stopping");
-        server.stop();
+        if let Some(server) = seen.upgrade() {
+            server.stop();
+        }
     };
-    tokio::join!(running, stopping);
+    // Monitoring sees the server to its end.
+    tokio::select! {
+        ((), ()) = async { tokio::join!(running, stopping) } => {}
+        () = watched => {}
+    }
     if keeps_notifications {
         saved_notifications::save(&notifications, &saved)?;
     }
@@ -106,6 +126,7 @@ fn announce(
     server: &Server,
     key_hash: [u8; 32],
     listeners: &[TcpListener],
+    monitoring: Option<&TcpListener>,
 ) -> anyhow::Result<()> {
     let sockets: Vec<SocketAddr> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     let port = sockets.first().map(SocketAddr::port).context("At least one port is needed")?;
@@ -119,12 +140,16 @@ fn announce(
             "fingerprint": key_hash,
             "port": port,
             "sockets": sockets,
+            "monitoring": monitoring::address(monitoring).map(|address| address.to_string()),
         });
         say(line)?;
     } else {
         say(format_args!("Server address: {address}"))?;
         for socket in sockets {
             say(format_args!("Listening on {socket}"))?;
+        }
+        if let Some(address) = monitoring::address(monitoring) {
+            say(format_args!("Monitoring at http://{address}/metrics"))?;
         }
     }
     Ok(())

@@ -20,6 +20,7 @@ use protocol::smp::response::{BrokerMessage, QueueIds};
 
 use crate::authorize::{Accepted, storage_error};
 use crate::connection::Client;
+use crate::metrics;
 use crate::store::{QueueRecord, StoreError};
 
 /// What a command is answered with.
@@ -64,6 +65,13 @@ type Outcome = Result<BrokerMessage<'static>, CommandFailure>;
 
 /// Executes a command. When this returns, what it changed is durable.
 pub async fn execute(client: &Client, accepted: Accepted) -> Reply {
+    let tag = accepted.command.tag();
+    let reply = reply(client, accepted).await;
+    client.server.metrics.commands.ended(tag, metrics::Outcome::of(&reply.message));
+    reply
+}
+
+async fn reply(client: &Client, accepted: Accepted) -> Reply {
     if let Command::Subs = &accepted.command {
         return service::subscribe(client).await.unwrap_or_else(failed);
     }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::error::CommandError;
 
-pub use value::{Hosts, Period, Ports, Switch, ValueError};
+pub use value::{Endpoint, Hosts, Period, Ports, Switch, ValueError};
 
 /// The versions of the protocol that this server can speak.
 pub const SUPPORTED_VERSIONS: VersionRange = VersionRange::new(15, 18).expect("15 is below 18");
@@ -199,6 +199,14 @@ section! {
     }
 }
 
+section! {
+    /// What operators see of the server.
+    Monitoring / MonitoringLayer in "Monitoring" {
+        /// Where /metrics (Prometheus), /health and /ready are served over plain HTTP, such as `127.0.0.1:9223`, or `off`. Whoever reaches it can read it: keep it on the loopback or a private network.
+        http ("monitoring-http", "SMP_SERVER_MONITORING_HTTP"): Endpoint = Endpoint(None),
+    }
+}
+
 /// Every setting, settled.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
@@ -214,6 +222,8 @@ pub struct Settings {
     pub storage: Storage,
     /// Lifetimes and time limits.
     pub times: Times,
+    /// What operators see.
+    pub monitoring: Monitoring,
 }
 
 /// One layer of settings: the file, or flags and environment together.
@@ -232,6 +242,8 @@ pub struct SettingsLayer {
     storage: StorageLayer,
     #[command(flatten)]
     times: TimesLayer,
+    #[command(flatten)]
+    monitoring: MonitoringLayer,
 }
 
 impl SettingsLayer {
@@ -260,6 +272,7 @@ impl SettingsLayer {
             limits: self.limits.over(lower.limits),
             storage: self.storage.over(lower.storage),
             times: self.times.over(lower.times),
+            monitoring: self.monitoring.over(lower.monitoring),
         }
     }
 
@@ -282,6 +295,7 @@ impl SettingsLayer {
             limits: self.limits.settle(),
             storage: self.storage.settle(),
             times: self.times.settle(),
+            monitoring: self.monitoring.settle(),
         };
         settings.check()?;
         Ok(settings)
@@ -297,6 +311,7 @@ impl SettingsLayer {
             LimitsLayer::defaults(),
             StorageLayer::defaults(),
             TimesLayer::defaults(),
+            MonitoringLayer::defaults(),
         ];
         sections.into_iter().flatten().filter(|(_, default)| !default.is_empty()).fold(
             command,
@@ -322,6 +337,7 @@ impl SettingsLayer {
         self.limits.describe("limits", &mut out);
         self.storage.describe("storage", &mut out);
         self.times.describe("times", &mut out);
+        self.monitoring.describe("monitoring", &mut out);
         out
     }
 }
@@ -435,6 +451,7 @@ quoted! {
     Hosts: |value| value.to_string(),
     Period: |value| value.to_string(),
     Switch: |value| value.to_string(),
+    Endpoint: |value| value.to_string(),
     Versions: |value| value.0.to_string(),
     Engine: |value| match value {
         Engine::Sqlite => "sqlite".to_owned(),

@@ -1,6 +1,7 @@
 //! Values of settings as people write them: `15s`, `on`, `5223,443`.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ pub enum ValueError {
     /// Not a list of ports.
     #[error("`{0}` is not a list of ports: write numbers from 0 to 65535 joined by commas")]
     Ports(String),
+    /// Not a place to listen at.
+    #[error("`{0}` is neither `off` nor an address and port such as 127.0.0.1:9223 or [::1]:9223")]
+    Endpoint(String),
     /// Not a list of host names.
     #[error("`{0}` is not a list of host names: write names or addresses joined by commas, without spaces")]
     Hosts(String),
@@ -147,6 +151,30 @@ impl fmt::Display for Hosts {
     }
 }
 
+/// Where something listens, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint(pub Option<SocketAddr>);
+
+impl FromStr for Endpoint {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|address| Self(Some(address))).map_err(|_| ValueError::Endpoint(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
 /// In the file these values are strings; ports may be a number and switches a boolean too.
 macro_rules! read_as_text {
     ($($value:ty),*) => {$(
@@ -157,7 +185,7 @@ macro_rules! read_as_text {
         }
     )*};
 }
-read_as_text!(Period, Switch, Ports, Hosts);
+read_as_text!(Period, Switch, Ports, Hosts, Endpoint);
 
 struct AsText;
 
@@ -198,6 +226,14 @@ mod tests {
             assert_eq!(wrong.parse::<Period>(), Err(ValueError::Period(wrong.to_owned())));
         }
         assert_eq!(Period::ms(0).to_string(), "0ms");
+    }
+
+    #[test]
+    fn endpoints_are_off_or_an_address_with_its_port() {
+        for text in ["off", "127.0.0.1:9223", "[::1]:0"] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
+        }
+        assert!("9223".parse::<Endpoint>().is_err() && "localhost:1".parse::<Endpoint>().is_err());
     }
 
     #[test]

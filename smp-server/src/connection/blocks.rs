@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::metrics::Count;
 use crate::peer::Peer;
 
 /// Blocks that leave in one write, to save calls without holding much.
@@ -52,6 +53,7 @@ pub(super) async fn write(
     peer: &Peer,
     mut contents: mpsc::Receiver<Vec<u8>>,
     limit: Duration,
+    sent: &Count,
 ) {
     let mut waiting = Vec::new();
     while contents.recv_many(&mut waiting, BLOCKS_PER_WRITE).await > 0 {
@@ -70,6 +72,7 @@ pub(super) async fn write(
             return;
         }
         peer.touch(now());
+        sent.add((blocks.len() / BLOCK_BYTES) as u64);
     }
     super::goodbye(&mut stream).await;
 }

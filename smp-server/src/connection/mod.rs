@@ -65,7 +65,16 @@ pub struct Client {
 pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStream) -> anyhow::Result<()> {
     let mut stop = server.stopping();
     let (stream, session) = tokio::select! {
-        greeted = greet(&server, socket) => greeted?,
+        greeted = greet(&server, socket) => match greeted {
+            Ok(greeted) => {
+                server.metrics.handshakes_done.one();
+                greeted
+            }
+            Err(error) => {
+                server.metrics.handshakes_failed.one();
+                return Err(error);
+            }
+        },
         () = stop.requested() => return Ok(()),
     };
     session::run(Client { server, peer, service: session.service }, stream, session).await;
@@ -161,6 +170,7 @@ impl Client {
     /// A stored message as its recipient gets it.
     #[must_use]
     pub fn message(&self, secret: &DhSecret, message: &StoredMessage) -> BrokerMessage<'static> {
+        self.server.metrics.messages_delivered.one();
         let key: BoxKey = secret.box_key();
         let sealed = match &message.body {
             Some(body) => seal_message(&key, &message.id, message.received_at, message.notify, body),

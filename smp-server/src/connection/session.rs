@@ -62,7 +62,8 @@ pub(super) async fn run(client: Client, stream: impl AsyncRead + AsyncWrite + Un
         // An end is an end: which side wanted it does not matter.
         let _ = conversation.run(contents).await;
     };
-    let writer = blocks::write(write_half, cipher.send, &peer, to_write, write_limit);
+    let blocks_sent = &client.server.metrics.blocks_sent;
+    let writer = blocks::write(write_half, cipher.send, &peer, to_write, write_limit, blocks_sent);
     let reader = blocks::read(read_half, cipher.receive, &peer, received);
     tokio::pin!(conversation, writer, reader);
     // The conversation ends when the reader does, then the writer writes what is left. A writer that ends first,
@@ -144,12 +145,15 @@ impl Conversation<'_> {
 
     /// Checks the commands of a block, answers those that fail, and begins to execute the others.
     async fn receive(&mut self, content: Received) -> Result<(), Gone> {
+        self.client.server.metrics.blocks_received.one();
         let Ok(content) = content else {
             self.output.add(&[], &[], &BrokerMessage::Err(ErrorType::Block)).await?;
             return self.output.flush().await;
         };
         let (accepted, refused) =
             authorize(&content, self.version, &self.verifier, &self.client.server.store).await;
+        let metrics = &self.client.server.metrics;
+        metrics.refusals.add(refused.len() as u64);
         for Refused { correlation_id, entity_id, error } in refused {
             self.output.add(&correlation_id, &entity_id, &BrokerMessage::Err(error)).await?;
         }

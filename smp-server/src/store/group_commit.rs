@@ -10,8 +10,9 @@
 //! it commits, the next group gathers: the slower the disk, the larger the groups. Steps run in the order in which
 //! they were handed in.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,6 +24,16 @@ use crate::config::Storage;
 pub struct Store {
     steps: mpsc::Sender<Step>,
     reads: mpsc::Sender<Read>,
+    watch: Arc<OnceLock<Arc<dyn CommitWatch>>>,
+}
+
+/// Is told how commits go, on the thread that makes them.
+pub trait CommitWatch: Send + Sync {
+    /// A group of so many steps was made durable, which took so long.
+    fn committed(&self, steps: usize, took: Duration);
+
+    /// A group was not stored.
+    fn failed(&self);
 }
 
 /// The threads behind a [`Store`]; joining them waits for the last commit.
@@ -53,6 +64,7 @@ impl Store {
         let waiting = usize::try_from(settings.waiting_steps)?;
         let group = usize::try_from(settings.commit_steps)?;
         let (steps, waiting_steps) = mpsc::channel(waiting);
+        let watch = Arc::new(OnceLock::new());
         let (reads, waiting_reads) = mpsc::channel(waiting);
         let waiting_reads = Arc::new(Mutex::new(waiting_reads));
         let mut threads = Vec::new();
@@ -61,9 +73,22 @@ impl Store {
             let thread = std::thread::Builder::new().name("store-reader".to_owned());
             threads.push(thread.spawn(move || answer_reads(&mut *reader, &waiting_reads))?);
         }
+        let writer = Writer { store, group, halted: false, watch: watch.clone() };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
-        threads.push(thread.spawn(move || Writer { store, group, halted: false }.run(waiting_steps))?);
-        Ok((Self { steps, reads }, StoreThreads { threads }))
+        threads.push(thread.spawn(move || writer.run(waiting_steps))?);
+        Ok((Self { steps, reads, watch }, StoreThreads { threads }))
+    }
+
+    /// Has `watch` told of each commit from now on. The first that is named stays.
+    pub fn watch_commits(&self, watch: Arc<dyn CommitWatch>) {
+        // A second one would be told of half.
+        let _ = self.watch.set(watch);
+    }
+
+    /// Steps that wait to be committed.
+    #[must_use]
+    pub fn waiting_steps(&self) -> usize {
+        self.steps.max_capacity().saturating_sub(self.steps.capacity())
     }
 
     /// Runs a step and waits until its effects are durable.
@@ -145,6 +170,7 @@ struct Writer {
     store: Box<dyn QueueStore>,
     group: usize,
     halted: bool,
+    watch: Arc<OnceLock<Arc<dyn CommitWatch>>>,
 }
 
 impl Writer {
@@ -157,6 +183,7 @@ impl Writer {
 
     /// Runs and commits a group, then answers each of its steps.
     fn commit(&mut self, group: &mut Vec<Step>) {
+        let (began, steps) = (Instant::now(), group.len());
         let opened = if self.halted { Err(StoreError::Halted) } else { self.store.begin() };
         let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
         for step in group.drain(..) {
@@ -169,6 +196,11 @@ impl Writer {
             // The file may hold anything: only a restart, which reads it anew, makes it safe to write again.
             self.halted = matches!(error, StoreError::Database(failure) if failure.forbids_writing());
             tracing::error!(%error, halted = self.halted, "a commit failed: its commands are refused");
+        }
+        match self.watch.get() {
+            Some(watch) if failure.is_none() => watch.committed(steps, began.elapsed()),
+            Some(watch) => watch.failed(),
+            None => {}
         }
         for answer in answers {
             answer(failure.as_ref());

@@ -27,7 +27,7 @@ use protocol::timestamp::Timestamp;
 use thiserror::Error;
 
 pub use failure::{Failure, FailureKind};
-pub use group_commit::{Store, StoreThreads};
+pub use group_commit::{CommitWatch, Store, StoreThreads};
 pub use memory::MemoryStore;
 pub use record::{
     DhSecret, NewMessage, NewQueue, Notifier, QueueName, QueueNumber, QueueRecord, QueueStatus, StoreCounts,

@@ -17,6 +17,7 @@ mod host;
 mod layouts;
 mod links;
 mod messages;
+mod monitoring;
 mod notifications;
 mod process;
 mod program;

@@ -1,6 +1,7 @@
 //! The real program as a child process, in a directory of its own.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -34,6 +35,7 @@ pub(crate) fn init(directory: &Path, arguments: &[&str]) -> Value {
 pub(crate) struct Program {
     child: Child,
     place: Place,
+    monitoring: Option<SocketAddr>,
 }
 
 impl AsRef<Place> for Program {
@@ -63,7 +65,13 @@ impl Program {
             address: listening["sockets"][0].as_str().unwrap().parse().unwrap(),
             key_hash: address.server.key_hash().sha256().unwrap(),
         };
-        Self { child, place }
+        let monitoring = listening["monitoring"].as_str().map(|address| address.parse().unwrap());
+        Self { child, place, monitoring }
+    }
+
+    /// Where its monitoring is.
+    pub(crate) fn monitoring(&self) -> SocketAddr {
+        self.monitoring.unwrap()
     }
 
     /// The port that it took.

@@ -1,0 +1,13 @@
+//! What the long-running programs of this workspace share beside their protocols.
+//!
+//! ```text
+//! operator ──unix socket──▶ control        one request per line, one answer per line
+//! Prometheus, browsers ───▶ http           a bounded side listener for an axum router
+//! service manager ◀──────── supervision    ready, reloading, stopping
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+pub mod control;
+pub mod http;
+pub mod monitoring;
+pub mod supervision;

@@ -1,0 +1,84 @@
+//! What is looked at when it is asked for: how much there is of something now.
+
+use crate::server::Server;
+
+/// A number that goes up and down.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gauge {
+    /// The metric's name.
+    pub name: &'static str,
+    /// What it tells, with its unit.
+    pub help: &'static str,
+    /// How much.
+    pub value: f64,
+}
+
+/// Everything that can be told without asking the store.
+#[must_use]
+pub fn gauges(server: &Server) -> Vec<Gauge> {
+    let gauge = |name, help, value| Gauge { name, help, value };
+    vec![
+        gauge("smp_server_connections", "Connections open now.", count(server.connection_count())),
+        gauge(
+            "smp_server_subscriptions",
+            "Queues that a connection is subscribed to now.",
+            count(server.subscriptions.count()),
+        ),
+        gauge(
+            "smp_server_store_waiting_steps",
+            "Changes that wait to be written now.",
+            count(server.store.waiting_steps()),
+        ),
+        gauge(
+            "smp_server_draining",
+            "1 when the server stops and takes no new connections, 0 otherwise.",
+            if server.is_stopping() { 1.0 } else { 0.0 },
+        ),
+        gauge(
+            "process_start_time_seconds",
+            "When the server started, Unix time.",
+            seconds(server.started_at().seconds()),
+        ),
+        gauge(
+            "process_resident_memory_bytes",
+            "Memory that the process holds.",
+            resident_bytes().map_or(0.0, |bytes| count(usize::try_from(bytes).unwrap_or(usize::MAX))),
+        ),
+        gauge("process_open_fds", "Files and sockets that the process holds open.", count(open_files())),
+    ]
+}
+
+/// Memory that this process holds, bytes; nothing where the system does not tell.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or_default()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
+fn count(count: usize) -> f64 {
+    count as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
+fn seconds(seconds: i64) -> f64 {
+    seconds as f64
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_process_knows_its_memory() {
+        // Where there is no /proc nothing is told.
+        if std::path::Path::new("/proc/self/status").exists() {
+            assert!(super::resident_bytes().unwrap() > 1 << 20);
+            assert!(super::open_files() > 2);
+        }
+    }
+}

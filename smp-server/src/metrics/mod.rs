@@ -1,0 +1,113 @@
+//! What the server counts, for `/metrics`, `ctl stats` and the daily line. No ids and no addresses are in here.
+//!
+//! Counts are plain atomics, so that counting costs next to nothing and everybody may read them.
+
+mod commands;
+mod exposition;
+mod gauges;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use commands::{CommandCounts, Outcome};
+pub use exposition::Exposition;
+pub use gauges::{Gauge, gauges, resident_bytes};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// How many until now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One time series with its present value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// The metric's name.
+    pub name: &'static str,
+    /// What tells it from others of that name; empty when it is the only one.
+    pub label: Option<(&'static str, &'static str)>,
+    /// What it counts.
+    pub help: &'static str,
+    /// How many.
+    pub value: u64,
+}
+
+macro_rules! counts {
+    ($( #[doc = $help:literal] $field:ident: $name:literal $({ $key:literal = $label:literal })?, )+) => {
+        /// Everything that the server counts.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $( #[doc = $help] pub $field: Count, )+
+            /// Commands that were executed, by tag and outcome.
+            pub commands: CommandCounts,
+        }
+
+        impl Metrics {
+            /// The counts beside those of commands, in the order of this file.
+            #[must_use]
+            pub fn samples(&self) -> Vec<Sample> {
+                vec![ $( Sample {
+                    name: $name,
+                    label: [ $( Some(($key, $label)), )? None ].first().copied().flatten(),
+                    help: $help.trim_ascii(),
+                    value: self.$field.value(),
+                }, )+ ]
+            }
+        }
+    };
+}
+
+counts! {
+    /// Connections accepted.
+    connections_accepted: "smp_server_connections_accepted_total",
+    /// Connections turned away before their handshake.
+    connections_refused: "smp_server_connections_refused_total",
+    /// Handshakes (TLS and hellos) by outcome.
+    handshakes_done: "smp_server_handshakes_total" { "outcome" = "done" },
+    /// Handshakes (TLS and hellos) by outcome.
+    handshakes_failed: "smp_server_handshakes_total" { "outcome" = "failed" },
+    /// Blocks received and opened, 16384 bytes each.
+    blocks_received: "smp_server_blocks_received_total",
+    /// Blocks written, 16384 bytes each.
+    blocks_sent: "smp_server_blocks_sent_total",
+    /// Transmissions refused before execution: malformed, without authority, or of no queue.
+    refusals: "smp_server_refusals_total",
+    /// Messages handed to a recipient's connection, markers of full queues included.
+    messages_delivered: "smp_server_messages_delivered_total",
+    /// Messages removed because they waited too long.
+    messages_expired: "smp_server_messages_expired_total",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_name_each_series_once_with_its_value() {
+        let metrics = Metrics::default();
+        metrics.handshakes_failed.add(3);
+        let samples = metrics.samples();
+        let mut series: Vec<_> = samples.iter().map(|sample| (sample.name, sample.label)).collect();
+        series.sort_unstable();
+        series.dedup();
+        assert_eq!(series.len(), samples.len());
+        let failed = samples.iter().find(|sample| sample.label == Some(("outcome", "failed"))).unwrap();
+        assert_eq!((failed.name, failed.value), ("smp_server_handshakes_total", 3));
+        assert!(samples.iter().all(|sample| sample.name.starts_with("smp_server_")));
+    }
+}
