@@ -28,6 +28,20 @@ const CONNECTIONS_MAX: usize = 16;
 /// Silence after which a client of the socket is left.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// What a request is answered with.
+pub struct Answer {
+    /// The line.
+    pub text: String,
+    /// What is done once the line is written: such as ending the process.
+    pub afterwards: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { text, afterwards: None }
+    }
+}
+
 /// An open control socket; its file goes with it.
 #[derive(Debug)]
 pub struct ControlSocket {
@@ -65,7 +79,7 @@ impl ControlSocket {
     pub async fn serve<F, A>(self, handler: F)
     where
         F: Fn(String) -> A + Clone + Send + Sync + 'static,
-        A: Future<Output = String> + Send,
+        A: Future<Output = Answer> + Send,
     {
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut clients = tokio::task::JoinSet::new();
@@ -99,7 +113,7 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn converse<A: Future<Output = String>>(
+async fn converse<A: Future<Output = Answer>>(
     stream: UnixStream,
     handler: impl Fn(String) -> A,
 ) -> io::Result<()> {
@@ -113,9 +127,12 @@ async fn converse<A: Future<Output = String>>(
             // The end, half a request, or one that is too long.
             return Ok(());
         }
-        let mut answer = handler(line.trim_end().to_owned()).await;
-        answer.push('\n');
-        timeout(SILENCE_MAX, writer.write_all(answer.as_bytes())).await??;
+        let Answer { text, afterwards } = handler(line.trim_end().to_owned()).await;
+        let written = timeout(SILENCE_MAX, writer.write_all((text + "\n").as_bytes())).await;
+        if let Some(afterwards) = afterwards {
+            afterwards();
+        }
+        written??;
     }
 }
 
@@ -164,7 +181,7 @@ mod tests {
         let socket = ControlSocket::open(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
-        let serving = tokio::spawn(socket.serve(async |line: String| line.to_uppercase()));
+        let serving = tokio::spawn(socket.serve(async |line: String| line.to_uppercase().into()));
         assert_eq!(asked(&path, "hello".into()).await.unwrap(), "HELLO");
         serving.abort();
         let _ = serving.await;
@@ -176,7 +193,8 @@ mod tests {
     async fn a_request_that_is_too_long_ends_the_connection() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("control");
-        let serving = tokio::spawn(ControlSocket::open(&path).unwrap().serve(async |line| line));
+        let serving =
+            tokio::spawn(ControlSocket::open(&path).unwrap().serve(async |line: String| line.into()));
         let long = "x".repeat(usize::try_from(REQUEST_BYTES_MAX).unwrap());
         assert!(asked(&path, long).await.is_err());
         assert_eq!(asked(&path, "short".into()).await.unwrap(), "short");

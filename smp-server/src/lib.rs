@@ -10,11 +10,14 @@
 //! Every `OK` stands for something that is on disk; every queue, list and wait has a bound.
 
 pub mod authorize;
+mod certificates;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod control;
 mod credentials;
+mod daily;
 pub mod delivery;
 pub mod directory;
 pub mod error;

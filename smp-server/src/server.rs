@@ -22,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::config::Settings;
 use crate::connection;
 use crate::credentials::{Credentials, Presented};
+use crate::daily;
 use crate::expiration;
 use crate::identity::Identity;
 use crate::metrics::{Exposition, Metrics};
@@ -244,6 +245,9 @@ pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: Stor
     tasks.spawn(release_news(server.clone()));
     tasks.spawn(notify(server.clone()));
     tasks.spawn(tidy_metrics(server.clone()));
+    if server.settings.monitoring.daily_statistics.0 {
+        tasks.spawn(daily::run(server.clone()));
+    }
     tasks.spawn(expiration::run(server.clone()));
     tasks.spawn(expiration::notifications(server.clone()));
     if server.settings.times.disconnect_inactive.0 {

@@ -13,7 +13,7 @@ use crate::identity::CA_KEY_FILE;
 /// Issue a new certificate and key for the server; its identity and its address stay.
 ///
 /// It needs the key of the identity, ca.key: bring it back for as long as this takes. A running server takes the new
-/// certificate for its next connections when it gets SIGHUP.
+/// certificate for its next connections after `smp-server ctl reload` or SIGHUP.
 #[derive(Debug, Args)]
 pub(super) struct CertArgs {
     /// Where the key of the identity is, when it is not ca.key in the directory.
@@ -44,6 +44,9 @@ pub(super) fn run(place: &Place, args: CertArgs) -> anyhow::Result<()> {
         say(format_args!("New key: {}", key.display()))?;
         say(format_args!("Fingerprint, as before: {fingerprint}"))?;
     }
-    eprintln!("A running server takes it up on SIGHUP. Move {} off this machine again.", ca_key.display());
+    eprintln!(
+        "A running server takes it up by `smp-server ctl reload` or SIGHUP. Move {} off this machine again.",
+        ca_key.display()
+    );
     Ok(())
 }

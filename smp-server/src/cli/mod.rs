@@ -3,6 +3,8 @@
 mod address;
 mod cert;
 mod check_config;
+mod completions;
+mod ctl;
 mod example_config;
 mod init;
 mod start;
@@ -55,6 +57,12 @@ enum Command {
     ExampleConfig(example_config::ExampleConfigArgs),
     /// Issue a new certificate and key; the server's identity and address stay.
     Cert(cert::CertArgs),
+    /// Look at or change a running server.
+    Ctl(ctl::CtlArgs),
+    /// Print completions for a shell.
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page.
+    Manual,
 }
 
 /// Where everything is.
@@ -109,6 +117,9 @@ pub fn run() -> std::process::ExitCode {
         Command::CheckConfig(args) => check_config::run(&place, args),
         Command::ExampleConfig(args) => example_config::run(&args),
         Command::Cert(args) => cert::run(&place, args),
+        Command::Ctl(args) => ctl::run(&place, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Manual => completions::manual(),
     };
     match result {
         Ok(()) => ExitCode::Success.into(),

@@ -12,9 +12,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use daemon::supervision;
+
 use super::{Place, identity, say, server_address};
+use crate::certificates;
 use crate::config::{Engine, Settings, SettingsLayer};
-use crate::directory::Directory;
+use crate::control;
 use crate::error::CommandError;
 use crate::monitoring;
 use crate::saved_notifications;
@@ -70,7 +73,9 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     // Before anybody is told that the server runs: from then on it can be asked to stop.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hang_up = signal(SignalKind::hangup())?;
+    let control_socket = control::open(&directory.join(control::CONTROL_SOCKET.as_ref()));
     announce(place, &server, identity.key_hash(), &listeners, monitoring.as_ref())?;
+    supervision::ready();
 
     // `run` closes the store when nobody else holds the server: beside it there are weak holders only.
     let seen = Arc::downgrade(&server);
@@ -80,6 +85,13 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
             None => std::future::pending().await,
         }
     };
+    let controlled = async {
+        match control_socket {
+            Some(socket) => control::serve(socket, seen.clone(), directory.clone()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let (begun, stop_timeout) = (server.stopping(), server.settings.times.stop_timeout.0);
     let running = server::run(server, listeners, threads);
     let stopping = async {
         loop {
@@ -88,36 +100,38 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
                 _ = terminate.recv() => break,
                 _ = hang_up.recv() => {
                     if let Some(server) = seen.upgrade() {
-                        reload(&server, &directory);
+                        // What went wrong is in the log.
+                        let _ = certificates::reload(&server, &directory);
                     }
                 }
             }
         }
-        tracing::info!("stopping");
         if let Some(server) = seen.upgrade() {
             server.stop();
         }
+        // From here on the server itself ends.
+        std::future::pending::<()>().await;
+    };
+    let (mut begun, patience) = (begun, stop_timeout);
+    let supervised = async {
+        begun.requested().await;
+        tracing::info!("stopping");
+        supervision::stopping(patience);
+        std::future::pending::<()>().await;
     };
     // Monitoring sees the server to its end.
     tokio::select! {
-        ((), ()) = async { tokio::join!(running, stopping) } => {}
+        () = running => {}
+        () = stopping => {}
+        () = supervised => {}
         () = watched => {}
+        () = controlled => {}
     }
     if keeps_notifications {
         saved_notifications::save(&notifications, &saved)?;
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Takes up a new certificate; what was in use before stays when it cannot be used.
-fn reload(server: &Server, directory: &Directory) {
-    let renewed =
-        identity(&server.settings, directory).and_then(|identity| server.renew_certificates(&identity));
-    match renewed {
-        Ok(()) => tracing::info!("certificates were read again"),
-        Err(error) => tracing::error!("the certificates in use stay: {error:#}"),
-    }
 }
 
 /// Says on stdout where the server listens, for people and for programs that started it.

@@ -6,6 +6,7 @@ mod commands;
 mod exposition;
 mod gauges;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use commands::{CommandCounts, Outcome};
@@ -32,6 +33,18 @@ impl Count {
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Every count under the name of its series, without the program's prefix: for people and for the daily line.
+#[must_use]
+pub fn snapshot(metrics: &Metrics) -> BTreeMap<String, u64> {
+    let named = |name: &str, label: &str| format!("{}{label}", name.trim_start_matches("smp_server_"));
+    let counts = metrics.samples().into_iter().map(|sample| {
+        let label = sample.label.map(|(_, value)| format!("_{value}")).unwrap_or_default();
+        (named(sample.name, &label), sample.value)
+    });
+    let commands = metrics.commands.samples().into_iter();
+    counts.chain(commands.map(|(tag, outcome, value)| (format!("{tag}_{}", outcome.name()), value))).collect()
 }
 
 /// One time series with its present value.

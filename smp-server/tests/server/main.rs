@@ -6,6 +6,7 @@ mod authority;
 mod batching;
 mod blocking;
 mod client;
+mod control;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 mod delivery;

@@ -99,8 +99,13 @@ impl Program {
     }
 
     /// Asks it to stop; gives how it ended and what it said.
-    pub(crate) fn stop(mut self) -> Output {
+    pub(crate) fn stop(self) -> Output {
         self.signal("TERM");
+        self.wait_for_end()
+    }
+
+    /// Waits until it ends by itself; gives how it ended and what it said.
+    pub(crate) fn wait_for_end(mut self) -> Output {
         let mut stderr = Vec::new();
         std::io::Read::read_to_end(self.child.stderr.as_mut().unwrap(), &mut stderr).unwrap();
         Output { status: self.child.wait().unwrap(), stdout: Vec::new(), stderr }

@@ -1,0 +1,116 @@
+//! What a running server answers its operator.
+
+use serde_json::{Value, json};
+
+use super::Request;
+use crate::certificates;
+use crate::directory::Directory;
+use crate::metrics::{gauges, snapshot};
+use crate::moderation::{KnownId, ModerationError};
+use crate::server::Server;
+use crate::store::{QueueStatus, StoreError};
+
+/// A refusal; says what to do.
+pub(super) fn error(reason: impl std::fmt::Display) -> Value {
+    json!({ "error": reason.to_string() })
+}
+
+/// Does what is asked; draining begins when the answer is written.
+pub(super) async fn answer(server: &Server, directory: &Directory, request: Request) -> Value {
+    match request {
+        Request::Stats => stats(server),
+        Request::Sockets => sockets(server),
+        Request::Reload => match certificates::reload(server, directory) {
+            Ok(()) => json!({ "done": "certificates were read again" }),
+            Err(refused) => error(format_args!("the certificates in use stay: {refused:#}")),
+        },
+        Request::Drain => {
+            json!({ "done": "draining: no new connections, and the end when what was begun is finished" })
+        }
+        Request::Status { id } => moderated(status(server, &id).await),
+        Request::Block { id, reason, notice } => match reason.info(notice.as_deref()) {
+            Ok(info) => moderated(block(server, &id, info).await),
+            Err(reason) => error(reason),
+        },
+        Request::Unblock { id } => moderated(unblock(server, &id).await),
+        Request::Delete { id } => moderated(delete(server, &id).await),
+    }
+}
+
+fn moderated(outcome: Result<Value, ModerationError>) -> Value {
+    outcome.unwrap_or_else(error)
+}
+
+fn stats(server: &Server) -> Value {
+    let counts = snapshot(&server.metrics).into_iter().map(|(name, value)| (name, json!(value)));
+    let now =
+        gauges(server).into_iter().map(|gauge| (gauge.name.to_owned(), json!(gauge.value.round() as u64)));
+    counts.chain(now).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn sockets(server: &Server) -> Value {
+    let (accepted, refused) =
+        (server.metrics.connections_accepted.value(), server.metrics.connections_refused.value());
+    let active = server.connection_count() as u64;
+    json!({ "accepted": accepted, "refused": refused, "active": active, "closed": accepted.saturating_sub(active) })
+}
+
+async fn status(server: &Server, id: &str) -> Result<Value, ModerationError> {
+    let queue = server.known_queue(id.parse::<KnownId>()?).await?;
+    let number = queue.number;
+    let messages = match server.store.read(move |reader| reader.message_count(number)).await {
+        Err(StoreError::NoQueue) => return Err(ModerationError::NoQueue),
+        read => read?,
+    };
+    let mut answer = json!({
+        "mode": queue.mode.map(|mode| format!("{mode:?}").to_lowercase()),
+        "secured": queue.sender_key.is_some(),
+        "messages": messages,
+        "used_on_day": queue.used_on,
+    });
+    if let Value::Object(fields) = &mut answer {
+        fields.extend(described(queue.status));
+    }
+    Ok(answer)
+}
+
+/// A status with the reason of a block.
+fn described(status: QueueStatus) -> Vec<(String, Value)> {
+    let name = match status {
+        QueueStatus::Active => "active",
+        QueueStatus::Off => "off",
+        QueueStatus::Blocked { .. } => "blocked",
+    };
+    let mut fields = vec![("status".to_owned(), json!(name))];
+    if let Some(info) = status.blocking() {
+        fields.push(("reason".to_owned(), json!(format!("{:?}", info.reason).to_lowercase())));
+        if let Some(notice) = info.notice {
+            fields.push(("notice_seconds".to_owned(), json!(notice.ttl_seconds)));
+        }
+    }
+    fields
+}
+
+async fn block(
+    server: &Server,
+    id: &str,
+    info: protocol::smp::error::BlockingInfo,
+) -> Result<Value, ModerationError> {
+    let former = server.block(id.parse()?, info).await?;
+    Ok(changed("the queue is blocked", former))
+}
+
+async fn unblock(server: &Server, id: &str) -> Result<Value, ModerationError> {
+    let former = server.unblock(id.parse()?).await?;
+    Ok(changed("the queue is not blocked any more", former))
+}
+
+fn changed(done: &str, former: QueueStatus) -> Value {
+    let former: serde_json::Map<_, _> = described(former).into_iter().collect();
+    json!({ "done": done, "before": former })
+}
+
+async fn delete(server: &Server, id: &str) -> Result<Value, ModerationError> {
+    let deleted = server.delete(id.parse()?).await?;
+    Ok(json!({ "done": "the queue is deleted", "messages": deleted.messages }))
+}
