@@ -11,9 +11,10 @@
 use protocol::smp::authorize::{AuthorizedBy, Verifier};
 use protocol::smp::batch::Batch;
 use protocol::smp::command::{Command, Party};
-use protocol::smp::error::ErrorType;
+use protocol::smp::error::{CommandError, ErrorType};
 use protocol::smp::ids::{LinkId, NotifierId, RecipientId, SenderId};
 use protocol::smp::key::AuthPublicKey;
+use protocol::smp::proxy::destination::ForwardedCommand;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::smp::transmission::Transmission;
 
@@ -29,6 +30,8 @@ pub struct Accepted {
     pub correlation_id: Vec<u8>,
     /// The id under which it names its queue.
     pub entity_id: Vec<u8>,
+    /// The version of its transmission: of the session, unless a proxy forwarded it.
+    pub version: u16,
     /// The command.
     pub command: Command<'static>,
     /// The queue that it is about.
@@ -86,12 +89,58 @@ pub async fn authorize(
         });
         match checked {
             Ok(queue) => {
-                accepted.push(Accepted { correlation_id, entity_id, command: command.into_owned(), queue })
+                let command = command.into_owned();
+                accepted.push(Accepted { correlation_id, entity_id, version, command, queue });
             }
             Err(error) => refused.push(Refused { correlation_id, entity_id, error }),
         }
     }
     (accepted, refused)
+}
+
+/// Why a command that a proxy forwarded is not executed.
+#[derive(Debug)]
+pub enum ForwardedRefusal {
+    /// Its sender is answered.
+    Sender(Refused),
+    /// It has more than one command: the proxy is told.
+    Proxy(ErrorType),
+}
+
+/// Checks the content of a forwarded command: one transmission, of a command that may be forwarded, with the authority
+/// that a direct one needs (smp.md §14.2).
+///
+/// # Errors
+/// [`ForwardedRefusal`].
+pub async fn authorize_forwarded(
+    content: &[u8],
+    version: u16,
+    verifier: &Verifier<'_>,
+    store: &Store,
+) -> Result<Accepted, ForwardedRefusal> {
+    let sender = ForwardedRefusal::Sender;
+    let mut batch = Batch::parse(content).map_err(|_| sender(Refused::unreadable(&[])))?;
+    let bytes = match (batch.next(), batch.next()) {
+        (Some(bytes), None) => bytes,
+        _ => return Err(ForwardedRefusal::Proxy(ErrorType::Block)),
+    };
+    let Parsed { transmission, command } = parse(bytes, version).map_err(sender)?;
+    let (correlation_id, entity_id) = (transmission.correlation_id.to_vec(), transmission.entity_id.to_vec());
+    let checked = if ForwardedCommand::may_be(&command) {
+        let name = queue_name(&command, transmission.entity_id);
+        let found = look_up(vec![name], store).await.pop().unwrap_or(Ok(None));
+        found.map_err(|error| storage_error(&error)).and_then(|queue| {
+            check(&transmission, &command, queue.as_ref(), verifier, &mut 0).map(|()| queue)
+        })
+    } else {
+        Err(CommandError::Prohibited.into())
+    };
+    match checked {
+        Ok(queue) => {
+            Ok(Accepted { correlation_id, entity_id, version, command: command.into_owned(), queue })
+        }
+        Err(error) => Err(sender(Refused { correlation_id, entity_id, error })),
+    }
 }
 
 /// The error of a failed read or step, which says nothing about the disk.

@@ -30,6 +30,7 @@ mod monitoring;
 pub mod news;
 pub mod notifications;
 pub mod peer;
+mod proxy;
 pub mod rotation;
 pub mod saved_notifications;
 pub mod server;

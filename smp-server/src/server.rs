@@ -13,6 +13,7 @@ use protocol::net::tls::ClientCertificates;
 use protocol::smp::ids::NotifierId;
 use protocol::smp::password::BasicAuth;
 use protocol::timestamp::Timestamp;
+use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,6 +31,7 @@ use crate::moderation::BlockedToday;
 use crate::news::{News, Topic};
 use crate::notifications::Notifications;
 use crate::peer::{Peer, PeerId};
+use crate::proxy::Proxy;
 use crate::services::Services;
 use crate::shutdown::{Shutdown, Stop};
 use crate::store::{QueueRecord, Store, StoreThreads, day_of};
@@ -64,6 +66,8 @@ pub struct Server {
     pub create_password: Option<BasicAuth>,
     /// What it proves its identity with.
     credentials: Credentials,
+    /// Its sessions with other servers.
+    pub(crate) proxy: Proxy,
     peers: Mutex<BTreeMap<PeerId, Arc<Peer>>>,
     last_peer: AtomicU64,
     exposition: Arc<Exposition>,
@@ -89,6 +93,7 @@ impl Server {
         let credentials = Credentials::new(identity, settings.listen.versions.0, clients)?;
         let exposition = Arc::new(Exposition::default());
         store.watch_commits(exposition.clone());
+        let proxy = Proxy::new(&settings);
         Ok(Self {
             notifications: Arc::new(Notifications::new(&settings.limits)),
             blocked_today: BlockedToday::default(),
@@ -101,6 +106,7 @@ impl Server {
             started_at: now(),
             create_password,
             credentials,
+            proxy,
             peers: Mutex::default(),
             last_peer: AtomicU64::new(0),
             shutdown: Shutdown::default(),
@@ -143,6 +149,14 @@ impl Server {
         if let Some(service) = queue.notifier_service {
             self.services.lost(service, Topic::Notifier(notifier), News::Deleted, by);
         }
+    }
+
+    /// Whether a client gave the password for creating queues, or there is none.
+    pub(crate) fn is_create_password(&self, given: Option<&BasicAuth>) -> bool {
+        self.create_password.as_ref().is_none_or(|password| {
+            let given = given.map(BasicAuth::as_bytes).unwrap_or_default();
+            bool::from(password.as_bytes().ct_eq(given))
+        })
     }
 
     /// What a new connection is shown.

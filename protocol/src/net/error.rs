@@ -119,9 +119,12 @@ pub enum CallError {
     /// The server answered with an error.
     #[error("the server refuses: {0}")]
     Refused(ErrorType),
-    /// The answer cannot be read, or is about something else.
+    /// The answer is of another kind, or about something else.
     #[error("the server's answer does not fit the command")]
     UnexpectedAnswer,
+    /// The answer cannot be read at all.
+    #[error("the server's answer cannot be read")]
+    UnreadableAnswer,
     /// The command does not fit a block.
     #[error("the command is too large")]
     TooLarge,
@@ -157,9 +160,12 @@ impl CallError {
                 Self::Refused(error) => matches!(error, ErrorType::Internal | ErrorType::Store(_)),
                 error => error.is_temporary(),
             },
-            Self::Refused(_) | Self::UnexpectedAnswer | Self::TooLarge | Self::NoProxy | Self::Offer(_) => {
-                false
-            }
+            Self::Refused(_)
+            | Self::UnexpectedAnswer
+            | Self::UnreadableAnswer
+            | Self::TooLarge
+            | Self::NoProxy
+            | Self::Offer(_) => false,
         }
     }
 

@@ -2,10 +2,12 @@
 
 mod acknowledge;
 mod delete;
+mod forwarded;
 mod get;
 mod link;
 mod new;
 mod notifier;
+mod proxy;
 mod secure;
 mod send;
 mod service;
@@ -14,8 +16,9 @@ mod subscribe;
 mod suspend;
 
 use protocol::smp::command::{Command, Party};
-use protocol::smp::error::{CommandError, ErrorType, ProxyError};
+use protocol::smp::error::{CommandError, ErrorType};
 use protocol::smp::ids::{RecipientId, ServiceId};
+use protocol::smp::proxy::forward::Forward;
 use protocol::smp::response::{BrokerMessage, QueueIds};
 
 use crate::authorize::{Accepted, storage_error};
@@ -102,13 +105,17 @@ fn failed(failure: CommandFailure) -> Reply {
 }
 
 async fn answer(client: &Client, accepted: Accepted) -> Outcome {
-    let Accepted { correlation_id, command, queue, .. } = accepted;
+    let Accepted { correlation_id, entity_id, version, command, queue } = accepted;
     let Some(queue) = queue else {
         return match command {
             Command::New(new) => new::create(client, &correlation_id, *new).await,
             Command::Ping => Ok(BrokerMessage::Pong),
-            // No password opens what is not there.
-            Command::Prxy { .. } => Err(ErrorType::Proxy(ProxyError::BasicAuth).into()),
+            Command::Prxy { server, password } => proxy::connect(client, &server, password.as_ref()).await,
+            Command::Pfwd { version, client_key, sealed } => {
+                let forward = Forward { correlation_id: correlation_id.into(), version, client_key, sealed };
+                proxy::forward(client, &entity_id, &forward).await
+            }
+            Command::Rfwd { sealed } => forwarded::execute_inside(client, &correlation_id, &sealed).await,
             _ => Err(CommandError::Prohibited.into()),
         };
     };
@@ -126,7 +133,7 @@ async fn answer(client: &Client, accepted: Accepted) -> Outcome {
         Command::Rkey { recipient_keys } => {
             secure::replace_recipient_keys(client, &queue, recipient_keys).await
         }
-        Command::Send { notify, body } => send::send(client, &queue, notify, body).await,
+        Command::Send { notify, body } => send::send(client, &queue, version, notify, body).await,
         Command::Ack { message_id } => acknowledge::acknowledge(client, &queue, &message_id).await,
         Command::Get => get::get(client, &queue).await,
         Command::Off => suspend::suspend(client, &queue).await,

@@ -8,7 +8,6 @@ use protocol::smp::error::{CommandError, ErrorType};
 use protocol::smp::ids::{LinkId, RecipientId, SenderId};
 use protocol::smp::queue_uri::QueueMode;
 use protocol::smp::response::{BrokerMessage, QueueIds};
-use subtle::ConstantTimeEq as _;
 
 use super::{CommandFailure, Outcome, notifier, service};
 use crate::connection::Client;
@@ -102,13 +101,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
 
 /// Whether new queues are allowed, and the password is right if there is one.
 fn may_create(client: &Client, command: &NewCommand<'_>) -> bool {
-    let password = match &client.server.create_password {
-        None => true,
-        Some(password) => {
-            let given = command.password.as_ref().map(|given| given.as_bytes()).unwrap_or_default();
-            bool::from(password.as_bytes().ct_eq(given))
-        }
-    };
+    let password = client.server.is_create_password(command.password.as_ref());
     client.server.settings.access.new_queues.0 && password
 }
 

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use protocol::net::clock::now;
 use protocol::net::rng::system_rng;
-use protocol::smp::SENT_BODY_BYTES_MAX;
 use protocol::smp::error::ErrorType;
 use protocol::smp::ids::MessageId;
 use protocol::smp::response::BrokerMessage;
+use protocol::smp::sent_body_bytes_max;
 
 use super::Outcome;
 use crate::connection::Client;
@@ -17,10 +17,11 @@ use crate::store::{AppendRules, Appended, NewMessage, QueueRecord};
 pub(super) async fn send(
     client: &Client,
     queue: &QueueRecord,
+    version: u16,
     notify: bool,
     body: Cow<'static, [u8]>,
 ) -> Outcome {
-    if body.len() > SENT_BODY_BYTES_MAX {
+    if body.len() > sent_body_bytes_max(version) {
         return Err(ErrorType::LargeMessage.into());
     }
     let server = &client.server;

@@ -8,6 +8,7 @@
 //! the file, the default and the commented example. Unknown keys of the file are refused.
 
 mod value;
+mod way_out;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use crate::error::CommandError;
 
 pub use value::{Endpoint, Hosts, Period, Ports, Switch, ValueError};
+pub use way_out::{PreferredHosts, PrivateDestinations, SocksAt, SocksHosts};
 
 /// The versions of the protocol that this server can speak.
 pub const SUPPORTED_VERSIONS: VersionRange = VersionRange::new(15, 18).expect("15 is below 18");
@@ -209,6 +211,36 @@ section! {
     }
 }
 
+section! {
+    /// Private routing: forwarding commands of clients to other servers, which then do not see who sends.
+    Forwarding / ForwardingLayer in "Private routing" {
+        /// Whether this server forwards. Clients need the password for creating queues, if there is one.
+        forward ("proxy", "SMP_SERVER_PROXY"): Switch = Switch(true),
+        /// Commands of one client that are on their way to other servers at a time; further ones wait.
+        client_concurrency ("proxy-client-concurrency", "SMP_SERVER_PROXY_CLIENT_CONCURRENCY"): u32 = 32,
+        /// Servers that are connected to at a time; then those used least recently make room.
+        destination_sessions ("proxy-destination-sessions", "SMP_SERVER_PROXY_DESTINATION_SESSIONS"): u32 = 1000,
+        /// Time limit of connecting to another server.
+        destination_connect_timeout ("proxy-connect-timeout", "SMP_SERVER_PROXY_CONNECT_TIMEOUT"): Period = Period::seconds(45),
+        /// Time limit of another server's answer.
+        destination_answer_timeout ("proxy-answer-timeout", "SMP_SERVER_PROXY_ANSWER_TIMEOUT"): Period = Period::seconds(30),
+        /// How long a failed attempt to connect answers for the next ones.
+        destination_failure_memory ("proxy-failure-memory", "SMP_SERVER_PROXY_FAILURE_MEMORY"): Period = Period::seconds(30),
+        /// How long an unused connection with another server is kept.
+        destination_idle ("proxy-idle", "SMP_SERVER_PROXY_IDLE"): Period = Period::seconds(10 * 60),
+        /// Whether to connect to loopback and private addresses when clients ask for it: `auto` if this server is itself at such an address, else not; `on`; `off`. On a public server `on` lets strangers try the ports of its neighbours.
+        private_destinations ("proxy-private-destinations", "SMP_SERVER_PROXY_PRIVATE_DESTINATIONS"): PrivateDestinations = PrivateDestinations::Auto,
+        /// Which hosts of other servers are preferred: `public` or `onion`.
+        host_mode ("proxy-host-mode", "SMP_SERVER_PROXY_HOST_MODE"): PreferredHosts = PreferredHosts::Public,
+        /// Whether servers without such a host are refused.
+        required_host_mode ("proxy-required-host-mode", "SMP_SERVER_PROXY_REQUIRED_HOST_MODE"): Switch = Switch(false),
+        /// SOCKS5 proxy for connections with other servers, such as 127.0.0.1:9050; empty for none.
+        socks_proxy ("socks-proxy", "SMP_SERVER_SOCKS_PROXY"): SocksAt = SocksAt(None),
+        /// What is reached through the SOCKS proxy: `onion` hosts, or `always` all.
+        socks_mode ("socks-mode", "SMP_SERVER_SOCKS_MODE"): SocksHosts = SocksHosts::Onion,
+    }
+}
+
 /// Every setting, settled.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
@@ -226,6 +258,8 @@ pub struct Settings {
     pub times: Times,
     /// What operators see.
     pub monitoring: Monitoring,
+    /// Private routing.
+    pub proxy: Forwarding,
 }
 
 /// One layer of settings: the file, or flags and environment together.
@@ -246,6 +280,8 @@ pub struct SettingsLayer {
     times: TimesLayer,
     #[command(flatten)]
     monitoring: MonitoringLayer,
+    #[command(flatten)]
+    proxy: ForwardingLayer,
 }
 
 impl SettingsLayer {
@@ -275,6 +311,7 @@ impl SettingsLayer {
             storage: self.storage.over(lower.storage),
             times: self.times.over(lower.times),
             monitoring: self.monitoring.over(lower.monitoring),
+            proxy: self.proxy.over(lower.proxy),
         }
     }
 
@@ -298,6 +335,7 @@ impl SettingsLayer {
             storage: self.storage.settle(),
             times: self.times.settle(),
             monitoring: self.monitoring.settle(),
+            proxy: self.proxy.settle(),
         };
         settings.check()?;
         Ok(settings)
@@ -314,6 +352,7 @@ impl SettingsLayer {
             StorageLayer::defaults(),
             TimesLayer::defaults(),
             MonitoringLayer::defaults(),
+            ForwardingLayer::defaults(),
         ];
         sections.into_iter().flatten().filter(|(_, default)| !default.is_empty()).fold(
             command,
@@ -340,6 +379,7 @@ impl SettingsLayer {
         self.storage.describe("storage", &mut out);
         self.times.describe("times", &mut out);
         self.monitoring.describe("monitoring", &mut out);
+        self.proxy.describe("proxy", &mut out);
         out
     }
 }
@@ -359,6 +399,8 @@ impl Settings {
             ("readers", storage.readers),
             ("segment_mib", storage.segment_mib),
             ("open_segments", storage.open_segments),
+            ("client_concurrency", self.proxy.client_concurrency),
+            ("destination_sessions", self.proxy.destination_sessions),
         ] {
             if value == 0 {
                 return Err(zero(name, "1"));
@@ -375,6 +417,9 @@ impl Settings {
             ("handshake_timeout", times.handshake_timeout),
             ("write_timeout", times.write_timeout),
             ("keep_alive", times.keep_alive),
+            ("destination_connect_timeout", self.proxy.destination_connect_timeout),
+            ("destination_answer_timeout", self.proxy.destination_answer_timeout),
+            ("destination_idle", self.proxy.destination_idle),
         ] {
             if value.0.is_zero() {
                 return Err(zero(name, "1ms"));
@@ -460,6 +505,10 @@ quoted! {
         Engine::Memory => "memory".to_owned(),
     },
     FilePath: |value| value.display().to_string(),
+    SocksAt: |value| value.to_string(),
+    PrivateDestinations: |value| value.to_string(),
+    PreferredHosts: |value| value.to_string(),
+    SocksHosts: |value| value.to_string(),
 }
 
 #[cfg(test)]

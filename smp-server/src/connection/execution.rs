@@ -93,9 +93,14 @@ async fn execute_all(client: Arc<Client>, commands: Vec<Accepted>) -> Vec<Respon
 async fn execute_in_order(client: Arc<Client>, commands: Vec<(usize, Accepted)>) -> Vec<(usize, Response)> {
     let mut responses = Vec::with_capacity(commands.len());
     for (position, accepted) in commands {
-        let (correlation_id, entity_id) = (accepted.correlation_id.clone(), accepted.entity_id.clone());
-        let reply = execute(&client, accepted).await;
-        responses.push((position, Response { correlation_id, entity_id, reply }));
+        responses.push((position, execute_one(client.clone(), accepted).await));
     }
     responses
+}
+
+/// Executes a command and says what it answers.
+pub(super) async fn execute_one(client: Arc<Client>, accepted: Accepted) -> Response {
+    let (correlation_id, entity_id) = (accepted.correlation_id.clone(), accepted.entity_id.clone());
+    let reply = execute(&client, accepted).await;
+    Response { correlation_id, entity_id, reply }
 }

@@ -12,6 +12,8 @@
 mod backlog;
 mod blocks;
 mod execution;
+mod forwarding;
+mod keys;
 mod output;
 mod session;
 
@@ -42,6 +44,8 @@ use crate::server::Server;
 use crate::services;
 use crate::store::{DhSecret, StoredMessage};
 
+pub(crate) use keys::SessionKeys;
+
 /// Time for saying goodbye before a socket is closed (smp.md §3.7).
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest silence before keep-alive that systems take.
@@ -56,6 +60,8 @@ pub struct Client {
     pub peer: Arc<Peer>,
     /// The service that the client is, if it is one.
     pub service: Option<AcceptedService>,
+    /// The keys of its session.
+    pub(crate) keys: SessionKeys,
 }
 
 /// Serves a client until either side ends.
@@ -77,7 +83,7 @@ pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStrea
         },
         () = stop.requested() => return Ok(()),
     };
-    session::run(Client { server, peer, service: session.service }, stream, session).await;
+    session::run(server, peer, stream, session).await;
     Ok(())
 }
 
@@ -94,7 +100,7 @@ pub(crate) async fn serve_secured(
 ) -> anyhow::Result<()> {
     let presented = server.presented();
     let session = say_hello(&server, &presented.hello, &mut stream, session_id, Vec::new()).await?;
-    session::run(Client { server, peer, service: session.service }, stream, session).await;
+    session::run(server, peer, stream, session).await;
     Ok(())
 }
 

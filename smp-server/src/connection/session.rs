@@ -17,10 +17,13 @@ use tokio::sync::mpsc;
 use super::backlog::{Backlog, Next};
 use super::blocks::{self, Received};
 use super::execution::{Execution, queues_of};
+use super::forwarding::Forwarding;
 use super::output::{Gone, Output};
-use super::{Client, execution::Response};
+use super::{Client, SessionKeys, execution::Response};
 use crate::authorize::{Refused, authorize};
 use crate::delivery::AfterReading;
+use crate::peer::Peer;
+use crate::server::Server;
 use crate::store::{StoreError, StoredMessage};
 use crate::subscriptions::Reading;
 
@@ -33,9 +36,15 @@ const HEADS_PER_READ: usize = 16;
 const NOTIFICATIONS_PER_BLOCK: usize = 80;
 
 /// Serves a client that has a session, to its end.
-pub(super) async fn run(client: Client, stream: impl AsyncRead + AsyncWrite + Unpin, session: Box<Session>) {
-    let client = Arc::new(client);
-    let Session { version, session_id, cipher, own_key, .. } = *session;
+pub(super) async fn run(
+    server: Arc<Server>,
+    peer: Arc<Peer>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    session: Box<Session>,
+) {
+    let Session { version, session_id, cipher, own_key, peer_key, service, .. } = *session;
+    let keys = SessionKeys::new(session_id, own_key, peer_key);
+    let client = Arc::new(Client { server, peer, service, keys });
     let limits = &client.server.settings.limits;
     let depth = usize::try_from(limits.connection_blocks).unwrap_or(usize::MAX);
     let (received, contents) = mpsc::channel(depth);
@@ -49,12 +58,9 @@ pub(super) async fn run(client: Client, stream: impl AsyncRead + AsyncWrite + Un
         let conversation = Conversation {
             client: client.clone(),
             version,
-            verifier: Verifier {
-                session_id: &session_id,
-                own_key: &own_key,
-                service: client.service.as_ref(),
-            },
+            verifier: Verifier { service: client.service.as_ref(), ..client.keys.verifier() },
             executions: VecDeque::new(),
+            forwarding: Forwarding::new(client.server.settings.proxy.client_concurrency),
             output,
             wants_room: false,
             backlog: None,
@@ -94,6 +100,8 @@ struct Conversation<'s> {
     verifier: Verifier<'s>,
     /// Blocks whose commands are being executed, the oldest first.
     executions: VecDeque<Execution>,
+    /// Commands that other servers answer.
+    forwarding: Forwarding,
     output: Output,
     /// Whether messages are ready that the writer has no room for.
     wants_room: bool,
@@ -119,7 +127,8 @@ impl Conversation<'_> {
         let commands_max =
             usize::try_from(self.client.server.settings.limits.connection_commands).unwrap_or(usize::MAX);
         loop {
-            let commands: usize = self.executions.iter().map(Execution::commands).sum();
+            let executing: usize = self.executions.iter().map(Execution::commands).sum();
+            let commands = executing.saturating_add(self.forwarding.commands());
             tokio::select! {
                 content = contents.recv(), if commands < commands_max => match content {
                     None => return Ok(()),
@@ -129,6 +138,7 @@ impl Conversation<'_> {
                     self.executions.pop_front();
                     self.respond(responses).await?;
                 }
+                response = self.forwarding.next(&self.client) => self.respond(vec![response]).await?,
                 () = self.client.peer.woken() => {}
                 () = self.output.room(), if self.wants_room => {}
                 () = stop.requested() => return Ok(()),
@@ -150,7 +160,7 @@ impl Conversation<'_> {
             self.output.add(&[], &[], &BrokerMessage::Err(ErrorType::Block)).await?;
             return self.output.flush().await;
         };
-        let (accepted, refused) =
+        let (mut accepted, refused) =
             authorize(&content, self.version, &self.verifier, &self.client.server.store).await;
         let metrics = &self.client.server.metrics;
         metrics.refusals.add(refused.len() as u64);
@@ -158,6 +168,7 @@ impl Conversation<'_> {
             self.output.add(&correlation_id, &entity_id, &BrokerMessage::Err(error)).await?;
         }
         self.output.flush().await?;
+        self.forwarding.take_from(&self.client, &mut accepted);
         if accepted.is_empty() {
             return Ok(());
         }
@@ -291,7 +302,7 @@ impl Conversation<'_> {
 
     /// Tells the notifications that a pass released, a block of them whenever there is room for one.
     async fn notify(&mut self) -> Result<(), Gone> {
-        let Client { server, peer, service } = &*self.client;
+        let Client { server, peer, service, .. } = &*self.client;
         let service = service.map(|service| service.service_id);
         let service = service.filter(|service| server.services.is_subscriber(*service, peer));
         let mut room = 0;

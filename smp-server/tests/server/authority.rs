@@ -135,7 +135,7 @@ async fn a_session_without_a_service_has_no_service_signatures() {
 
 #[tokio::test]
 async fn services_and_proxies_are_refused_as_the_specification_says() {
-    let host = Host::start("").await;
+    let host = Host::start("[proxy]\nforward = \"off\"").await;
     let mut client = RawClient::connect(&host, 18).await;
     let someone = key();
     for command in [&b"SUBS"[..], b"NSUBS"] {
@@ -152,10 +152,10 @@ async fn services_and_proxies_are_refused_as_the_specification_says() {
         assert_eq!(client.bare_answer(b"", &[&prxy[..], b"x"].concat()).await, b"ERR CMD SYNTAX");
     }
     let pfwd = [b"PFWD \x00\x11", &x25519_key(5)[..], b"sealed"].concat();
-    assert_eq!(client.bare_answer(b"session", &pfwd).await, b"ERR CMD PROHIBITED");
+    assert_eq!(client.bare_answer(b"session", &pfwd).await, b"ERR PROXY NO_SESSION");
     assert_eq!(client.bare_answer(b"", &pfwd).await, b"ERR CMD NO_ENTITY");
     assert_eq!(client.answer(&someone, b"session", &pfwd).await, b"ERR CMD HAS_AUTH");
-    assert_eq!(client.bare_answer(b"", b"RFWD sealed").await, b"ERR CMD PROHIBITED");
+    assert_eq!(client.bare_answer(b"", b"RFWD sealed").await, b"ERR PROXY BROKER TRANSPORT NO_AUTH");
     assert_eq!(client.bare_answer(b"x", b"RFWD sealed").await, b"ERR CMD HAS_AUTH");
     assert_eq!(client.bare_answer(b"", b"PING").await, b"PONG");
 }

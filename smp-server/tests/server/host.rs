@@ -1,9 +1,13 @@
 //! A server inside the test, on a free port of the loopback.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use protocol::smp::address::ServerAddress;
+use protocol::smp::host::Host as ProtocolHost;
+use protocol::smp::password::BasicAuth;
 use smp_server::config::{Engine, SettingsLayer};
 use smp_server::identity::Identity;
 use smp_server::server::{self, Server};
@@ -37,15 +41,36 @@ impl Host {
     /// A server in memory with more settings.
     pub(crate) async fn start(settings: &str) -> Self {
         let identity = Identity::generate("127.0.0.1").unwrap().identity;
-        Self::start_with(&format!("{settings}\n[storage]\nengine = \"memory\""), &identity, None).await
+        Self::start_with(&format!("{settings}\n[storage]\nengine = \"memory\""), &identity, None, None).await
+    }
+
+    /// The same with a password for creating queues.
+    pub(crate) async fn start_closed(password: &BasicAuth) -> Self {
+        let identity = Identity::generate("127.0.0.1").unwrap().identity;
+        Self::start_with("[storage]\nengine = \"memory\"", &identity, None, Some(password.clone())).await
+    }
+
+    /// Its address.
+    pub(crate) fn server_address(&self) -> ServerAddress {
+        let Place { address, key_hash } = self.place;
+        let host = match address.ip() {
+            IpAddr::V4(ip) => ProtocolHost::Ipv4(ip),
+            IpAddr::V6(ip) => ProtocolHost::Ipv6(ip),
+        };
+        ServerAddress::new(vec![host], Some(address.port()), key_hash.into()).unwrap()
     }
 
     /// A server whose queues are in a directory, and outlive it.
     pub(crate) async fn start_in(directory: &Path, settings: &str, identity: &Identity) -> Self {
-        Self::start_with(settings, identity, Some(directory)).await
+        Self::start_with(settings, identity, Some(directory), None).await
     }
 
-    async fn start_with(settings: &str, identity: &Identity, directory: Option<&Path>) -> Self {
+    async fn start_with(
+        settings: &str,
+        identity: &Identity,
+        directory: Option<&Path>,
+        password: Option<BasicAuth>,
+    ) -> Self {
         let layer = |text: &str| toml::from_str::<SettingsLayer>(text).unwrap();
         let settings = layer(settings).over(layer(BASE)).settle().unwrap();
         let engine: Box<dyn QueueStore> = match (settings.storage.engine, directory) {
@@ -57,7 +82,7 @@ impl Host {
         let (store, threads) = Store::start(engine, &settings.storage).unwrap();
         let listeners = server::listen(&settings).unwrap();
         let address = listeners[0].local_addr().unwrap();
-        let server = Arc::new(Server::new(settings, identity, store, None).unwrap());
+        let server = Arc::new(Server::new(settings, identity, store, password).unwrap());
         let running = tokio::spawn(server::run(server.clone(), listeners, threads));
         Self { place: Place { address, key_hash: identity.key_hash() }, server, running }
     }

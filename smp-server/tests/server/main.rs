@@ -22,6 +22,7 @@ mod monitoring;
 mod notifications;
 mod process;
 mod program;
+mod proxy;
 mod queues;
 mod raw;
 mod secrecy;

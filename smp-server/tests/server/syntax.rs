@@ -3,7 +3,7 @@
 use protocol::crypto::dh::X25519PrivateKey;
 use protocol::encoding::Encode as _;
 use protocol::smp::command::Command;
-use protocol::smp::error::{CommandError, ErrorType, ProxyError};
+use protocol::smp::error::{BrokerError, CommandError, ErrorType, ProxyError, TransportError};
 use protocol::smp::response::BrokerMessage;
 
 use crate::client::{Client, MESSAGING, Received, ed25519, message};
@@ -79,11 +79,10 @@ fn client_dh_key() -> Vec<u8> {
 
 #[tokio::test]
 async fn commands_of_later_servers_are_refused_so_that_clients_go_on() {
-    let host = Host::start("").await;
+    let host = Host::start("[proxy]\nforward = \"off\"").await;
     let mut client = Client::connect(&host).await;
     let queue = client.create(MESSAGING, true).await;
     let key = Some(&queue.key);
-    let prohibited = command_error(CommandError::Prohibited);
     assert_eq!(client.ask(key, [1; 24], &Command::Nsub).await, AUTH);
     let service = BrokerMessage::Err(ErrorType::Service);
     assert_eq!(client.ask(key, [1; 24], &Command::Nsubs).await, service);
@@ -91,11 +90,12 @@ async fn commands_of_later_servers_are_refused_so_that_clients_go_on() {
     let server = [b"PRXY \x01\x09localhost\x0452230", &[7_u8; 47][..]].concat();
     assert!(matches!(client.ask_raw(None, b"", &server).await, BrokerMessage::Err(ErrorType::Command(_))));
     let server = [b"PRXY \x01\x09localhost\x045223\x20", &[7_u8; 32][..], b"0"].concat();
-    let refused = BrokerMessage::Err(ErrorType::Proxy(ProxyError::BasicAuth));
-    assert_eq!(client.ask_raw(None, b"", &server).await, refused);
-    assert_eq!(client.ask_raw(None, b"", b"RFWD sealed").await, prohibited);
+    let of_proxy = |error| BrokerMessage::Err(ErrorType::Proxy(error));
+    assert_eq!(client.ask_raw(None, b"", &server).await, of_proxy(ProxyError::BasicAuth));
+    let no_key = ProxyError::Broker(BrokerError::Transport(TransportError::NoAuth));
+    assert_eq!(client.ask_raw(None, b"", b"RFWD sealed").await, of_proxy(no_key), "no key in the hello");
     let pfwd = [b"PFWD \x00\x11".as_slice(), &client_dh_key(), b"sealed"].concat();
-    assert_eq!(client.ask_raw(None, b"session", &pfwd).await, prohibited);
+    assert_eq!(client.ask_raw(None, b"session", &pfwd).await, of_proxy(ProxyError::NoSession));
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ async fn dispatch<O: Owner>(shared: &Shared<'_, O>, transmission: &Transmission<
             let result = check_answer(&message, entity_id, &waiting.entity_id).map(|()| message.into_owned());
             shared.owner.answered(waiting.tag, result.and_then(refusal));
         }
-        (Some(waiting), Err(_)) => shared.owner.answered(waiting.tag, Err(CallError::UnexpectedAnswer)),
+        (Some(waiting), Err(_)) => shared.owner.answered(waiting.tag, Err(CallError::UnreadableAnswer)),
         // an event; or a message that answers a command which was given up: it is outstanding all the same
         (None, Ok(message)) if correlation_id.is_empty() || matches!(message, BrokerMessage::Msg { .. }) => {
             shared.owner.told(entity_id, message).await;
