@@ -13,11 +13,13 @@ pub mod case;
 pub mod cases;
 pub mod cli;
 pub mod client;
+pub mod destination;
 pub mod failure;
 pub mod observer;
 pub mod peer;
 pub mod place;
 pub mod raw;
+
 pub mod report;
 pub mod spawn;
 pub mod suite;

@@ -4,7 +4,11 @@ mod authority;
 mod batching;
 mod links;
 mod messages;
+mod notifications;
+mod proxy;
 mod queues;
+mod services;
+mod settings;
 mod syntax;
 mod transport;
 
@@ -21,6 +25,10 @@ pub fn all() -> Vec<Case> {
         messages::CASES,
         links::CASES,
         batching::CASES,
+        notifications::CASES,
+        services::CASES,
+        proxy::CASES,
+        settings::CASES,
     ]
     .concat()
 }
