@@ -45,6 +45,12 @@ struct Arguments {
     /// its server cannot be as wanted: then cases are skipped. --template shows such a command.
     #[arg(long, value_name = "COMMAND")]
     spawn: Option<String>,
+    /// Shell command that does what a server's operator can, for the cases about blocked queues.
+    ///
+    /// It has the variables of --spawn, and: CONFORMANCE_ACTION (`block` or `unblock`), CONFORMANCE_QUEUE (its sender id,
+    /// base64url), CONFORMANCE_REASON (`spam` or `content`), CONFORMANCE_NOTICE (seconds, `forever`, or empty for none).
+    #[arg(long, value_name = "COMMAND")]
+    operate: Option<String>,
     /// Only cases whose name holds this, such as `queues/` or `@18`.
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
@@ -122,7 +128,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         };
         let greeted = peer::greet(&place, ClientTls::default(), &Arc::new(Observer::default())).await;
         let offered = greeted.context("Unable to use the server")?.versions;
-        let servers = Arc::new(Servers::new(place, password, command));
+        let operator = arguments.operate.as_deref().map(Arc::from);
+        let servers = Arc::new(Servers::new(place, password, command).operated_by(operator));
         let tell = |result: &crate::suite::Result| {
             say(&if arguments.json { report::object(result).to_string() } else { report::line(result) });
         };

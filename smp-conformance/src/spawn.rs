@@ -96,6 +96,20 @@ impl Wanted {
     }
 }
 
+/// What the operator of a running server does (`--operate`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Blocks a queue, for `spam` or `content`, with a notice for as many seconds, or for ever by `forever`.
+    Block {
+        /// The reason's word.
+        reason: &'static str,
+        /// The notice, or nothing.
+        notice: &'static str,
+    },
+    /// Unblocks a queue.
+    Unblock,
+}
+
 /// A directory and a port in which a server lives, also over restarts.
 #[derive(Debug)]
 pub struct Home {
@@ -178,6 +192,40 @@ impl Home {
         };
         timeout(PATIENCE, listening).await.map_err(|_| self.failure("it does not listen on its port"))?;
         Ok(Spawned { place, child })
+    }
+
+    /// Has the operator's command do something to the queue with this sender id, at the server that runs here.
+    ///
+    /// # Errors
+    /// When it does not; [`Failure::unavailable`] when it says that it cannot.
+    pub async fn operate(&self, command: &str, operation: Operation, sender_id: &[u8]) -> Outcome {
+        let (action, reason, notice) = match operation {
+            Operation::Block { reason, notice } => ("block", reason, notice),
+            Operation::Unblock => ("unblock", "", ""),
+        };
+        let output = Command::new("sh")
+            .args(["-c", command])
+            .envs(Wanted::default().environment(&self.state(), self.port))
+            .env("CONFORMANCE_ACTION", action)
+            .env("CONFORMANCE_QUEUE", protocol::base64url::encode(sender_id))
+            .env("CONFORMANCE_REASON", reason)
+            .env("CONFORMANCE_NOTICE", notice)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let late = |_| Failure::differs("an operation by --operate", "none in 30 s");
+        let output = timeout(PATIENCE, output).await.map_err(late)?;
+        let output =
+            output.map_err(|error| Failure::differs("an operation by --operate", error.to_string()))?;
+        match output.status.code() {
+            Some(0) => Ok(()),
+            Some(UNSUPPORTED) => Err(Failure::unavailable("an operator who can do more than --operate")),
+            _ => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                let said = said.lines().last().unwrap_or_default();
+                Err(Failure::differs("an operation by --operate", format!("{}: {said}", output.status)))
+            }
+        }
     }
 
     fn failure(&self, what: &str) -> Failure {

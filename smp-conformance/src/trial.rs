@@ -10,7 +10,7 @@ use crate::failure::{Failure, Outcome};
 use crate::observer::Observer;
 use crate::peer::{self, Greeted, Hello, Peer};
 use crate::place::Place;
-use crate::spawn::{Home, Spawned, Wanted};
+use crate::spawn::{Home, Operation, Spawned, Wanted};
 
 /// Where the suite finds servers.
 #[derive(Debug)]
@@ -20,8 +20,12 @@ pub struct Servers {
     /// The password for creating queues there.
     pub password: Option<Vec<u8>>,
     command: Option<Arc<str>>,
-    shared: Mutex<BTreeMap<(Wanted, &'static str), Arc<OnceCell<Outcome<Running>>>>>,
+    operator: Option<Arc<str>>,
+    shared: Mutex<BTreeMap<(Wanted, &'static str), Shared>>,
 }
+
+/// A server that several cases use, once it was asked for.
+type Shared = Arc<OnceCell<Outcome<Running>>>;
 
 /// A server that runs, and its home.
 #[derive(Debug)]
@@ -35,7 +39,13 @@ impl Servers {
     /// The server at `place`, and others by `command`.
     #[must_use]
     pub fn new(place: Place, password: Option<Vec<u8>>, command: Option<Arc<str>>) -> Self {
-        Self { place, password, command, shared: Mutex::default() }
+        Self { place, password, command, operator: None, shared: Mutex::default() }
+    }
+
+    /// The same, with a command that does what their operator can.
+    #[must_use]
+    pub fn operated_by(self, operator: Option<Arc<str>>) -> Self {
+        Self { operator, ..self }
     }
 
     /// Whether servers can be started.
@@ -158,7 +168,18 @@ impl Trial {
         self.servers.home().await
     }
 
-    /// Nothing to compare with other servers: the case needs servers on this machine.
+    /// Has the operator do something to the queue with this sender id, at the server of this home.
+    ///
+    /// # Errors
+    /// When it is not done, or nobody can do it.
+    pub async fn operate(&self, home: &Home, operation: Operation, sender_id: &[u8]) -> Outcome {
+        match &self.servers.operator {
+            Some(command) => home.operate(command, operation, sender_id).await,
+            None => Err(Failure::unavailable("--operate")),
+        }
+    }
+
+    /// The case needs a server on this machine, which can reach what the case starts here.
     ///
     /// # Errors
     /// Without `--spawn`.

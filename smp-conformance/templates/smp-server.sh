@@ -1,5 +1,6 @@
 #!/bin/sh
-# Starts smp-server as smp-conformance wants it: smp-conformance --spawn 'sh smp-server.sh'
+# Starts smp-server as smp-conformance wants it, and does what its operator can:
+# smp-conformance --spawn 'sh smp-server.sh' --operate 'sh smp-server.sh'
 # SMP_SERVER names the program, unless it is in the path.
 set -e
 server=${SMP_SERVER:-smp-server}
@@ -23,6 +24,18 @@ else
     export SMP_SERVER_INACTIVE_TTL="$(ms "$CONFORMANCE_INACTIVE_TTL")"
     export SMP_SERVER_INACTIVE_INTERVAL="$(ms "$CONFORMANCE_INACTIVE_TTL")"
 fi
+
+case "${CONFORMANCE_ACTION:-start}" in
+block)
+    case "$CONFORMANCE_NOTICE" in
+    '') exec "$server" ctl block "$CONFORMANCE_QUEUE" --reason "$CONFORMANCE_REASON" ;;
+    forever) notice=forever ;;
+    *) notice="${CONFORMANCE_NOTICE}s" ;;
+    esac
+    exec "$server" ctl block "$CONFORMANCE_QUEUE" --reason "$CONFORMANCE_REASON" --notice "$notice"
+    ;;
+unblock) exec "$server" ctl unblock "$CONFORMANCE_QUEUE" ;;
+esac
 
 [ -e "$CONFORMANCE_DIRECTORY/server.key" ] || "$server" init --host 127.0.0.1 >&2
 exec "$server" start

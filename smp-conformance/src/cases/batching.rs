@@ -119,11 +119,13 @@ async fn order_of_execution(trial: Trial) -> Outcome {
         })
         .collect();
     peer.send(&block).await?;
-    let mut answers = [peer.answer(&ids[0]).await?.message, peer.answer(&ids[1]).await?.message];
-    let winner = if answers[0] == b"OK" { &keys[0] } else { &keys[1] };
-    answers.sort();
-    same(&answers[0], b"ERR AUTH").at("the key that loses")?;
-    same(&answers[1], b"OK").at("the key that wins")?;
+    let [first_id, second_id] = &ids;
+    let [first_key, second_key] = &keys;
+    let (first, second) = (peer.answer(first_id).await?.message, peer.answer(second_id).await?.message);
+    let (winner, won, lost) =
+        if first == b"OK" { (first_key, first, second) } else { (second_key, second, first) };
+    same(&lost, b"ERR AUTH").at("the key that loses")?;
+    same(&won, b"OK").at("the key that wins")?;
     peer.sender(winner, &queue, &send(b"x"), "OK").await
 }
 
@@ -133,7 +135,7 @@ async fn first_message(trial: Trial) -> Outcome {
     for _ in 0..4 {
         queues.push(peer.create_of(&Draft::messaging().unsubscribed()).await?);
     }
-    let queue = &queues[0];
+    let Some(queue) = queues.first() else { return Ok(()) };
     peer.sender(Nobody, queue, &send(b"first"), "OK").await?;
     let ids: Vec<[u8; 4]> = (0..4).map(|_| random()).collect();
     let block: Vec<Vec<u8>> = (ids.iter().zip(&queues))

@@ -2,6 +2,7 @@
 
 mod authority;
 mod batching;
+mod blocking;
 mod links;
 mod messages;
 mod notifications;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
         notifications::CASES,
         services::CASES,
         proxy::CASES,
+        blocking::CASES,
         settings::CASES,
     ]
     .concat()

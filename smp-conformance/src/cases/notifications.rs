@@ -257,14 +257,14 @@ async fn in_order(trial: Trial) -> Outcome {
 }
 
 async fn suspended(trial: Trial) -> Outcome {
-    let mut peer = trial.connect().await?;
+    let (mut peer, mut notifier) = (trial.connect().await?, trial.connect().await?);
     let queue = peer.create_of(&Draft::messaging().unsubscribed()).await?;
-    let notifier = peer.add_notifier(&queue, Key::new()).await?;
+    let first = peer.add_notifier(&queue, Key::new()).await?;
     peer.recipient(&queue, b"OFF", "OK").await?;
-    peer.subscribe_notifier(&notifier).await?;
+    notifier.subscribe_notifier(&first).await?;
     let next = peer.add_notifier(&queue, Key::new()).await?;
-    same(&peer.event(&notifier.id).await?, b"DELD")?;
-    peer.subscribe_notifier(&next).await
+    same(&notifier.event(&first.id).await?, b"DELD")?;
+    notifier.subscribe_notifier(&next).await
 }
 
 async fn service_signature(trial: Trial) -> Outcome {

@@ -238,10 +238,7 @@ impl Greeted {
 /// # Errors
 /// When there is none.
 pub async fn connect(place: &Place, hello: &Hello, observer: &Arc<Observer>) -> Outcome<Peer> {
-    let certificate = match &hello.service {
-        Some((_, identity)) => Some(identity.tls()),
-        None => None,
-    };
+    let certificate = hello.service.as_ref().map(|(_, identity)| identity.tls());
     greet(place, ClientTls { certificate, ..ClientTls::default() }, observer).await?.accept(hello).await
 }
 

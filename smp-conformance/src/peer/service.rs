@@ -64,10 +64,22 @@ impl ServiceIdentity {
         Self { chain, leaf_key: self.leaf_key.clone() }
     }
 
-    /// SHA-256 of the identity certificate: the second, or the only one.
+    /// The certificate of the service itself.
+    #[must_use]
+    pub fn leaf(&self) -> &[u8] {
+        self.chain.first().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The identity certificate: the second, or the only one.
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        self.chain.get(1).map_or_else(|| self.leaf(), Vec::as_slice)
+    }
+
+    /// SHA-256 of the identity certificate.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
-        self.chain.get(1).or(self.chain.first()).map(|certificate| sha256(certificate)).unwrap_or_default()
+        sha256(self.authority())
     }
 
     /// `certkey`: the chain, and a session key that the leaf signs.
