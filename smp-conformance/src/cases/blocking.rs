@@ -80,7 +80,8 @@ async fn links(trial: Trial) -> Outcome {
 async fn told(trial: Trial) -> Outcome {
     let home = trial.home().await?;
     let server = home.start(&Wanted::default()).await?;
-    let (mut peer, mut other) = (trial.connect_to(&server.place).await?, trial.connect_to(&server.place).await?);
+    let (mut peer, mut other) =
+        (trial.connect_to(&server.place).await?, trial.connect_to(&server.place).await?);
     let queue = peer.create().await?;
     trial.operate(&home, SPAM, &queue.sender_id).await?;
     same(&peer.event(&queue.recipient_id).await?, b"ERR BLOCKED reason=spam")?;
