@@ -13,6 +13,12 @@ use crate::identity::CA_CERTIFICATE_FILE;
 
 /// The password for creating queues, when `init` draws one.
 pub const CREATE_PASSWORD_FILE: &str = "create_password";
+/// The database of queues.
+pub const DATABASE_FILE: &str = "smp-server.db";
+/// The log of messages, beside the database.
+pub const MESSAGES_DIRECTORY: &str = "messages";
+/// Held while a server runs.
+pub const LOCK_FILE: &str = "lock";
 /// The variable that gives the password itself.
 const CREATE_PASSWORD_VARIABLE: &str = "SMP_SERVER_CREATE_PASSWORD";
 
@@ -47,10 +53,10 @@ impl Directory {
         self.path.join("smp-server.toml")
     }
 
-    /// The database of queues and messages.
+    /// The database of queues; their messages are in a directory beside it.
     #[must_use]
     pub fn database(&self) -> PathBuf {
-        self.path.join("smp-server.db")
+        self.path.join(DATABASE_FILE)
     }
 
     /// Notifications that waited when the server stopped.
@@ -90,7 +96,7 @@ impl Directory {
     /// # Errors
     /// When another server holds it.
     pub fn lock(&self) -> anyhow::Result<DirectoryLock> {
-        let path = self.path.join("lock");
+        let path = self.path.join(LOCK_FILE);
         let mut options = File::options();
         let file = options
             .create(true)
@@ -106,6 +112,17 @@ impl Directory {
                 Err(error).with_context(|| format!("Unable to lock {}", path.display()))
             }
         }
+    }
+
+    /// As [`Self::lock`], without making anything in a directory that is not there.
+    ///
+    /// # Errors
+    /// When there is no server here, or one runs.
+    pub fn lock_existing(&self) -> anyhow::Result<DirectoryLock> {
+        if !self.path.exists() {
+            return Err(CommandError::NotInitialised(self.path.clone()).into());
+        }
+        self.lock()
     }
 
     /// The password that clients need for creating queues, if there is one.

@@ -19,6 +19,17 @@ pub enum CommandError {
     /// Two processes on one directory.
     #[error("Another smp-server uses {0}: stop it first, or choose another place with --directory")]
     Locked(PathBuf),
+    /// `check` or `restore` found damage.
+    #[error(
+        "{directory} is damaged in {count} places: put it aside and restore a backup with `smp-server restore`; \
+         without one, keep what is there and ask for help before you change anything"
+    )]
+    Damaged {
+        /// Where.
+        directory: PathBuf,
+        /// How much is wrong.
+        count: usize,
+    },
     /// A setting that cannot be used.
     #[error("`{name}` {reason}")]
     Setting {
@@ -37,6 +48,7 @@ impl CommandError {
             Some(Self::NotInitialised(_)) => ExitCode::NoDirectory,
             Some(Self::AlreadyInitialised(_)) => ExitCode::AlreadyThere,
             Some(Self::Locked(_)) => ExitCode::DirectoryBusy,
+            Some(Self::Damaged { .. }) => ExitCode::Damaged,
             Some(Self::Setting { .. }) => ExitCode::Usage,
             None if error.is::<toml::de::Error>() => ExitCode::Usage,
             None => ExitCode::Failure,

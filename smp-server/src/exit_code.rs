@@ -16,6 +16,8 @@ pub enum ExitCode {
     DirectoryBusy = 4,
     /// There is a server in the directory already.
     AlreadyThere = 7,
+    /// What is stored is damaged.
+    Damaged = 20,
 }
 
 impl ExitCode {
@@ -29,6 +31,7 @@ impl ExitCode {
             Self::NoDirectory => "no_directory",
             Self::DirectoryBusy => "directory_busy",
             Self::AlreadyThere => "already_there",
+            Self::Damaged => "damaged",
         }
     }
 }

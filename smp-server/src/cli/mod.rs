@@ -1,12 +1,15 @@
 //! The command line, a file per command. The doc comments here are the manual.
 
 mod address;
+mod backup;
 mod cert;
+mod check;
 mod check_config;
 mod completions;
 mod ctl;
 mod example_config;
 mod init;
+mod restore;
 mod start;
 
 use std::io::Write as _;
@@ -51,6 +54,12 @@ enum Command {
     Start(start::StartArgs),
     /// Print the server's address.
     Address(address::AddressArgs),
+    /// Verify all that is stored; the server must be stopped.
+    Check(check::CheckArgs),
+    /// Copy all that is stored, also while the server runs.
+    Backup(backup::BackupArgs),
+    /// Make a server's directory from a backup.
+    Restore(restore::RestoreArgs),
     /// Check the settings, and what they name, without starting.
     CheckConfig(check_config::CheckConfigArgs),
     /// Print every setting with its default, as a commented file.
@@ -114,6 +123,9 @@ pub fn run() -> std::process::ExitCode {
         Command::Init(args) => init::run(&place, args),
         Command::Start(args) => start::run(&place, args),
         Command::Address(args) => address::run(&place, args),
+        Command::Check(args) => check::run(&place, args),
+        Command::Backup(args) => backup::run(&place, &args),
+        Command::Restore(args) => restore::run(&place, &args),
         Command::CheckConfig(args) => check_config::run(&place, args),
         Command::ExampleConfig(args) => example_config::run(&args),
         Command::Cert(args) => cert::run(&place, args),

@@ -53,7 +53,8 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
             let store = SqliteStore::open(&path, &settings.storage);
             Box::new(store.with_context(|| {
                 format!(
-                    "Unable to open the database at {}; if it is damaged, restore the directory from a backup",
+                    "Unable to open the database at {}; if it is damaged, `smp-server check` says where, and \
+                     `smp-server restore` brings back a backup",
                     path.display()
                 )
             })?)

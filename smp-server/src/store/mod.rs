@@ -34,7 +34,7 @@ pub use record::{
     StoredMessage, WholeQueue, day_of,
 };
 pub use service::{BacklogPage, NewService, ServiceQueue, ServiceRecord, Stream};
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, Verified, back_up, verify};
 
 /// Why a step or a read has no result.
 #[derive(Debug, Error)]

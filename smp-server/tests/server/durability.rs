@@ -12,7 +12,7 @@ use crate::client::{CORRELATION, Client, MESSAGING, Queue, body, ed25519, link_d
 use crate::program::{Program, init};
 
 /// The bodies that wait in a queue, acknowledged one after the other; nothing stands for the marker.
-async fn drain(client: &mut Client, queue: &Queue) -> Vec<Option<Vec<u8>>> {
+pub(crate) async fn drain(client: &mut Client, queue: &Queue) -> Vec<Option<Vec<u8>>> {
     client.subscribe(queue).await;
     let mut bodies = Vec::new();
     let mut next = client.event(queue.ids.recipient_id).await;

@@ -177,7 +177,16 @@ async fn logs_tell_no_ids_and_no_addresses() {
 #[test]
 fn the_manual_is_as_in_the_golden_file() {
     let mut shown = String::new();
-    for arguments in [&["--help"][..], &["init", "--help"], &["start", "--help"], &["address", "--help"]] {
+    let whole = [
+        &["--help"][..],
+        &["init", "--help"],
+        &["start", "--help"],
+        &["address", "--help"],
+        &["check", "--help"],
+        &["backup", "--help"],
+        &["restore", "--help"],
+    ];
+    for arguments in whole {
         let output = program().args(arguments).output().unwrap();
         shown.push_str(&format!("$ smp-server {}\n{}\n", arguments.join(" "), text(&output.stdout)));
     }

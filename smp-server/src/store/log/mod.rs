@@ -19,6 +19,7 @@ mod record;
 mod recovery;
 mod retirement;
 mod segment;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -38,6 +39,8 @@ use segment::Active;
 use waiting::{Change, Place, Shared, View, Waiting};
 
 pub(crate) use record::{LogId, SegmentNumber};
+pub(crate) use recovery::not_ours;
+pub(crate) use survey::{copy, verify};
 pub(crate) use waiting::LogReader;
 
 use super::{NewMessage, QueueNumber, Result, StoreError, StoredMessage};

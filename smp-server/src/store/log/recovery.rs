@@ -59,7 +59,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn add(&mut self, segment: &Segment) {
+    pub(super) fn add(&mut self, segment: &Segment) {
         let number = segment.header.number;
         let mut targets = BTreeSet::new();
         for (offset, record) in &segment.records {
@@ -82,7 +82,7 @@ impl Found {
     }
 
     /// The messages that wait, and the segment that was being emptied.
-    fn settle(&mut self) -> (Queues, Option<SegmentNumber>) {
+    pub(super) fn settle(&mut self) -> (Queues, Option<SegmentNumber>) {
         let mut messages = std::mem::take(&mut self.messages);
         // Of a message that was copied the newest copy comes first.
         messages.sort_unstable_by_key(|(queue, waiting)| {
@@ -189,7 +189,7 @@ fn start(disk: Disk, log: LogId, settings: LogSettings, mut found: Found) -> Res
 }
 
 /// The database and the log are not of one server.
-fn not_ours(path: &Path) -> crate::store::StoreError {
+pub(crate) fn not_ours(path: &Path) -> crate::store::StoreError {
     Failure::new(
         FailureKind::Damaged,
         format!(

@@ -14,7 +14,7 @@ use protocol::net::rng::system_rng;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::rows::message_from;
-use crate::store::log::{LogId, LogSettings, MessageLog};
+use crate::store::log::{LogId, LogSettings, MessageLog, not_ours};
 use crate::store::{Failure, FailureKind, NewMessage, QueueNumber, Result, StoreError};
 
 /// Messages that are committed to the new log together.
@@ -31,7 +31,7 @@ pub(super) fn open(
         let log = match noted {
             // Interrupted after the renaming: the log is complete.
             Some(id) if directory.exists() => MessageLog::open(directory, id, settings)?,
-            _ if directory.exists() => return Err(in_the_way(directory)),
+            _ if directory.exists() => return Err(not_ours(directory)),
             _ => fill(connection, directory, settings)?,
         };
         connection.execute_batch("DROP TABLE messages")?;
@@ -41,7 +41,7 @@ pub(super) fn open(
         }
         log
     } else {
-        let id = noted.ok_or_else(|| in_the_way(directory))?;
+        let id = noted.ok_or_else(|| not_ours(directory))?;
         MessageLog::open(directory, id, settings)?
     };
     finish_deletions(connection, &mut log)?;
@@ -110,26 +110,14 @@ fn copy(connection: &Connection, log: &mut MessageLog) -> Result<()> {
     Ok(())
 }
 
-fn noted(connection: &Connection) -> Result<Option<LogId>> {
+pub(super) fn noted(connection: &Connection) -> Result<Option<LogId>> {
     let id = connection.query_row("SELECT id FROM message_log", [], |row| row.get(0)).optional()?;
     Ok(id.map(LogId))
 }
 
-fn has_messages_table(connection: &Connection) -> Result<bool> {
+pub(super) fn has_messages_table(connection: &Connection) -> Result<bool> {
     let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'messages'";
     Ok(connection.prepare(sql)?.exists([])?)
-}
-
-fn in_the_way(directory: &Path) -> StoreError {
-    Failure::new(
-        FailureKind::Damaged,
-        format!(
-            "{} does not belong to this database: the database and the messages must be restored together, from \
-             one backup",
-            directory.display()
-        ),
-    )
-    .into()
 }
 
 fn refused(path: &Path, error: &std::io::Error) -> StoreError {

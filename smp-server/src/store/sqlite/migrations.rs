@@ -24,6 +24,21 @@ pub(super) fn apply(connection: &mut Connection) -> Result<()> {
     Ok(transaction.commit()?)
 }
 
+/// Refuses a file of a newer server.
+pub(super) fn expect_known(connection: &Connection) -> Result<()> {
+    if seen(connection)? > SCRIPTS.len() { Err(StoreError::Newer) } else { Ok(()) }
+}
+
+/// Whether scripts are still to be applied.
+pub(super) fn is_older(connection: &Connection) -> Result<bool> {
+    Ok(seen(connection)? < SCRIPTS.len())
+}
+
+fn seen(connection: &Connection) -> Result<usize> {
+    let seen: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    Ok(usize::try_from(seen).unwrap_or(usize::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ mod migrations;
 mod rows;
 mod services;
 mod states;
+mod upkeep;
 mod whole;
 
 use std::fs::OpenOptions;
@@ -33,7 +34,10 @@ use super::{
     StoredMessage, Stream, WholeQueue,
 };
 use crate::config::Storage;
+use crate::directory::MESSAGES_DIRECTORY;
 use crate::store::log::{LogReader, MessageLog};
+pub use upkeep::{Verified, back_up, verify};
+
 use rows::{LINK_IS_USED, QUEUE_COLUMNS, queue_from};
 use states::{State, States};
 
@@ -41,8 +45,6 @@ use states::{State, States};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pages of the log before it is folded into the file: 16 MiB keeps the pauses rare and short.
 const CHECKPOINT_PAGES: u32 = 4096;
-/// The log's directory, beside the file.
-const LOG_DIRECTORY: &str = "messages";
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 64;
 
@@ -150,7 +152,7 @@ impl SqliteStore {
 
 /// Where the messages of a database are.
 fn log_directory(path: &Path) -> PathBuf {
-    path.with_file_name(LOG_DIRECTORY)
+    path.with_file_name(MESSAGES_DIRECTORY)
 }
 
 impl QueueReader for SqliteReader {
@@ -195,7 +197,7 @@ impl QueueReader for SqliteReader {
     }
 
     fn counts(&mut self) -> Result<StoreCounts> {
-        Ok(StoreCounts { queues: whole::queue_count(&self.connection)?, messages: self.log.total() })
+        Ok(StoreCounts { queues: whole::count(&self.connection, "queues")?, messages: self.log.total() })
     }
 
     fn service(&mut self, fingerprint: &[u8; 32]) -> Result<Option<ServiceRecord>> {

@@ -41,8 +41,9 @@ fn link(
     Ok(link.optional()?)
 }
 
-pub(super) fn queue_count(connection: &Connection) -> Result<u64> {
-    let count: i64 = connection.query_row("SELECT count(*) FROM queues", [], |row| row.get(0))?;
+/// How many rows a table has.
+pub(super) fn count(connection: &Connection, table: &str) -> Result<u64> {
+    let count: i64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
     Ok(count.unsigned_abs())
 }
 
