@@ -54,11 +54,8 @@ enum Command {
     Start(start::StartArgs),
     /// Print the server's address.
     Address(address::AddressArgs),
-    /// Verify all that is stored; the server must be stopped.
     Check(check::CheckArgs),
-    /// Copy all that is stored, also while the server runs.
     Backup(backup::BackupArgs),
-    /// Make a server's directory from a backup.
     Restore(restore::RestoreArgs),
     /// Check the settings, and what they name, without starting.
     CheckConfig(check_config::CheckConfigArgs),

@@ -53,8 +53,8 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
             let store = SqliteStore::open(&path, &settings.storage);
             Box::new(store.with_context(|| {
                 format!(
-                    "Unable to open the database at {}; if it is damaged, `smp-server check` says where, and \
-                     `smp-server restore` brings back a backup",
+                    "Unable to open the database at {}; if it is damaged, restore the directory from a backup: \
+                     `smp-server check` says what is damaged, `smp-server restore` brings a backup back",
                     path.display()
                 )
             })?)

@@ -169,7 +169,8 @@ async fn a_damaged_database_is_found() {
     for page in 1..length / 4096 {
         flip(&database, page * 4096);
     }
-    refuse(place.path(), &["check", copy.to_str().unwrap()], "damaged");
+    let output = refuse(place.path(), &["check", copy.to_str().unwrap()], "smp-server.db is damaged");
+    assert_eq!(output.status.code(), Some(20));
     std::fs::remove_dir_all(&copy).unwrap();
 }
 

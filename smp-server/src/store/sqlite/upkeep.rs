@@ -38,6 +38,10 @@ pub fn verify(path: &Path) -> Result<Verified> {
     let place = path.display();
     let damage = first_damage(&connection).unwrap_or_else(|error| Some(error.to_string()));
     problems.extend(damage.map(|damage| format!("{place} is damaged: {damage}")));
+    if !problems.is_empty() {
+        // Nothing that it says can be believed, also about its log.
+        return Ok(Verified { queues: 0, messages: 0, segments: 0, problems, remarks });
+    }
     migrations::expect_known(&connection)?;
     if migrations::is_older(&connection)? {
         remarks.push(format!("{place} is of an older version: the next start brings it to the present form"));
