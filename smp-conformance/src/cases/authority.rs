@@ -92,7 +92,8 @@ async fn wrong_keys(trial: Trial) -> Outcome {
     }
     peer.sender(&queue.key, &queue, &send(b"x"), "ERR AUTH").await.at("signed by the recipient")?;
     peer.sender(&sender_key, &queue, &send(b"x"), "OK").await.at("nothing has changed")?;
-    peer.subscribe(&queue).await.at("nothing has changed")
+    peer.subscribe(&queue).await.at("nothing has changed")?;
+    peer.message_of(&queue, b"x").await.map(drop)
 }
 
 async fn other_kinds(trial: Trial) -> Outcome {

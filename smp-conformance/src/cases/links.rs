@@ -134,6 +134,7 @@ async fn address(trial: Trial) -> Outcome {
     owner.recipient(&queue, &with_key("KEY", &key), "OK").await?;
     owner.recipient(&queue, &lset(&link, FIXED, b"again"), "OK").await.at("a secured contact queue")?;
     guest.sender(&key, &queue, &send(b"x"), "OK").await?;
+    owner.message_of(&queue, b"x").await?;
     guest.link(Nobody, &link, b"LGET", (&queue.sender_id, FIXED, b"again")).await.at("messages leave it")?;
     owner.recipient(&queue, b"LDEL", "OK").await?;
     owner.recipient(&queue, b"LDEL", "OK").await.at("again")?;

@@ -10,7 +10,7 @@ use crate::peer::keys::Key;
 use crate::peer::queue::{Content, Message, Queue};
 use crate::peer::service::ServiceIdentity;
 use crate::peer::wire::short;
-use crate::peer::{self, Hello, Peer};
+use crate::peer::{self, Hello, Peer, same};
 use crate::place::Place;
 use crate::spawn::Wanted;
 use crate::trial::Trial;
@@ -139,7 +139,12 @@ async fn expire_on_interval(trial: Trial) -> Outcome {
     peer.sender(Nobody, &queue, &send(b"old"), "OK").await?;
     // GET shows the queue without a subscription that would deliver; it is empty after a while.
     let begun = std::time::Instant::now();
-    while peer.ask(&queue.key, &queue.recipient_id, b"GET").await? != b"OK" {
+    loop {
+        let answer = peer.ask(&queue.key, &queue.recipient_id, b"GET").await.at("GET")?;
+        if answer == b"OK" {
+            break;
+        }
+        same(queue.open(&answer)?.body()?, b"old").at("GET")?;
         if begun.elapsed() > peer::PATIENCE {
             return Err(Failure::differs("no message after its time", "messages"));
         }
