@@ -1,0 +1,25 @@
+//! What the targets share: the property of every decoder.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+use protocol::encoding::{Decode, Encode};
+
+/// What is read, written and read again is the same; anything else is refused without a panic.
+pub fn binary<T: Decode + Encode + PartialEq + Debug>(bytes: &[u8]) {
+    if let Ok(value) = T::from_bytes(bytes) {
+        assert_eq!(T::from_bytes(&value.to_bytes()), Ok(value));
+    }
+}
+
+/// As [`binary`], of text.
+pub fn text<T: FromStr + Display + PartialEq + Debug>(text: &str)
+where
+    T::Err: PartialEq + Debug,
+{
+    if let Ok(value) = text.parse::<T>() {
+        assert_eq!(value.to_string().parse(), Ok(value));
+    }
+}
