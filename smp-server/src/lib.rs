@@ -24,6 +24,7 @@ pub mod error;
 pub mod exit_code;
 mod expiration;
 pub mod identity;
+pub mod limits;
 pub mod metrics;
 pub mod moderation;
 mod monitoring;

@@ -1,8 +1,8 @@
 //! What the server keeps of a connection for others: subscriptions, what is ready for it, news to tell it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::smp::ids::{MessageId, NotifierId, RecipientId};
 use protocol::timestamp::Timestamp;
@@ -21,6 +21,10 @@ pub struct Peer {
     state: Mutex<PeerState>,
     wake: Notify,
     closing: AtomicBool,
+    /// Asks the connection to end at once, whatever is on its way.
+    cut: Notify,
+    /// Memory that it holds.
+    held: Arc<AtomicUsize>,
     /// Whether it is told of all queues of a service.
     serving: AtomicBool,
     /// When a block last came or went, Unix milliseconds.
@@ -56,6 +60,8 @@ impl Peer {
             state: Mutex::default(),
             wake: Notify::new(),
             closing: AtomicBool::new(false),
+            cut: Notify::new(),
+            held: Arc::default(),
             serving: AtomicBool::new(false),
             active_at: AtomicI64::new(now.0),
         }
@@ -202,6 +208,29 @@ impl Peer {
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         self.wake.notify_one();
+    }
+
+    /// The same, with the account of the memory that it holds.
+    #[must_use]
+    pub fn holding(self, held: Arc<AtomicUsize>) -> Self {
+        Self { held, ..self }
+    }
+
+    /// Memory that it holds, bytes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connection at once, whatever is on its way.
+    pub fn cut(&self) {
+        self.close();
+        self.cut.notify_one();
+    }
+
+    /// Waits until it is cut.
+    pub async fn is_cut(&self) {
+        self.cut.notified().await;
     }
 
     /// Whether it was asked to end.

@@ -16,7 +16,6 @@ use protocol::timestamp::Timestamp;
 use subtle::ConstantTimeEq as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -26,6 +25,7 @@ use crate::credentials::{Credentials, Presented};
 use crate::daily;
 use crate::expiration;
 use crate::identity::Identity;
+use crate::limits::{Admission, Greeting, Limits, Refusal};
 use crate::metrics::{Exposition, Metrics};
 use crate::moderation::BlockedToday;
 use crate::news::{News, Topic};
@@ -39,6 +39,8 @@ use crate::subscriptions::Subscriptions;
 
 /// Connections that the system holds until they are accepted (smp.md §3.7).
 const BACKLOG: u32 = 1024;
+/// A connection that holds no more has nothing on its way worth closing it for.
+const HELD_AT_REST_BYTES: usize = 64 * 1024;
 /// Pause after a failed accept, which mostly means too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,6 +64,8 @@ pub struct Server {
     pub(crate) blocked_today: BlockedToday,
     /// What is counted.
     pub metrics: Metrics,
+    /// What peers may take of the server.
+    pub limits: Arc<Limits>,
     /// The password for creating queues, if there is one.
     pub create_password: Option<BasicAuth>,
     /// What it proves its identity with.
@@ -94,6 +98,7 @@ impl Server {
         let exposition = Arc::new(Exposition::default());
         store.watch_commits(exposition.clone());
         let proxy = Proxy::new(&settings);
+        let limits = Limits::new(&settings.limits, &settings.times);
         Ok(Self {
             notifications: Arc::new(Notifications::new(&settings.limits)),
             blocked_today: BlockedToday::default(),
@@ -101,6 +106,7 @@ impl Server {
             store,
             subscriptions: Subscriptions::default(),
             services: Services::default(),
+            limits,
             metrics: Metrics::default(),
             exposition,
             started_at: now(),
@@ -211,6 +217,43 @@ impl Server {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Closes connections, those first that hold most memory, until there would be room again.
+    fn shed_load(&self) {
+        let memory = &self.limits.memory;
+        let target = memory.most() / 10 * 9;
+        let mut excess = memory.used().saturating_sub(target);
+        let mut holders: Vec<(usize, Arc<Peer>)> =
+            self.peers().values().map(|peer| (peer.held(), peer.clone())).collect();
+        holders.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
+        let mut closed = 0;
+        for (held, peer) in holders {
+            if excess == 0 || held <= HELD_AT_REST_BYTES {
+                break;
+            }
+            excess = excess.saturating_sub(held);
+            peer.cut();
+            closed += 1;
+        }
+        self.metrics.closed_for_memory.add(closed);
+        tracing::warn!(
+            closed,
+            used = memory.used(),
+            "memory is used up: connections that hold most are closed"
+        );
+    }
+
+    fn turned_away(&self, refusal: Refusal) {
+        self.metrics.connections_refused.one();
+        match refusal {
+            Refusal::Connections => {}
+            Refusal::OriginConnections | Refusal::OriginHandshakes => {
+                self.metrics.connections_refused_by_address.one();
+            }
+            Refusal::Memory => self.metrics.connections_refused_for_memory.one(),
+        }
+        tracing::debug!(?refusal, "a client was turned away");
+    }
+
     /// Closes connections without subscriptions that have been silent for long.
     fn close_inactive(&self) {
         let since = Timestamp(now().0.saturating_sub(self.settings.times.inactive_ttl.as_ms()));
@@ -251,10 +294,8 @@ fn listen_at(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
 pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: StoreThreads) {
     expiration::at_start(&server).await;
     let mut tasks = JoinSet::new();
-    let permits =
-        Arc::new(Semaphore::new(usize::try_from(server.settings.limits.connections).unwrap_or(usize::MAX)));
     for listener in listeners {
-        tasks.spawn(accept(server.clone(), listener, permits.clone()));
+        tasks.spawn(accept(server.clone(), listener));
     }
     tasks.spawn(release_news(server.clone()));
     tasks.spawn(notify(server.clone()));
@@ -262,6 +303,7 @@ pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: Stor
     if server.settings.monitoring.daily_statistics.0 {
         tasks.spawn(daily::run(server.clone()));
     }
+    tasks.spawn(look_at_room(server.clone()));
     tasks.spawn(expiration::run(server.clone()));
     tasks.spawn(expiration::notifications(server.clone()));
     if server.settings.times.disconnect_inactive.0 {
@@ -279,22 +321,20 @@ pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: Stor
 }
 
 /// Accepts clients at one port until the server stops, then waits for them to end.
-async fn accept(server: Arc<Server>, listener: TcpListener, permits: Arc<Semaphore>) {
+async fn accept(server: Arc<Server>, listener: TcpListener) {
     let mut stop = server.stopping();
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => match permits.clone().try_acquire_owned() {
-                    Ok(permit) => {
+            accepted = accept_in_turn(&server, &listener) => match accepted {
+                Ok((socket, address)) => match server.limits.admit(address.ip()) {
+                    Ok((admission, greeting, displaced)) => {
                         server.metrics.connections_accepted.one();
-                        clients.spawn(serve(server.clone(), socket, permit));
+                        server.metrics.handshakes_displaced.add(displaced.into());
+                        clients.spawn(serve(server.clone(), socket, admission, greeting));
                     }
-                    // Dropping the socket closes it: full.
-                    Err(_) => {
-                        server.metrics.connections_refused.one();
-                        tracing::debug!("a client was turned away: too many connections");
-                    }
+                    // Dropping the socket closes it.
+                    Err(refusal) => server.turned_away(refusal),
                 },
                 Err(error) => {
                     tracing::warn!(%error, "a client could not be accepted");
@@ -309,6 +349,12 @@ async fn accept(server: Arc<Server>, listener: TcpListener, permits: Arc<Semapho
     while clients.join_next().await.is_some() {}
 }
 
+/// The next connection, when it is time for one: those that are established come first.
+async fn accept_in_turn(server: &Server, listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
+    server.limits.turn().await;
+    listener.accept().await
+}
+
 /// Serves one client over a stream that is secured already, to its end: the server without sockets and TLS, as fuzzers
 /// and simulations drive it.
 ///
@@ -320,15 +366,16 @@ pub async fn serve_secured(
     session_id: &[u8],
 ) -> anyhow::Result<()> {
     let id = PeerId(server.last_peer.fetch_add(1, Ordering::Relaxed));
-    let peer = Arc::new(Peer::new(id, now()));
-    connection::serve_secured(server, peer, stream, session_id).await
+    let admission = server.limits.admit_internal();
+    let peer = Arc::new(Peer::new(id, now()).holding(admission.held.clone()));
+    connection::serve_secured(server, peer, admission, stream, session_id).await
 }
 
-async fn serve(server: Arc<Server>, socket: TcpStream, _permit: OwnedSemaphorePermit) {
+async fn serve(server: Arc<Server>, socket: TcpStream, admission: Admission, greeting: Greeting) {
     let id = PeerId(server.last_peer.fetch_add(1, Ordering::Relaxed));
-    let peer = Arc::new(Peer::new(id, now()));
+    let peer = Arc::new(Peer::new(id, now()).holding(admission.held.clone()));
     server.peers().insert(id, peer.clone());
-    let served = connection::serve(server.clone(), peer, socket).await;
+    let served = connection::serve(server.clone(), peer, socket, admission, greeting).await;
     server.peers().remove(&id);
     match served {
         Ok(()) => tracing::debug!(connection = id.0, "ended"),
@@ -351,6 +398,24 @@ async fn notify(server: Arc<Server>) {
 
 async fn tidy_metrics(server: Arc<Server>) {
     every(&server, METRICS_TIDY_INTERVAL, || server.exposition.tidy()).await;
+}
+
+/// Keeps an eye on memory and disk, and forgets what need not be remembered of addresses.
+async fn look_at_room(server: Arc<Server>) {
+    let mut was_full = false;
+    let look = || {
+        server.limits.memory.count_standing(server.subscriptions.count(), server.notifications.count());
+        let is_full = server.limits.memory.is_full();
+        if is_full && was_full {
+            server.shed_load();
+        }
+        was_full = is_full;
+        server.limits.tidy();
+        let limits = server.limits.clone();
+        // Nobody waits for it: the next look comes in any case.
+        drop(tokio::task::spawn_blocking(move || limits.look_at_storage()));
+    };
+    every(&server, server.settings.times.room_interval.0, look).await;
 }
 
 async fn watch_inactive(server: Arc<Server>) {

@@ -18,6 +18,7 @@ use protocol::smp::ids::{RecipientId, ServiceId};
 use protocol::transport::handshake::PendingService;
 
 use crate::delivery::Delivery;
+use crate::limits::{Admission, Demand, TooMuch};
 use crate::news::{News, Topic, Waiting};
 use crate::notifications::Notification;
 use crate::peer::{Peer, PeerId};
@@ -30,12 +31,21 @@ use crate::subscriptions::Source;
 ///
 /// # Errors
 /// Those of the store.
-pub(crate) async fn admit(server: &Server, pending: &PendingService) -> store::Result<Option<ServiceId>> {
+pub(crate) async fn admit(
+    server: &Server,
+    admission: &Admission,
+    pending: &PendingService,
+) -> store::Result<Option<ServiceId>> {
     let (fingerprint, role) = (pending.fingerprint, pending.role);
     let known = server.store.read(move |reader| reader.service(&fingerprint)).await?;
     let record = match known {
         Some(record) => record,
         None => {
+            // A service stays for good, like a queue, and is as quickly made.
+            match admission.take(Demand { queues: 1, ..Demand::default() }) {
+                Ok(wait) => tokio::time::sleep(wait).await,
+                Err(TooMuch) => return Ok(None),
+            }
             let id = ServiceId::generate(&mut system_rng());
             let new = NewService { id, fingerprint, role, created_at: now().seconds() };
             server.store.write(move |store| store.add_service(&new)).await?

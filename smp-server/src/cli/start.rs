@@ -65,6 +65,9 @@ async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     let listeners = server::listen(&settings)?;
     let monitoring = monitoring::listen(&settings).await?;
     let server = Arc::new(Server::new(settings, &identity, store, create_password)?);
+    if keeps_queues {
+        server.limits.storage.watch(directory.path());
+    }
     let saved = directory.saved_notifications();
     let keeps_notifications = server.settings.storage.save_notifications.0 && keeps_queues;
     if keeps_notifications && let Err(error) = saved_notifications::restore(&server, &saved).await {

@@ -37,6 +37,10 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
     } else if service_id.is_some() {
         return Err(CommandError::Prohibited.into());
     }
+    if client.server.limits.storage.is_used_up() {
+        client.server.metrics.storage_refusals.one();
+        return Err(ErrorType::Store("the server has no room for more queues".to_owned()).into());
+    }
     let chosen = Chosen::from_request(correlation_id, request)?;
     let server_key = X25519PrivateKey::generate(&mut system_rng());
     let dh_secret = DhSecret(server_key.diffie_hellman(&dh_key));

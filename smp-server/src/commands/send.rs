@@ -25,6 +25,11 @@ pub(super) async fn send(
         return Err(ErrorType::LargeMessage.into());
     }
     let server = &client.server;
+    if server.limits.storage.is_used_up() {
+        // Senders know what to do: the same as when the queue is full.
+        server.metrics.storage_refusals.one();
+        return Err(ErrorType::Quota.into());
+    }
     let received_at = now();
     let rules = AppendRules {
         quota: server.settings.limits.queue_quota,

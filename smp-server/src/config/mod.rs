@@ -140,6 +140,36 @@ section! {
         connection_subscriptions ("connection-subscriptions", "SMP_SERVER_CONNECTION_SUBSCRIPTIONS"): u32 = 1_000_000,
         /// Connections at a time; further ones are closed at once.
         connections ("connections", "SMP_SERVER_CONNECTIONS"): u32 = 10_000,
+        /// Connections of one address (IPv4, or /64 of IPv6) at a time; further ones are closed at once. 0 for no limit, as in what follows.
+        address_connections ("address-connections", "SMP_SERVER_ADDRESS_CONNECTIONS"): u32 = 2000,
+        /// Connections without a session at a time; the oldest gives way to a further one.
+        handshakes ("handshakes", "SMP_SERVER_HANDSHAKES"): u32 = 6000,
+        /// The same of one address; further ones are closed at once.
+        address_handshakes ("address-handshakes", "SMP_SERVER_ADDRESS_HANDSHAKES"): u32 = 500,
+        /// New connections per second, five seconds' worth at once; further ones wait to be accepted.
+        handshakes_per_second ("handshakes-per-second", "SMP_SERVER_HANDSHAKES_PER_SECOND"): u32 = 4000,
+        /// The same of one address; further ones are closed at once.
+        address_handshakes_per_second ("address-handshakes-per-second", "SMP_SERVER_ADDRESS_HANDSHAKES_PER_SECOND"): u32 = 200,
+        /// Commands per second, five seconds' worth at once; connections that send faster are read more slowly.
+        commands_per_second ("commands-per-second", "SMP_SERVER_COMMANDS_PER_SECOND"): u32 = 200_000,
+        /// The same of one address.
+        address_commands_per_second ("address-commands-per-second", "SMP_SERVER_ADDRESS_COMMANDS_PER_SECOND"): u32 = 20_000,
+        /// New queues per minute, a minute's worth at once; connections that make more are read more slowly.
+        queues_per_minute ("queues-per-minute", "SMP_SERVER_QUEUES_PER_MINUTE"): u32 = 600_000,
+        /// The same of one address.
+        address_queues_per_minute ("address-queues-per-minute", "SMP_SERVER_ADDRESS_QUEUES_PER_MINUTE"): u32 = 6000,
+        /// Mebibytes per second, five seconds' worth at once; connections that send faster are read more slowly.
+        mib_per_second ("mib-per-second", "SMP_SERVER_MIB_PER_SECOND"): u32 = 0,
+        /// The same of one address.
+        address_mib_per_second ("address-mib-per-second", "SMP_SERVER_ADDRESS_MIB_PER_SECOND"): u32 = 100,
+        /// Whether this machine counts as an address: with a Tor service or a proxy in front of the server everybody comes from here.
+        limit_loopback ("limit-loopback", "SMP_SERVER_LIMIT_LOOPBACK"): Switch = Switch(false),
+        /// Mebibytes that the server's files may take; then senders are told to wait.
+        stored_mib ("stored-mib", "SMP_SERVER_STORED_MIB"): u32 = 0,
+        /// Mebibytes that stay free on the disk; then senders are told to wait.
+        free_mib ("free-mib", "SMP_SERVER_FREE_MIB"): u32 = 256,
+        /// Mebibytes of memory for connections and what is on its way; then no connection is taken and none read, and those that hold most are closed. 0 for three quarters of the machine's.
+        memory_mib ("memory-mib", "SMP_SERVER_MEMORY_MIB"): u32 = 0,
     }
 }
 
@@ -194,6 +224,12 @@ section! {
         handshake_timeout ("handshake-timeout", "SMP_SERVER_HANDSHAKE_TIMEOUT"): Period = Period::seconds(120),
         /// Time limit of one block's way to a slow peer.
         write_timeout ("write-timeout", "SMP_SERVER_WRITE_TIMEOUT"): Period = Period::seconds(120),
+        /// Time limit of one block's way from a slow peer, once it has begun.
+        read_timeout ("read-timeout", "SMP_SERVER_READ_TIMEOUT"): Period = Period::seconds(120),
+        /// Longest wait of a connection that exceeds a rate; beyond that it is closed.
+        limit_wait ("limit-wait", "SMP_SERVER_LIMIT_WAIT"): Period = Period::seconds(30),
+        /// How often room on disk and in memory is looked at.
+        room_interval ("room-interval", "SMP_SERVER_ROOM_INTERVAL"): Period = Period::seconds(1),
         /// Silence after which the system asks whether a peer is still there: a phone that vanished keeps its place and its subscriptions until then.
         keep_alive ("keep-alive", "SMP_SERVER_KEEP_ALIVE"): Period = Period::hours(1),
         /// Time that connections get to finish what they do when the server stops.
@@ -416,6 +452,8 @@ impl Settings {
             ("tls_timeout", times.tls_timeout),
             ("handshake_timeout", times.handshake_timeout),
             ("write_timeout", times.write_timeout),
+            ("read_timeout", times.read_timeout),
+            ("room_interval", times.room_interval),
             ("keep_alive", times.keep_alive),
             ("destination_connect_timeout", self.proxy.destination_connect_timeout),
             ("destination_answer_timeout", self.proxy.destination_answer_timeout),

@@ -1,48 +1,95 @@
 //! Blocks in and out of a TLS stream. Room for a block is held only while one is on its way: most connections of a
 //! server are idle most of the time.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use protocol::net::clock::now;
+use protocol::smp::batch::Batch;
+use protocol::smp::transmission::Transmission;
 use protocol::transport::block::{BLOCK_BYTES, BlockError, BlockOpener, BlockSealer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::metrics::Count;
-use crate::peer::Peer;
+use super::Client;
+use crate::limits::{Charge, Demand, Memory, TooMuch};
 
 /// Blocks that leave in one write, to save calls without holding much.
 const BLOCKS_PER_WRITE: usize = 4;
 
-/// The content of a received block, or that it could not be opened.
-pub(super) type Received = Result<Vec<u8>, BlockError>;
+/// A received block.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// Its content, or that it could not be opened.
+    pub(super) content: Result<Vec<u8>, BlockError>,
+    /// The memory that it takes until its commands are answered.
+    pub(super) charge: Charge,
+}
 
-/// Reads and opens blocks until the peer ends or nobody takes them.
+/// Reads and opens blocks until the peer ends, or sends too fast or too slowly, or nobody takes them.
 pub(super) async fn read(
     mut stream: impl AsyncRead + Unpin,
     mut opener: BlockOpener,
-    peer: &Peer,
+    client: &Client,
+    version: u16,
     contents: mpsc::Sender<Received>,
 ) {
-    while let Ok(mut block) = next_block(&mut stream).await {
+    let Client { server, peer, admission, .. } = client;
+    loop {
+        let limit = server.settings.times.read_timeout.0;
+        let mut block = match next_block(&mut stream, &server.limits.memory, limit).await {
+            Ok(block) => block,
+            Err(error) => {
+                if error.kind() == ErrorKind::TimedOut {
+                    server.metrics.closed_slow_writer.one();
+                }
+                return;
+            }
+        };
         peer.touch(now());
+        let charge = admission.charge(BLOCK_BYTES);
         let content = opener.open(&mut block).map(<[u8]>::to_vec);
-        if contents.send(content).await.is_err() {
+        drop(block);
+        match admission.take(demand(content.as_deref().unwrap_or_default(), version)) {
+            Ok(Duration::ZERO) => {}
+            Ok(wait) => {
+                server.metrics.blocks_delayed.one();
+                tokio::time::sleep(wait).await;
+            }
+            Err(TooMuch) => {
+                server.metrics.closed_too_fast.one();
+                return;
+            }
+        }
+        if contents.send(Received { content, charge }).await.is_err() {
             return;
         }
     }
 }
 
-/// Waits for the first byte of a block, then makes room for all of it.
+/// What a block wants, known before anything of it is checked: checks are what costs.
+fn demand(content: &[u8], version: u16) -> Demand {
+    let bytes = BLOCK_BYTES as u64;
+    let Ok(batch) = Batch::parse(content) else { return Demand { commands: 1, queues: 0, bytes } };
+    let commands = batch.len() as u64;
+    let makes_queue =
+        |bytes: &&[u8]| Transmission::parse(bytes, version).is_ok_and(|one| one.command.starts_with(b"NEW "));
+    Demand { commands, queues: batch.filter(makes_queue).count() as u64, bytes }
+}
+
+/// Waits for the first byte of a block, then for memory for all of it, and reads it within `limit`.
 pub(super) async fn next_block(
     stream: &mut (impl AsyncRead + Unpin),
+    memory: &Memory,
+    limit: Duration,
 ) -> std::io::Result<Box<[u8; BLOCK_BYTES]>> {
     let first = stream.read_u8().await?;
+    memory.room().await;
     let mut block = Box::new([0; BLOCK_BYTES]);
     let [head, tail @ ..] = block.as_mut();
     *head = first;
-    stream.read_exact(tail).await?;
+    timeout(limit, stream.read_exact(tail)).await??;
     Ok(block)
 }
 
@@ -50,16 +97,23 @@ pub(super) async fn next_block(
 pub(super) async fn write(
     mut stream: impl AsyncWrite + Unpin,
     mut sealer: BlockSealer,
-    peer: &Peer,
-    mut contents: mpsc::Receiver<Vec<u8>>,
-    limit: Duration,
-    sent: &Count,
+    client: &Client,
+    mut contents: mpsc::Receiver<(Vec<u8>, Charge)>,
 ) {
+    let Client { server, peer, .. } = client;
+    let limit = server.settings.times.write_timeout.0;
     let mut waiting = Vec::new();
-    while contents.recv_many(&mut waiting, BLOCKS_PER_WRITE).await > 0 {
+    loop {
+        let count = tokio::select! {
+            count = contents.recv_many(&mut waiting, BLOCKS_PER_WRITE) => count,
+            () = peer.is_cut() => return,
+        };
+        if count == 0 {
+            break;
+        }
         let mut blocks = Vec::with_capacity(waiting.len().saturating_mul(BLOCK_BYTES));
-        for content in waiting.drain(..) {
-            if sealer.seal_into(&content, &mut blocks).is_err() {
+        for (content, _) in &waiting {
+            if sealer.seal_into(content, &mut blocks).is_err() {
                 tracing::error!("a content does not fit a block: the connection ends");
                 return;
             }
@@ -68,11 +122,20 @@ pub(super) async fn write(
             stream.write_all(&blocks).await?;
             stream.flush().await
         });
-        if !matches!(written.await, Ok(Ok(()))) {
-            return;
+        tokio::select! {
+            written = written => match written {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    server.metrics.closed_slow_reader.one();
+                    return;
+                }
+            },
+            () = peer.is_cut() => return,
         }
+        waiting.clear();
         peer.touch(now());
-        sent.add((blocks.len() / BLOCK_BYTES) as u64);
+        server.metrics.blocks_sent.add((blocks.len() / BLOCK_BYTES) as u64);
     }
     super::goodbye(&mut stream).await;
 }

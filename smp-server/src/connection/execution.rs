@@ -9,6 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::Client;
 use crate::authorize::Accepted;
 use crate::commands::{Reply, execute};
+use crate::limits::Charge;
 use crate::store::QueueNumber;
 
 /// A response with what it answers.
@@ -28,10 +29,16 @@ pub(super) struct Execution {
 }
 
 impl Execution {
-    pub(super) fn start(client: &Arc<Client>, commands: Vec<Accepted>) -> Self {
+    /// Begins to execute commands, which take the memory of `charge` until they are done.
+    pub(super) fn start(client: &Arc<Client>, commands: Vec<Accepted>, charge: Charge) -> Self {
         let queues = queues_of(&commands);
         let count = commands.len();
-        let task = tokio::spawn(execute_all(client.clone(), commands));
+        let executed = execute_all(client.clone(), commands);
+        let task = tokio::spawn(async move {
+            let responses = executed.await;
+            drop(charge);
+            responses
+        });
         Self { queues, commands: count, task }
     }
 

@@ -20,7 +20,7 @@ mod session;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use protocol::crypto::secretbox::BoxKey;
 use protocol::net::certificate::certificate_key;
 use protocol::net::rng::system_rng;
@@ -39,6 +39,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
 use crate::commands::CommandFailure;
+use crate::limits::{Admission, Greeting};
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::services;
@@ -62,16 +63,24 @@ pub struct Client {
     pub service: Option<AcceptedService>,
     /// The keys of its session.
     pub(crate) keys: SessionKeys,
+    /// Its place among all connections, and what it may take of the server.
+    pub(crate) admission: Admission,
 }
 
 /// Serves a client until either side ends.
 ///
 /// # Errors
 /// When there is no session: TLS or the hellos fail, or take too long.
-pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStream) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    server: Arc<Server>,
+    peer: Arc<Peer>,
+    socket: TcpStream,
+    admission: Admission,
+    greeting: Greeting,
+) -> anyhow::Result<()> {
     let mut stop = server.stopping();
     let (stream, session) = tokio::select! {
-        greeted = greet(&server, socket) => match greeted {
+        greeted = greet(&server, &admission, socket) => match greeted {
             Ok(greeted) => {
                 server.metrics.handshakes_done.one();
                 greeted
@@ -81,9 +90,11 @@ pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStrea
                 return Err(error);
             }
         },
+        () = greeting.gives_way() => bail!("The handshake gave way to newer ones"),
         () = stop.requested() => return Ok(()),
     };
-    session::run(server, peer, stream, session).await;
+    drop(greeting);
+    session::run(server, peer, admission, stream, session).await;
     Ok(())
 }
 
@@ -95,17 +106,23 @@ pub(crate) async fn serve(server: Arc<Server>, peer: Arc<Peer>, socket: TcpStrea
 pub(crate) async fn serve_secured(
     server: Arc<Server>,
     peer: Arc<Peer>,
+    admission: Admission,
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     session_id: &[u8],
 ) -> anyhow::Result<()> {
     let presented = server.presented();
-    let session = say_hello(&server, &presented.hello, &mut stream, session_id, Vec::new()).await?;
-    session::run(server, peer, stream, session).await;
+    let session =
+        say_hello(&server, &admission, &presented.hello, &mut stream, session_id, Vec::new()).await?;
+    session::run(server, peer, admission, stream, session).await;
     Ok(())
 }
 
 /// TLS and the hellos, each within its time limit.
-async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<TcpStream>, Box<Session>)> {
+async fn greet(
+    server: &Server,
+    admission: &Admission,
+    socket: TcpStream,
+) -> anyhow::Result<(TlsStream<TcpStream>, Box<Session>)> {
     let times = &server.settings.times;
     socket.set_nodelay(true).context("Unable to configure the socket")?;
     let silence = times.keep_alive.0.clamp(Duration::from_secs(1), KEEP_ALIVE_MAX);
@@ -115,7 +132,8 @@ async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<
     let secured = presented.tls.accept_within(socket, times.tls_timeout.0).await?;
     let Secured { mut stream, tls_unique, chain } = secured;
     let certificates = chain.iter().map(|certificate| certificate.to_vec()).collect();
-    let hellos = say_hello(server, &presented.hello, &mut stream, tls_unique.as_bytes(), certificates);
+    let hellos =
+        say_hello(server, admission, &presented.hello, &mut stream, tls_unique.as_bytes(), certificates);
     match timeout(times.handshake_timeout.0, hellos).await.context("The hellos took too long").flatten() {
         Ok(session) => Ok((stream, session)),
         Err(error) => {
@@ -128,6 +146,7 @@ async fn greet(server: &Server, socket: TcpStream) -> anyhow::Result<(TlsStream<
 /// Both hellos, and the answer to a client that is a service.
 async fn say_hello(
     server: &Server,
+    admission: &Admission,
     config: &ServerConfig,
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     session_id: &[u8],
@@ -136,13 +155,14 @@ async fn say_hello(
     let (handshake, hello) = ServerHandshake::start(config, session_id, &mut system_rng())?;
     stream.write_all(&hello).await?;
     stream.flush().await?;
-    let mut block = blocks::next_block(stream).await?;
+    let mut block =
+        blocks::next_block(stream, &server.limits.memory, server.settings.times.handshake_timeout.0).await?;
     let chain = CertificateChain::new(certificates).ok();
     let leaf = chain.as_ref().and_then(|chain| certificate_key(chain.certificates().first()?).ok());
     let tls_client = chain.as_ref().zip(leaf).map(|(chain, leaf)| TlsClient { chain, leaf });
     let (session, response) = match handshake.receive_hello(&mut block, tls_client)? {
         ServerNext::Ready(session) => return Ok(session),
-        ServerNext::Service(service) => match services::admit(server, &service).await? {
+        ServerNext::Service(service) => match services::admit(server, admission, &service).await? {
             Some(id) => service.accept(id).map(|(session, response)| (Some(session), response))?,
             None => (None, service.refuse()?),
         },

@@ -1,9 +1,14 @@
 //! Responses and events packed into blocks.
 
+use std::sync::Arc;
+
 use protocol::smp::batch::{BlockWriter, TransmissionTooLarge};
 use protocol::smp::error::ErrorType;
 use protocol::smp::response::BrokerMessage;
 use tokio::sync::mpsc;
+
+use super::Client;
+use crate::limits::Charge;
 
 /// The writer is gone: so is the connection.
 #[derive(Debug, Clone, Copy)]
@@ -12,14 +17,20 @@ pub(super) struct Gone;
 /// Packs transmissions and hands full blocks to the writer, waiting while its queue is full.
 #[derive(Debug)]
 pub(super) struct Output {
-    contents: mpsc::Sender<Vec<u8>>,
+    contents: mpsc::Sender<(Vec<u8>, Charge)>,
+    client: Arc<Client>,
     block: BlockWriter,
     version: u16,
 }
 
 impl Output {
-    pub(super) fn new(contents: mpsc::Sender<Vec<u8>>, content_bytes_max: usize, version: u16) -> Self {
-        Self { contents, block: BlockWriter::new(content_bytes_max), version }
+    pub(super) fn new(
+        contents: mpsc::Sender<(Vec<u8>, Charge)>,
+        client: Arc<Client>,
+        content_bytes_max: usize,
+        version: u16,
+    ) -> Self {
+        Self { contents, client, block: BlockWriter::new(content_bytes_max), version }
     }
 
     /// Adds a response, or an event when the correlation id is empty.
@@ -75,6 +86,7 @@ impl Output {
     async fn send(&self, mut content: Vec<u8>) -> Result<(), Gone> {
         // It may wait for a slow peer: then it holds no more than it says.
         content.shrink_to_fit();
-        self.contents.send(content).await.map_err(|_| Gone)
+        let charge = self.client.admission.charge(content.len());
+        self.contents.send((content, charge)).await.map_err(|_| Gone)
     }
 }

@@ -22,6 +22,7 @@ use super::output::{Gone, Output};
 use super::{Client, SessionKeys, execution::Response};
 use crate::authorize::{Refused, authorize};
 use crate::delivery::AfterReading;
+use crate::limits::Admission;
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::store::{StoreError, StoredMessage};
@@ -39,19 +40,19 @@ const NOTIFICATIONS_PER_BLOCK: usize = 80;
 pub(super) async fn run(
     server: Arc<Server>,
     peer: Arc<Peer>,
+    admission: Admission,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     session: Box<Session>,
 ) {
     let Session { version, session_id, cipher, own_key, peer_key, service, .. } = *session;
     let keys = SessionKeys::new(session_id, own_key, peer_key);
-    let client = Arc::new(Client { server, peer, service, keys });
+    let client = Arc::new(Client { server, peer, service, keys, admission });
     let limits = &client.server.settings.limits;
     let depth = usize::try_from(limits.connection_blocks).unwrap_or(usize::MAX);
     let (received, contents) = mpsc::channel(depth);
     let (output, to_write) = mpsc::channel(depth);
-    let output = Output::new(output, cipher.send.content_bytes_max(), version);
+    let output = Output::new(output, client.clone(), cipher.send.content_bytes_max(), version);
     let (read_half, write_half) = tokio::io::split(stream);
-    let write_limit = client.server.settings.times.write_timeout.0;
     let peer = client.peer.clone();
 
     let conversation = async {
@@ -68,9 +69,8 @@ pub(super) async fn run(
         // An end is an end: which side wanted it does not matter.
         let _ = conversation.run(contents).await;
     };
-    let blocks_sent = &client.server.metrics.blocks_sent;
-    let writer = blocks::write(write_half, cipher.send, &peer, to_write, write_limit, blocks_sent);
-    let reader = blocks::read(read_half, cipher.receive, &peer, received);
+    let writer = blocks::write(write_half, cipher.send, &client, to_write);
+    let reader = blocks::read(read_half, cipher.receive, &client, version, received);
     tokio::pin!(conversation, writer, reader);
     // The conversation ends when the reader does, then the writer writes what is left. A writer that ends first,
     // because the peer is gone or too slow, ends the conversation by refusing its blocks.
@@ -154,7 +154,8 @@ impl Conversation<'_> {
     }
 
     /// Checks the commands of a block, answers those that fail, and begins to execute the others.
-    async fn receive(&mut self, content: Received) -> Result<(), Gone> {
+    async fn receive(&mut self, received: Received) -> Result<(), Gone> {
+        let Received { content, charge } = received;
         self.client.server.metrics.blocks_received.one();
         let Ok(content) = content else {
             self.output.add(&[], &[], &BrokerMessage::Err(ErrorType::Block)).await?;
@@ -178,7 +179,7 @@ impl Conversation<'_> {
             self.executions.pop_front();
             self.respond(responses).await?;
         }
-        self.executions.push_back(Execution::start(&self.client, accepted));
+        self.executions.push_back(Execution::start(&self.client, accepted, charge));
         Ok(())
     }
 

@@ -25,6 +25,21 @@ pub fn gauges(server: &Server) -> Vec<Gauge> {
             count(server.subscriptions.count()),
         ),
         gauge(
+            "smp_server_counted_memory_bytes",
+            "Memory of connections and of what is on its way, as far as it is counted.",
+            count(server.limits.memory.used()),
+        ),
+        gauge(
+            "smp_server_counted_memory_limit_bytes",
+            "Counted memory at which load is shed.",
+            count(server.limits.memory.most()),
+        ),
+        gauge(
+            "smp_server_storage_used_up",
+            "1 when there is no room on disk for more messages, 0 otherwise.",
+            if server.limits.storage.is_used_up() { 1.0 } else { 0.0 },
+        ),
+        gauge(
             "smp_server_store_waiting_steps",
             "Changes that wait to be written now.",
             count(server.store.waiting_steps()),

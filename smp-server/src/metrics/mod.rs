@@ -90,6 +90,24 @@ counts! {
     connections_accepted: "smp_server_connections_accepted_total",
     /// Connections turned away before their handshake.
     connections_refused: "smp_server_connections_refused_total",
+    /// Connections turned away because of their address: too many, or too fast.
+    connections_refused_by_address: "smp_server_connections_refused_by_address_total",
+    /// Connections turned away for lack of memory.
+    connections_refused_for_memory: "smp_server_connections_refused_for_memory_total",
+    /// Handshakes that gave way to newer ones because there were too many.
+    handshakes_displaced: "smp_server_handshakes_displaced_total",
+    /// Blocks that were looked at later because their sender is too fast.
+    blocks_delayed: "smp_server_blocks_delayed_total",
+    /// Connections closed by a limit, by cause.
+    closed_too_fast: "smp_server_connections_closed_total" { "cause" = "too_fast" },
+    /// Connections closed by a limit, by cause.
+    closed_slow_reader: "smp_server_connections_closed_total" { "cause" = "slow_reader" },
+    /// Connections closed by a limit, by cause.
+    closed_slow_writer: "smp_server_connections_closed_total" { "cause" = "slow_writer" },
+    /// Connections closed by a limit, by cause.
+    closed_for_memory: "smp_server_connections_closed_total" { "cause" = "memory" },
+    /// Messages and queues refused for lack of room on disk.
+    storage_refusals: "smp_server_storage_refusals_total",
     /// Handshakes (TLS and hellos) by outcome.
     handshakes_done: "smp_server_handshakes_total" { "outcome" = "done" },
     /// Handshakes (TLS and hellos) by outcome.

@@ -83,6 +83,9 @@ impl Host {
         let listeners = server::listen(&settings).unwrap();
         let address = listeners[0].local_addr().unwrap();
         let server = Arc::new(Server::new(settings, identity, store, password).unwrap());
+        if let Some(directory) = directory {
+            server.limits.storage.watch(directory);
+        }
         let running = tokio::spawn(server::run(server.clone(), listeners, threads));
         Self { place: Place { address, key_hash: identity.key_hash() }, server, running }
     }

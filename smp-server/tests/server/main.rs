@@ -17,6 +17,7 @@ mod handshake;
 mod hellos;
 mod host;
 mod layouts;
+mod limits;
 mod links;
 mod messages;
 mod monitoring;
