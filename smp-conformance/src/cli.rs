@@ -40,7 +40,7 @@ struct Arguments {
     /// It is run by `sh -c` with variables: CONFORMANCE_DIRECTORY (for its state; the same over restarts) and
     /// CONFORMANCE_PORT (of 127.0.0.1, to listen on); CONFORMANCE_QUOTA (messages per queue); in milliseconds
     /// CONFORMANCE_MESSAGE_TTL, _EXPIRY_INTERVAL, _EVENT_INTERVAL (END, DELD), _NOTIFICATION_INTERVAL, _INACTIVE_TTL (0
-    /// for never); `on` or `off` CONFORMANCE_EXPIRE_ON_SEND, _EXPIRE_ON_START, _NEW_QUEUES; CONFORMANCE_PASSWORD (empty
+    /// for never), _PROXY_TIMEOUT; `on` or `off` CONFORMANCE_EXPIRE_ON_SEND, _EXPIRE_ON_START, _NEW_QUEUES; CONFORMANCE_PASSWORD (empty
     /// for none). It prints a line with the server's address on stdout and listens, until SIGINT. It exits with 77 when
     /// its server cannot be as wanted: then cases are skipped. --template shows such a command.
     #[arg(long, value_name = "COMMAND")]

@@ -37,6 +37,12 @@ pub enum Behaviour {
     NoKey,
     /// Answers each command with these bytes.
     Answers(&'static [u8]),
+    /// Says nothing, not even in TLS.
+    Silent,
+    /// Says no hello after TLS.
+    SilentAfterTls,
+    /// Answers no command.
+    AnswersNothing,
     /// Closes the connection when it gets a command.
     ClosesOnCommand,
 }
@@ -103,6 +109,7 @@ async fn serve(
 ) -> Option<()> {
     match behaviour {
         Behaviour::Closes => return None,
+        Behaviour::Silent => std::future::pending::<()>().await,
         Behaviour::NoTls => {
             socket.write_all(b"220 mail.example.org ESMTP\r\n").await.ok()?;
             let mut rest = Vec::new();
@@ -112,8 +119,10 @@ async fn serve(
         _ => {}
     }
     let Secured { mut stream, tls_unique, .. } = tls.accept(socket).await.ok()?;
-    if behaviour == Behaviour::ClosesBeforeHello {
-        return None;
+    match behaviour {
+        Behaviour::ClosesBeforeHello => return None,
+        Behaviour::SilentAfterTls => std::future::pending::<()>().await,
+        _ => {}
     }
     let own_key = X25519PrivateKey::generate(&mut system_rng());
     let hello = hello(behaviour, tls_unique.as_bytes(), identity, &own_key.public_key().0)?;
@@ -121,7 +130,11 @@ async fn serve(
     tell.send(read(&mut stream).await?).ok()?;
     loop {
         let content = read(&mut stream).await?;
-        let Behaviour::Answers(answer) = behaviour else { return None };
+        let answer = match behaviour {
+            Behaviour::Answers(answer) => answer,
+            Behaviour::AnswersNothing => continue,
+            _ => return None,
+        };
         let mut fields = Fields::of(&content);
         fields.take(1).ok()?;
         let mut command = Fields::of(fields.large().ok()?);

@@ -50,6 +50,8 @@ pub struct Wanted {
     pub notification_interval: u64,
     /// Silence after which a connection without subscriptions is closed; 0 for never.
     pub inactive_ttl: u64,
+    /// How long a proxy waits for a destination, until it is connected and for each answer.
+    pub proxy_timeout: u64,
     /// Whether queues can be created.
     pub new_queues: bool,
     /// The password for creating queues and for the proxy; empty for none.
@@ -68,6 +70,7 @@ impl Default for Wanted {
             event_interval: 100,
             notification_interval: 100,
             inactive_ttl: 0,
+            proxy_timeout: 30_000,
             new_queues: true,
             password: "",
         }
@@ -90,6 +93,7 @@ impl Wanted {
             ("CONFORMANCE_EVENT_INTERVAL", self.event_interval.to_string()),
             ("CONFORMANCE_NOTIFICATION_INTERVAL", self.notification_interval.to_string()),
             ("CONFORMANCE_INACTIVE_TTL", self.inactive_ttl.to_string()),
+            ("CONFORMANCE_PROXY_TIMEOUT", self.proxy_timeout.to_string()),
             ("CONFORMANCE_NEW_QUEUES", switch(self.new_queues)),
             ("CONFORMANCE_PASSWORD", self.password.to_owned()),
         ]

@@ -37,6 +37,7 @@ async fn refused(trial: Trial) -> Outcome {
     for command in [
         b"SUB".to_vec(),
         b"GET".to_vec(),
+        b"QUE".to_vec(),
         b"LDEL".to_vec(),
         b"NDEL".to_vec(),
         ack(&[1; 24]),

@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case] = &[
     case!("links/secured-address-cannot-be-read-once-deleted", "§9.3", deleted_queue),
     case!("links/ids-are-taken-once", "§9.3", taken),
     case!("links/set-later", "§9.3", set_later),
+    case!("links/unknown-mode", "§5.6, §9.3", unknown_mode),
     case!("links/full-size-data", "§15.2, §19", full_size),
 ];
 
@@ -175,6 +176,19 @@ async fn set_later(trial: Trial) -> Outcome {
     let secured = peer.create_of(&Draft::messaging().unsubscribed()).await?;
     peer.recipient(&secured, &with_key("KEY", &key), "OK").await?;
     peer.recipient(&secured, &lset(&random::<24>(), FIXED, USER), "ERR AUTH").await.at("already secured")
+}
+
+/// A queue of no mode is as a contact queue until it is secured, and as a messaging queue from then on.
+async fn unknown_mode(trial: Trial) -> Outcome {
+    let mut peer = trial.connect().await?;
+    let (link, key) = (random::<24>(), Key::new());
+    let queue = peer.create_of(&Draft { request: None, ..Draft::messaging().unsubscribed() }).await?;
+    peer.recipient(&queue, &lset(&link, FIXED, USER), "OK").await?;
+    peer.link(Nobody, &link, b"LGET", (&queue.sender_id, FIXED, USER)).await?;
+    peer.expect(&key, &link, &with_key("LKEY", &key), "ERR AUTH").await?;
+    peer.recipient(&queue, &with_key("KEY", &key), "OK").await?;
+    peer.expect(Nobody, &link, b"LGET", "ERR AUTH").await.at("once it is secured")?;
+    peer.recipient(&queue, &lset(&link, FIXED, USER), "ERR AUTH").await.at("once it is secured")
 }
 
 async fn full_size(trial: Trial) -> Outcome {

@@ -39,6 +39,7 @@ pub(super) const CASES: &[Case] = &[
     case!("proxy/broken-destinations", "§14.1", broken_destinations),
     case!("proxy/versions-of-destinations", "§4.5, §14.1", versions),
     case!("proxy/answers-of-destinations", "§14.1", answers),
+    case!("proxy/silent-destinations", "§14.1, §14.3", silent),
     case!("proxy/failures-are-remembered", "§14.1", remembered),
     case!("proxy/session-ends-with-the-destination", "§14.3", destination_restarts),
 ];
@@ -654,6 +655,24 @@ async fn answers(trial: Trial) -> Outcome {
         return Ok(());
     }
     Err(Failure::differs("a broker error", shown(&got))).at("a destination that closes")
+}
+
+/// A proxy waits for a destination 45 seconds until it is connected, and 30 for an answer, unless it is wanted sooner.
+async fn silent(trial: Trial) -> Outcome {
+    let place = trial.server(&Wanted { proxy_timeout: 500, ..Wanted::default() }).await?;
+    let mut proxy = trial.connect_to(&place).await?;
+    for behaviour in [Behaviour::Silent, Behaviour::SilentAfterTls] {
+        let fake = FakeDestination::start(behaviour).await?;
+        let answer = proxy.ask(Nobody, b"", &prxy_to(&trial, &fake.place)).await?;
+        is_network(&answer).at(format!("{behaviour:?}"))?;
+    }
+    let fake = FakeDestination::start(Behaviour::AnswersNothing).await?;
+    let route = route(&trial, &mut proxy, &fake.place).await?;
+    let forwarded = route.command(None, &random::<24>(), &send(b"x"))?;
+    let pfwd = route.pfwd(&forwarded);
+    let got = proxy.ask_with(&forwarded.nonce, Nobody, &route.session_id, &pfwd).await?;
+    same(&got, b"ERR PROXY BROKER TIMEOUT").at("no answer")?;
+    proxy.quiet().await
 }
 
 /// For 30 seconds a proxy answers from memory, also when the destination has come up meanwhile.

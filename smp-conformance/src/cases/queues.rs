@@ -311,6 +311,9 @@ async fn information(trial: Trial) -> Outcome {
     let mut other = trial.connect().await?;
     let info = ask(&mut other).await?;
     equal(info.get("qiSub"), None).at("the subscription is of another connection")?;
+    other.recipient(&queue, b"GET", "OK").await?;
+    let info = ask(&mut other).await?;
+    equal(field(&info, "/qiSub/qSubThread"), "prohibitSub".into()).at("after GET")?;
     Ok(())
 }
 

@@ -238,6 +238,8 @@ async fn roles(trial: Trial) -> Outcome {
             .at(at)?;
         peer.expect(Nobody, &queue.sender_id, &send(b"x"), prohibited).await.at(at)?;
         peer.expect(Nobody, b"", &prxy, prohibited).await.at(at)?;
+        let of_rfwd = if role == NOTIFIER { prohibited } else { "ERR CRYPTO" };
+        peer.expect(Nobody, b"", b"RFWD abc", of_rfwd).await.at(at)?;
         let draft = Draft::messaging();
         let command = peer.new_command(&draft);
         peer.expect(By::KeyAndService(&draft.key), b"", &command, prohibited).await.at(at)?;

@@ -35,8 +35,9 @@ use crate::failure::{Failure, Outcome, shown};
 use crate::observer::Observer;
 use crate::place::Place;
 
-/// How long a case waits for anything. Servers collect `END` and `DELD` for 15 seconds (smp.md §10.1).
-pub const PATIENCE: Duration = Duration::from_secs(45);
+/// How long a case waits for anything. Servers collect `END` and `DELD` for 15 seconds (smp.md §10.1), and wait 45
+/// seconds for the destination of a proxy (§14.1).
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a client presents itself.
 #[derive(Debug, Clone)]
