@@ -4,6 +4,7 @@ use protocol::encoding::{Decode as _, DecodeError, Encode as _, Reader, put_list
 use protocol::smp::error::BlockingInfo;
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::queue_uri::QueueMode;
+use protocol::transport::hello::ServiceRole;
 
 use super::{QueueStatus, Result, StoreError};
 
@@ -60,4 +61,21 @@ pub(super) fn keys_from(blob: &[u8]) -> Result<Vec<AuthPublicKey>> {
         Ok(keys)
     };
     read().map_err(|_| StoreError::Damaged("recipient key"))
+}
+
+pub(super) fn role_from(text: &str) -> Result<ServiceRole> {
+    match text {
+        "M" => Ok(ServiceRole::Messaging),
+        "N" => Ok(ServiceRole::Notifier),
+        "P" => Ok(ServiceRole::Proxy),
+        _ => Err(StoreError::Damaged("service role")),
+    }
+}
+
+pub(super) fn role_text(role: ServiceRole) -> &'static str {
+    match role {
+        ServiceRole::Messaging => "M",
+        ServiceRole::Notifier => "N",
+        ServiceRole::Proxy => "P",
+    }
 }

@@ -1,5 +1,7 @@
 //! What every store must do, run against each of them.
 
+use std::time::Duration;
+
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::smp::command::LinkData;
 use protocol::smp::error::{BlockingInfo, BlockingReason, ClientNotice};
@@ -9,36 +11,43 @@ use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 use protocol::transport::hello::ServiceRole;
 
-use crate::config::Storage;
-
+use super::postgres::scratch::Scratch;
 use super::{
     AppendRules, Appended, Created, Deleted, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage,
-    NewQueue, NewService, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader, QueueRecord,
-    QueueStatus, QueueStore, Result, Secured, ServiceRecord, SqliteStore, StoreCounts, StoreError,
-    StoredMessage, Stream, WholeQueue,
+    NewQueue, NewService, Notifier, NotifierSet, PostgresStore, QueueName, QueueNumber, QueueReader,
+    QueueRecord, QueueStatus, QueueStore, Result, Secured, ServiceRecord, SqliteStore, StoreCounts,
+    StoreError, StoredMessage, Stream, WholeQueue,
 };
+use crate::config::Storage;
 
-/// A store, and the directory that it lives in for as long as the test runs.
+/// A store, and the place that it lives in for as long as the test runs.
 struct Subject {
     store: Box<dyn QueueStore>,
     reader: Box<dyn QueueReader>,
-    _directory: Option<tempfile::TempDir>,
+    _place: Box<dyn std::any::Any>,
 }
 
 impl Subject {
     fn memory() -> Self {
-        Self::new(Box::new(MemoryStore::new()), None)
+        Self::new(Box::new(MemoryStore::new()), Box::new(()))
     }
 
     fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&directory.path().join("queues.db"), &Storage::default()).unwrap();
-        Self::new(Box::new(store), Some(directory))
+        Self::new(Box::new(store), Box::new(directory))
     }
 
-    fn new(store: Box<dyn QueueStore>, directory: Option<tempfile::TempDir>) -> Self {
+    /// Nothing when there is no server to test with.
+    fn postgres() -> Option<Self> {
+        let scratch = Scratch::make()?;
+        let store = PostgresStore::open(&scratch.connection(), Duration::from_secs(10)).unwrap();
+        Some(Self::new(Box::new(store), Box::new(scratch)))
+    }
+
+    fn new(store: Box<dyn QueueStore>, place: Box<dyn std::any::Any>) -> Self {
         let reader = store.open_reader().unwrap();
-        Self { store, reader, _directory: directory }
+        Self { store, reader, _place: place }
     }
 
     /// A group of one step.
@@ -121,6 +130,9 @@ macro_rules! contract {
     ($($test:ident),+ $(,)?) => {
         mod memory { $( #[test] fn $test() { super::$test(super::Subject::memory()); } )+ }
         mod sqlite { $( #[test] fn $test() { super::$test(super::Subject::sqlite()); } )+ }
+        mod postgres {
+            $( #[test] fn $test() { if let Some(subject) = super::Subject::postgres() { super::$test(subject); } } )+
+        }
     };
 }
 

@@ -168,32 +168,7 @@ impl QueueStore for MemoryStore {
     }
 
     fn create_queue(&mut self, new: &NewQueue) -> Result<Created> {
-        let mut state = self.lock();
-        let mut names = vec![QueueName::Recipient(new.recipient_id), QueueName::Sender(new.sender_id)];
-        names.extend(new.link.as_ref().map(|(link_id, _)| QueueName::Link(*link_id)));
-        names.extend(new.notifier.as_ref().map(|notifier| QueueName::Notifier(notifier.id)));
-        if names.iter().any(|name| state.names.contains_key(name)) {
-            return Ok(Created::IdTaken);
-        }
-        state.last_number = state.last_number.saturating_add(1);
-        let number = QueueNumber(state.last_number);
-        state.names.extend(names.into_iter().map(|name| (name, number)));
-        let record = QueueRecord {
-            number,
-            recipient_id: new.recipient_id,
-            sender_id: new.sender_id,
-            recipient_keys: vec![new.recipient_key],
-            dh_secret: new.dh_secret.clone(),
-            sender_key: None,
-            mode: new.mode,
-            notifier: new.notifier.clone(),
-            status: QueueStatus::Active,
-            used_on: new.used_on,
-            recipient_service: new.recipient_service,
-            notifier_service: None,
-        };
-        state.queues.insert(number, Queue { record, link: new.link.clone(), messages: VecDeque::new() });
-        Ok(Created::Stored(number))
+        self.restore_queue(&new.whole())
     }
 
     fn secure_queue(&mut self, queue: QueueNumber, sender_key: &AuthPublicKey) -> Result<Secured> {

@@ -15,6 +15,7 @@ mod failure;
 mod group_commit;
 mod log;
 mod memory;
+mod postgres;
 mod record;
 mod service;
 mod sqlite;
@@ -29,6 +30,7 @@ use thiserror::Error;
 pub use failure::{Failure, FailureKind};
 pub use group_commit::{CommitWatch, Store, StoreThreads};
 pub use memory::MemoryStore;
+pub use postgres::PostgresStore;
 pub use record::{
     DhSecret, NewMessage, NewQueue, Notifier, QueueName, QueueNumber, QueueRecord, QueueStatus, StoreCounts,
     StoredMessage, WholeQueue, day_of,

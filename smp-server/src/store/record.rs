@@ -176,6 +176,28 @@ pub struct NewQueue {
     pub recipient_service: Option<ServiceId>,
 }
 
+impl NewQueue {
+    /// The queue as it is at first, without its number.
+    #[must_use]
+    pub fn whole(&self) -> WholeQueue {
+        let record = QueueRecord {
+            number: QueueNumber(0),
+            recipient_id: self.recipient_id,
+            sender_id: self.sender_id,
+            recipient_keys: vec![self.recipient_key],
+            dh_secret: self.dh_secret.clone(),
+            sender_key: None,
+            mode: self.mode,
+            notifier: self.notifier.clone(),
+            status: QueueStatus::Active,
+            used_on: self.used_on,
+            recipient_service: self.recipient_service,
+            notifier_service: None,
+        };
+        WholeQueue { record, link: self.link.clone() }
+    }
+}
+
 /// A stored queue with its link, to be taken to another store. Its messages go beside it, since there may be many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WholeQueue {

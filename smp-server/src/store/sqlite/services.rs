@@ -4,6 +4,7 @@ use protocol::smp::ids::{RecipientId, ServiceId};
 use protocol::transport::hello::ServiceRole;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::store::columns::{role_from, role_text};
 use crate::store::{
     BacklogPage, DhSecret, NewService, QueueNumber, Result, ServiceQueue, ServiceRecord, StoreError, Stream,
 };
@@ -39,24 +40,11 @@ pub(super) fn services_after(
     Ok(services)
 }
 
-fn role_from(text: &str) -> Result<ServiceRole> {
-    match text {
-        "M" => Ok(ServiceRole::Messaging),
-        "N" => Ok(ServiceRole::Notifier),
-        "P" => Ok(ServiceRole::Proxy),
-        _ => Err(StoreError::Damaged("service role")),
-    }
-}
-
 pub(super) fn add_service(connection: &Connection, new: &NewService) -> Result<ServiceRecord> {
     if let Some(known) = service(connection, &new.fingerprint)? {
         return Ok(known);
     }
-    let role = match new.role {
-        ServiceRole::Messaging => "M",
-        ServiceRole::Notifier => "N",
-        ServiceRole::Proxy => "P",
-    };
+    let role = role_text(new.role);
     connection
         .prepare_cached(
             "INSERT INTO services (service_id, fingerprint, role, created_at) VALUES (?1, ?2, ?3, ?4)",
