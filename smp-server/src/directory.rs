@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use protocol::smp::password::BasicAuth;
+use zeroize::Zeroizing;
 
-use crate::config::Access;
+use crate::config::{Access, Storage};
 use crate::error::CommandError;
 use crate::identity::CA_CERTIFICATE_FILE;
 
@@ -21,6 +22,8 @@ pub const MESSAGES_DIRECTORY: &str = "messages";
 pub const LOCK_FILE: &str = "lock";
 /// The variable that gives the password itself.
 const CREATE_PASSWORD_VARIABLE: &str = "SMP_SERVER_CREATE_PASSWORD";
+/// The variable that gives the connection string of PostgreSQL.
+const POSTGRES_VARIABLE: &str = "SMP_SERVER_POSTGRES";
 
 /// A directory of keys, settings and data.
 #[derive(Debug, Clone)]
@@ -147,6 +150,27 @@ impl Directory {
         let password = BasicAuth::new(text.as_bytes())
             .context("The password for creating queues may hold no spaces and none of `@`, `:` and `/`")?;
         Ok(Some(password))
+    }
+}
+
+impl Directory {
+    /// How PostgreSQL is reached.
+    ///
+    /// # Errors
+    /// When its file cannot be read; says where to write it.
+    pub fn postgres_connection(&self, storage: &Storage) -> anyhow::Result<Zeroizing<String>> {
+        if let Ok(text) = std::env::var(POSTGRES_VARIABLE) {
+            return Ok(text.into());
+        }
+        let path = self.join(&storage.postgres_connection_file);
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!(
+                "Unable to read the connection string of PostgreSQL at {}: write it there, for this user alone, or \
+                 give it by {POSTGRES_VARIABLE}",
+                path.display()
+            )
+        })?;
+        Ok(Zeroizing::new(text.trim().to_owned()))
     }
 }
 

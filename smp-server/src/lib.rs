@@ -12,6 +12,7 @@
 pub mod authorize;
 mod certificates;
 pub mod cli;
+mod cluster;
 pub mod commands;
 pub mod config;
 pub mod connection;

@@ -131,6 +131,12 @@ impl Notifications {
         }
     }
 
+    /// Whether anybody is the subscriber.
+    #[must_use]
+    pub fn has_subscriber(&self, id: NotifierId) -> bool {
+        self.shard(&id).get(&id).is_some_and(|entry| entry.subscriber.is_some())
+    }
+
     /// Whether `peer` is the subscriber.
     #[must_use]
     pub fn is_subscriber(&self, id: NotifierId, peer: &Peer) -> bool {

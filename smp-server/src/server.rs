@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ pub struct Server {
     exposition: Arc<Exposition>,
     started_at: Timestamp,
     shutdown: Shutdown,
+    /// Whether other servers may serve the same address.
+    clustered: AtomicBool,
 }
 
 impl Server {
@@ -116,6 +118,7 @@ impl Server {
             peers: Mutex::default(),
             last_peer: AtomicU64::new(0),
             shutdown: Shutdown::default(),
+            clustered: AtomicBool::new(false),
         })
     }
 
@@ -176,6 +179,17 @@ impl Server {
     /// When they are of another identity or clients would refuse them: then nothing changes.
     pub fn renew_certificates(&self, identity: &Identity) -> anyhow::Result<()> {
         self.credentials.replace(identity)
+    }
+
+    /// Whether other servers on the same store may serve the same address.
+    #[must_use]
+    pub fn is_clustered(&self) -> bool {
+        self.clustered.load(Ordering::Relaxed)
+    }
+
+    /// Notes that other servers on the same store may serve the same address, before any client is accepted.
+    pub(crate) fn set_clustered(&self) {
+        self.clustered.store(true, Ordering::Relaxed);
     }
 
     /// Hears when the server stops.

@@ -14,7 +14,7 @@ use protocol::smp::ids::{MessageId, RecipientId};
 use crate::delivery::{AfterReading, Delivery, Ticket};
 use crate::news::{News, Topic, Waiting};
 use crate::peer::{Peer, PeerId};
-use crate::store::{DhSecret, QueueNumber};
+use crate::store::{Claim, DhSecret, QueueNumber};
 
 /// More shards than cores, so that connections seldom wait for each other.
 const SHARDS: usize = 64;
@@ -40,6 +40,24 @@ struct Subscription {
     ticket: Ticket,
     /// Whether it was made for a message of a service's queue, and goes when the queue is empty.
     on_demand: bool,
+    /// Where it stands among the nodes of a cluster.
+    standing: Standing,
+}
+
+/// Where a subscription stands among those of other nodes. Always the default without a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Standing {
+    /// Its own claim, once the store has given it.
+    claim: Option<Claim>,
+    /// The highest claim of another node that was heard of.
+    rival: Option<Claim>,
+}
+
+impl Standing {
+    /// Whether another node subscribed after this one.
+    fn is_lost(self) -> bool {
+        self.claim.is_some_and(|claim| self.rival.is_some_and(|rival| rival > claim))
+    }
 }
 
 /// Where a subscription's messages come from and how they are encrypted.
@@ -102,9 +120,13 @@ impl Subscriptions {
     /// later and may not acknowledge any more.
     pub fn subscribe(&self, id: RecipientId, peer: &Arc<Peer>, source: Source, delivery: Delivery) {
         let mut shard = self.shard(&id);
+        // A new claim follows; what is known of rivals stays.
+        let rival = shard.get(&id).and_then(|subscription| subscription.standing.rival);
+        let standing = Standing { claim: None, rival };
         // Tickets go on across subscribers: a late result of an earlier one must not fit.
         let ticket = shard.get(&id).map_or_else(|| self.first_ticket(), |subscription| subscription.ticket);
-        let subscription = Subscription { peer: peer.clone(), source, delivery, ticket, on_demand: false };
+        let subscription =
+            Subscription { peer: peer.clone(), source, delivery, ticket, on_demand: false, standing };
         if let Some(former) = shard.insert(id, subscription)
             && former.peer.id() != peer.id()
         {
@@ -136,7 +158,8 @@ impl Subscriptions {
                 let ticket = self.first_ticket();
                 let peer = peer.clone();
                 peer.subscribed(id);
-                vacant.insert(Subscription { peer, source, delivery, ticket, on_demand: true });
+                let standing = Standing::default();
+                vacant.insert(Subscription { peer, source, delivery, ticket, on_demand: true, standing });
                 true
             }
         }
@@ -149,6 +172,51 @@ impl Subscriptions {
             shard.remove(&id);
             peer.unsubscribed(id);
         }
+    }
+
+    /// The store gave the subscription of `peer` its place among those of other nodes.
+    pub fn claimed(&self, id: RecipientId, peer: &Peer, claim: Claim) {
+        self.stand(id, |subscription| {
+            if subscription.peer.id() == peer.id() {
+                let standing = &mut subscription.standing;
+                standing.claim = standing.claim.max(Some(claim));
+            }
+        });
+    }
+
+    /// Whoever is subscribed here has this place now: the store had lost it.
+    pub fn claimed_anew(&self, id: RecipientId, claim: Claim) {
+        self.stand(id, |subscription| {
+            subscription.standing.claim = subscription.standing.claim.max(Some(claim));
+        });
+    }
+
+    /// Somebody subscribed at another node. Who is the subscriber here since before that hears so later.
+    pub fn moved_away(&self, id: RecipientId, rival: Claim) {
+        self.stand(id, |subscription| {
+            subscription.standing.rival = subscription.standing.rival.max(Some(rival));
+        });
+    }
+
+    fn stand(&self, id: RecipientId, change: impl FnOnce(&mut Subscription)) {
+        let mut shard = self.shard(&id);
+        let Some(subscription) = shard.get_mut(&id) else { return };
+        change(subscription);
+        if subscription.standing.is_lost()
+            && let Some(lost) = shard.remove(&id)
+        {
+            lost.peer.unsubscribed(id);
+            self.tell_later(&lost.peer, id, News::Moved);
+        }
+    }
+
+    /// All queues that are subscribed here.
+    #[must_use]
+    pub fn all(&self) -> Vec<RecipientId> {
+        let ids = |shard: &Mutex<HashMap<RecipientId, Subscription>>| -> Vec<RecipientId> {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        };
+        self.shards.iter().flat_map(ids).collect()
     }
 
     fn first_ticket(&self) -> Ticket {
@@ -304,6 +372,27 @@ mod tests {
         all.release_news();
         assert_eq!(second.take_news(), [(Topic::Queue(QUEUE), News::Deleted)].into());
         assert!(first.take_news().is_empty());
+    }
+
+    #[test]
+    fn the_later_claim_holds_in_whichever_order_it_is_heard_of() {
+        for (own, rival, stays) in [(5, 6, false), (6, 5, true)] {
+            for own_first in [true, false] {
+                let (all, one) = (Subscriptions::default(), peer(1));
+                all.subscribe(QUEUE, &one, source(), Delivery::Idle);
+                if own_first {
+                    all.claimed(QUEUE, &one, Claim(own));
+                }
+                all.moved_away(QUEUE, Claim(rival));
+                assert!(own_first || all.state_for(QUEUE, &one).is_some(), "its own claim is on its way");
+                if !own_first {
+                    all.claimed(QUEUE, &one, Claim(own));
+                }
+                assert_eq!(all.state_for(QUEUE, &one).is_some(), stays);
+                all.release_news();
+                assert_eq!(one.take_news().len(), usize::from(!stays));
+            }
+        }
     }
 
     #[test]

@@ -168,6 +168,15 @@ BEGIN
     fits := (SELECT count(*) FROM (SELECT 1 FROM messages WHERE queue = of_queue LIMIT quota) waiting) < quota;
     INSERT INTO messages (queue, message_id, received_at, notify, body)
     VALUES (of_queue, new_message_id, new_received_at, fits AND new_notify, CASE WHEN fits THEN new_body END);
-    PERFORM tell_subscriber(of_queue, at_node, 'arrived');
+    IF found_queue.recipient_service IS NULL THEN
+        PERFORM tell_subscriber(of_queue, at_node, 'arrived');
+    ELSE
+        -- The service may be connected anywhere.
+        PERFORM tell_others(at_node, 'arrived ' || encode(found_queue.recipient_id, 'hex'));
+    END IF;
+    IF fits AND new_notify AND found_queue.notifier_id IS NOT NULL THEN
+        PERFORM tell_others(at_node, 'notify ' || encode(found_queue.recipient_id, 'hex') || ' '
+                                     || encode(new_message_id, 'hex') || ' ' || new_received_at);
+    END IF;
     RETURN QUERY SELECT CASE WHEN fits THEN 'stored' ELSE 'marked' END, NULL;
 END $$;

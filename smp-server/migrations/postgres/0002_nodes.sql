@@ -36,6 +36,11 @@ BEGIN
     END IF;
 END $$;
 
+-- Tells all nodes but `at_node`.
+CREATE FUNCTION tell_others(at_node bigint, news text) RETURNS void LANGUAGE sql AS $$
+    SELECT pg_notify(channel, news) FROM nodes WHERE number IS DISTINCT FROM at_node
+$$;
+
 -- Makes `at_node` the node of the subscribers of these queues; the nodes that had them are told.
 CREATE FUNCTION claim_subscribers(queue_numbers bigint[], at_node bigint, new_claim bigint)
 RETURNS void LANGUAGE plpgsql AS $$

@@ -7,6 +7,7 @@ mod check;
 mod check_config;
 mod completions;
 mod ctl;
+mod engine;
 mod example_config;
 mod init;
 mod restore;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use protocol::base64url;
+use protocol::smp::password::BasicAuth;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,15 +15,17 @@ use tracing_subscriber::EnvFilter;
 
 use daemon::supervision;
 
-use super::{Place, identity, say, server_address};
+use super::{Place, engine, identity, say, server_address};
 use crate::certificates;
+use crate::cluster;
 use crate::config::{Engine, Settings, SettingsLayer};
 use crate::control;
 use crate::error::CommandError;
+use crate::identity::Identity;
 use crate::monitoring;
 use crate::saved_notifications;
 use crate::server::{self, Server};
-use crate::store::{MemoryStore, QueueStore, SqliteStore, Store};
+use crate::store::{QueueStore, Store};
 
 /// Serve until SIGINT or SIGTERM.
 ///
@@ -37,36 +40,34 @@ pub(super) fn run(place: &Place, args: StartArgs) -> anyhow::Result<()> {
     let StartArgs { settings } = args;
     log_to_stderr(place)?;
     let settings = place.settings(settings)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(start(place, settings))
-}
-
-async fn start(place: &Place, settings: Settings) -> anyhow::Result<()> {
     let directory = place.directory();
     let identity = identity(&settings, &directory)?;
     let create_password = directory.create_password(&settings.access)?;
     let _lock = directory.lock()?;
-    let engine: Box<dyn QueueStore> = match settings.storage.engine {
-        Engine::Memory => Box::new(MemoryStore::new()),
-        Engine::Sqlite => {
-            let path = directory.prepare_database()?;
-            let store = SqliteStore::open(&path, &settings.storage);
-            Box::new(store.with_context(|| {
-                format!(
-                    "Unable to open the database at {}; if it is damaged, restore the directory from a backup: \
-                     `smp-server check` says what is damaged, `smp-server restore` brings a backup back",
-                    path.display()
-                )
-            })?)
-        }
-    };
+    let engine = engine::open(&settings, &directory)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(start(place, settings, &identity, create_password, engine))
+}
+
+async fn start(
+    place: &Place,
+    settings: Settings,
+    identity: &Identity,
+    create_password: Option<BasicAuth>,
+    engine: Box<dyn QueueStore>,
+) -> anyhow::Result<()> {
+    let directory = place.directory();
     let keeps_queues = settings.storage.engine != Engine::Memory;
+    let link = engine.node_link(settings.storage.node_lease.0);
     let (store, threads) = Store::start(engine, &settings.storage)?;
     let listeners = server::listen(&settings)?;
     let monitoring = monitoring::listen(&settings).await?;
-    let server = Arc::new(Server::new(settings, &identity, store, create_password)?);
+    let server = Arc::new(Server::new(settings, identity, store, create_password)?);
     if keeps_queues {
         server.limits.storage.watch(directory.path());
+    }
+    if let Some(link) = link {
+        cluster::join(&server, link)?;
     }
     let saved = directory.saved_notifications();
     let keeps_notifications = server.settings.storage.save_notifications.0 && keeps_queues;

@@ -10,6 +10,7 @@ use protocol::smp::queue_uri::QueueMode;
 use protocol::smp::response::{BrokerMessage, QueueIds};
 
 use super::{CommandFailure, Outcome, notifier, service};
+use crate::cluster;
 use crate::connection::Client;
 use crate::delivery::Delivery;
 use crate::store::{Created, DhSecret, NewQueue, day_of};
@@ -84,6 +85,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
                         source,
                         Delivery::Ready,
                     );
+                    cluster::claim(client, recipient_id, queue).await?;
                 }
                 return Ok(BrokerMessage::Ids(QueueIds {
                     recipient_id,

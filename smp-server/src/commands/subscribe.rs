@@ -7,6 +7,7 @@ use protocol::smp::error::CommandError;
 use protocol::smp::response::BrokerMessage;
 
 use super::{Outcome, service};
+use crate::cluster;
 use crate::connection::Client;
 use crate::delivery::Delivery;
 use crate::store::{QueueRecord, Stream};
@@ -23,5 +24,6 @@ pub(super) async fn subscribe(client: &Client, queue: &QueueRecord) -> Outcome {
     let source = Source { queue: queue.number, dh_secret: queue.dh_secret.clone() };
     // Ready: the first message is looked for once the response is on its way.
     client.server.subscriptions.subscribe(queue.recipient_id, &client.peer, source, Delivery::Ready);
+    cluster::claim(client, queue.recipient_id, queue.number).await?;
     Ok(BrokerMessage::Sok(service))
 }

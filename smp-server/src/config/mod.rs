@@ -176,8 +176,14 @@ section! {
 section! {
     /// Where queues and messages are kept.
     Storage / StorageLayer in "Storage" {
-        /// `sqlite`: in the directory, durable. `memory`: gone when the server stops, for tests.
-        engine ("store", "SMP_SERVER_STORE"): Engine = Engine::Sqlite,
+        /// `embedded`: in the directory, durable. `postgres`: in a PostgreSQL server, which several servers of one address may share. `memory`: gone when the server stops, for tests.
+        engine ("store", "SMP_SERVER_STORE"): Engine = Engine::Embedded,
+        /// File with the connection string of PostgreSQL, relative to the directory, like `host=/run/postgresql dbname=smp`. The variable SMP_SERVER_POSTGRES gives the string itself and wins.
+        postgres_connection_file ("postgres-connection-file", "SMP_SERVER_POSTGRES_CONNECTION_FILE"): FilePath = "postgres".into(),
+        /// How long other servers on the same PostgreSQL wait for a sign of this one before they forget it.
+        node_lease ("node-lease", "SMP_SERVER_NODE_LEASE"): Period = Period::seconds(15),
+        /// How long to wait for PostgreSQL to answer a connection or for other servers on it to finish a commit.
+        postgres_patience ("postgres-patience", "SMP_SERVER_POSTGRES_PATIENCE"): Period = Period::seconds(10),
         /// Changes that share one write to disk.
         commit_steps ("commit-steps", "SMP_SERVER_COMMIT_STEPS"): u32 = 256,
         /// Changes that wait to be written; then connections wait.
@@ -458,6 +464,8 @@ impl Settings {
             ("destination_connect_timeout", self.proxy.destination_connect_timeout),
             ("destination_answer_timeout", self.proxy.destination_answer_timeout),
             ("destination_idle", self.proxy.destination_idle),
+            ("postgres_patience", storage.postgres_patience),
+            ("node_lease", storage.node_lease),
         ] {
             if value.0.is_zero() {
                 return Err(zero(name, "1ms"));
@@ -500,8 +508,12 @@ impl<'de> Deserialize<'de> for Versions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
-    /// A file in the server's directory.
-    Sqlite,
+    /// Files in the server's directory.
+    #[serde(alias = "sqlite")]
+    #[value(alias = "sqlite")]
+    Embedded,
+    /// A PostgreSQL server.
+    Postgres,
     /// Nothing but memory.
     Memory,
 }
@@ -539,7 +551,8 @@ quoted! {
     Endpoint: |value| value.to_string(),
     Versions: |value| value.0.to_string(),
     Engine: |value| match value {
-        Engine::Sqlite => "sqlite".to_owned(),
+        Engine::Embedded => "embedded".to_owned(),
+        Engine::Postgres => "postgres".to_owned(),
         Engine::Memory => "memory".to_owned(),
     },
     FilePath: |value| value.display().to_string(),

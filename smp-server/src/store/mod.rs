@@ -15,6 +15,7 @@ mod failure;
 mod group_commit;
 mod log;
 mod memory;
+mod nodes;
 mod postgres;
 mod record;
 mod service;
@@ -30,6 +31,7 @@ use thiserror::Error;
 pub use failure::{Failure, FailureKind};
 pub use group_commit::{CommitWatch, Store, StoreThreads};
 pub use memory::MemoryStore;
+pub use nodes::{Claim, NodeEvent, NodeLink, SubscribedQueue, SubscriberNode};
 pub use postgres::PostgresStore;
 pub use record::{
     DhSecret, NewMessage, NewQueue, Notifier, QueueName, QueueNumber, QueueRecord, QueueStatus, StoreCounts,
@@ -148,6 +150,22 @@ pub trait QueueStore: Send {
     /// # Errors
     /// When the database cannot be opened once more.
     fn open_reader(&self) -> Result<Box<dyn QueueReader>>;
+
+    /// The ear for other servers on the same store, which hold a lease of this length; nothing when there can be none.
+    fn node_link(&self, lease: std::time::Duration) -> Option<Box<dyn NodeLink>> {
+        let _ = lease;
+        None
+    }
+
+    /// Makes this node the one that has the queue's subscriber; the node that had it is told. Nothing when there can be
+    /// no other.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    fn claim_subscription(&mut self, queue: QueueNumber) -> Result<Option<Claim>> {
+        let _ = queue;
+        Ok(None)
+    }
 
     /// Opens a group of steps.
     ///

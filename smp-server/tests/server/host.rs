@@ -74,7 +74,7 @@ impl Host {
         let layer = |text: &str| toml::from_str::<SettingsLayer>(text).unwrap();
         let settings = layer(settings).over(layer(BASE)).settle().unwrap();
         let engine: Box<dyn QueueStore> = match (settings.storage.engine, directory) {
-            (Engine::Sqlite, Some(directory)) => {
+            (Engine::Embedded, Some(directory)) => {
                 Box::new(SqliteStore::open(&directory.join("queues.db"), &settings.storage).unwrap())
             }
             _ => Box::new(MemoryStore::new()),

@@ -7,6 +7,7 @@ mod backups;
 mod batching;
 mod blocking;
 mod client;
+mod cluster;
 mod control;
 #[cfg(feature = "crash-points")]
 mod crash_points;
@@ -22,6 +23,7 @@ mod links;
 mod messages;
 mod monitoring;
 mod notifications;
+mod postgres;
 mod process;
 mod program;
 mod proxy;

@@ -10,7 +10,10 @@
 //! reported as such ([`FailureKind::InDoubt`]), never as done.
 
 mod failure;
+#[cfg(test)]
+mod loss;
 mod migrations;
+mod nodes;
 mod reader;
 mod rows;
 #[cfg(test)]
@@ -30,10 +33,11 @@ use protocol::timestamp::Timestamp;
 
 use super::columns::{blocking_from, keys_blob, mode_text, status_from, status_text};
 use super::{
-    AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, Failure, FailureKind, LinkSet,
-    NewMessage, NewQueue, NewService, Notifier, NotifierSet, QueueNumber, QueueReader, QueueRecord,
+    AppendRules, Appended, Claim, Created, Deleted, ExpiryCursor, ExpiryPage, Failure, FailureKind, LinkSet,
+    NewMessage, NewQueue, NewService, NodeLink, Notifier, NotifierSet, QueueNumber, QueueReader, QueueRecord,
     QueueStatus, QueueStore, Result, Secured, ServiceRecord, StoreError, StoredMessage, Stream, WholeQueue,
 };
+use nodes::{NodeNumber, PostgresNodes};
 use reader::PostgresReader;
 use rows::{column, message_from, notifier_id_from};
 use session::{Access, Parameters, Refused, Session};
@@ -46,6 +50,10 @@ const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(hashtext(current_schema
 pub struct PostgresStore {
     session: Session,
     group: Group,
+    node: NodeNumber,
+    /// Subscriptions that the group claims, all by one claim.
+    claimed: Vec<i64>,
+    claim: Option<Claim>,
 }
 
 /// What became of the group of steps so far.
@@ -75,7 +83,13 @@ impl PostgresStore {
                 "PostgreSQL runs with fsync = off: a power failure can lose what was answered with OK"
             );
         }
-        Ok(Self { session: Session::new(access), group: Group::Sound })
+        Ok(Self {
+            session: Session::new(access),
+            group: Group::Sound,
+            node: NodeNumber::default(),
+            claimed: Vec::new(),
+            claim: None,
+        })
     }
 
     /// Runs one step within the open group.
@@ -143,7 +157,7 @@ impl PostgresStore {
     fn set_blocking(&mut self, queue: QueueNumber, blocking: Option<BlockingInfo>) -> Result<QueueStatus> {
         let row = self.step_on(
             "SELECT status, blocking FROM set_blocking($1, $2, $3)",
-            &[&queue.0, &blocking.map(|info| info.to_string()), &None::<i64>],
+            &[&queue.0, &blocking.map(|info| info.to_string()), &self.node.get()],
         )?;
         status_from(column(&row, "status")?, column(&row, "blocking")?)
     }
@@ -154,8 +168,27 @@ impl QueueStore for PostgresStore {
         Ok(Box::new(PostgresReader::new(self.session.access().clone())))
     }
 
+    fn node_link(&self, lease: Duration) -> Option<Box<dyn NodeLink>> {
+        let access = self.session.access().clone();
+        Some(Box::new(PostgresNodes::new(access, self.node.clone(), lease)))
+    }
+
+    fn claim_subscription(&mut self, queue: QueueNumber) -> Result<Option<Claim>> {
+        if self.node.get().is_none() {
+            return Ok(None);
+        }
+        if self.claim.is_none() {
+            let rows = self.step("SELECT nextval('claims') AS claim", &[])?;
+            self.claim = rows.first().map(|row| column(row, "claim").map(Claim)).transpose()?;
+        }
+        self.claimed.push(queue.0);
+        Ok(self.claim)
+    }
+
     fn begin(&mut self) -> Result<()> {
         self.group = Group::Sound;
+        self.claimed.clear();
+        self.claim = None;
         self.session.connect()?;
         let mut begun = self.session.with(|client| client.batch_execute(BEGIN));
         if let Err(Refused::Lost(_)) = begun {
@@ -168,6 +201,11 @@ impl QueueStore for PostgresStore {
     }
 
     fn commit(&mut self) -> Result<()> {
+        if let (Some(Claim(claim)), Some(node)) = (self.claim.take(), self.node.get()) {
+            let claimed = std::mem::take(&mut self.claimed);
+            // Should it fail, so does the group, as told below.
+            let _ = self.step("SELECT claim_subscribers($1, $2, $3)", &[&claimed, &node, &claim]);
+        }
         if let Group::Failed(reason) = std::mem::replace(&mut self.group, Group::Sound) {
             if self.session.with(|client| client.batch_execute("ROLLBACK")).is_err() {
                 self.session.give_up();
@@ -238,7 +276,7 @@ impl QueueStore for PostgresStore {
                 &message.body,
                 &i64::from(rules.quota),
                 &rules.expire_before.map(|moment| moment.0),
-                &None::<i64>,
+                &self.node.get(),
             ],
         )?;
         Ok(match column(&row, "outcome")? {
@@ -276,8 +314,10 @@ impl QueueStore for PostgresStore {
     }
 
     fn delete_queue(&mut self, queue: QueueNumber) -> Result<Deleted> {
-        let row = self
-            .step_on("SELECT notifier_id, messages FROM delete_queue($1, $2)", &[&queue.0, &None::<i64>])?;
+        let row = self.step_on(
+            "SELECT notifier_id, messages FROM delete_queue($1, $2)",
+            &[&queue.0, &self.node.get()],
+        )?;
         let messages: i64 = column(&row, "messages")?;
         Ok(Deleted {
             notifier: notifier_id_from(&row)?,

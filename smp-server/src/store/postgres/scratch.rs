@@ -34,7 +34,7 @@ impl Scratch {
 
     /// The connection string that leads into the schema.
     pub(crate) fn connection(&self) -> String {
-        format!("{} options='-c search_path={}'", self.server, self.schema)
+        format!("{0} application_name={1} options='-c search_path={1}'", self.server, self.schema)
     }
 
     /// A connection of the test's own.

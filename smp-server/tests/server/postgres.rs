@@ -1,0 +1,81 @@
+//! A schema of a PostgreSQL server for one test, gone with the value. `TEST_POSTGRES_URL` says where the server is;
+//! without it the tests that need it say on stderr that they did not run.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use postgres::{Client, NoTls};
+
+/// The schema of a test.
+pub(crate) struct Scratch {
+    server: String,
+    schema: String,
+}
+
+impl Scratch {
+    /// A new schema; nothing when there is no server to make it in.
+    pub(crate) fn make() -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let Ok(server) = std::env::var("TEST_POSTGRES_URL") else {
+            // Past the test harness, which keeps what passing tests print.
+            let _ = writeln!(
+                std::io::stderr(),
+                "NOT RUN: a test needs PostgreSQL: set TEST_POSTGRES_URL, as .ci/run does"
+            );
+            return None;
+        };
+        let schema = format!("server_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let scratch = Self { server, schema };
+        scratch.execute(&format!("CREATE SCHEMA {}", scratch.schema));
+        Some(scratch)
+    }
+
+    /// The connection string that leads into the schema.
+    pub(crate) fn connection(&self) -> String {
+        format!("{0} application_name={1} options='-c search_path={1}'", self.server, self.schema)
+    }
+
+    /// Runs statements.
+    pub(crate) fn execute(&self, sql: &str) {
+        self.on_client(|client| client.batch_execute(sql).unwrap());
+    }
+
+    /// Waits until a question is answered with yes.
+    pub(crate) fn until(&self, question: &str) {
+        self.on_client(|client| {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !client.query_one(question, &[]).unwrap().get::<_, bool>(0) {
+                assert!(Instant::now() < deadline, "it never came to that: {question}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+    }
+
+    /// Ends the sessions whose last statement began so.
+    pub(crate) fn end_sessions(&self, last_statement: &str) {
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE application_name = '{}' AND pid <> pg_backend_pid() AND query LIKE '{last_statement}%'",
+            self.schema
+        );
+        self.execute(&sql);
+    }
+
+    /// On a thread of its own: the client blocks, which a runtime does not allow.
+    fn on_client(&self, run: impl FnOnce(&mut Client) + Send) {
+        std::thread::scope(|scope| {
+            let ran = scope.spawn(|| {
+                let mut client = Client::connect(&self.connection(), NoTls).unwrap();
+                run(&mut client);
+            });
+            ran.join().unwrap();
+        });
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        self.execute(&format!("DROP SCHEMA {} CASCADE", self.schema));
+    }
+}
