@@ -7,7 +7,7 @@ use protocol::smp::command::{Command, NotifierKeys};
 use protocol::smp::error::{BlockingInfo, BlockingReason, ErrorType};
 use protocol::smp::response::{BrokerMessage, NotifierIds};
 
-use crate::client::{Client, MESSAGING, Queue, ed25519, message};
+use crate::client::{Client, MESSAGING, Queue, body, ed25519, message};
 use crate::postgres::Scratch;
 use crate::program::{Program, init, program};
 
@@ -121,9 +121,11 @@ async fn a_node_that_dies_loses_nothing_and_its_clients_go_on_at_another() {
     other.ok(Some(&sender), queue.ids.sender_id, &message(b"sent meanwhile")).await;
     let mut recipient = Client::connect(&b).await;
     recipient.subscribe(&queue).await;
-    for text in ["not acknowledged", "sent meanwhile"] {
-        assert_eq!(recipient.take(&queue).await, text.as_bytes());
-    }
+    let (first, content) = recipient.message(&queue).await;
+    assert_eq!(body(content), b"not acknowledged");
+    let (second, content) = queue.open(&recipient.acknowledge(&queue, &first).await);
+    assert_eq!(body(content), b"sent meanwhile");
+    assert_eq!(recipient.acknowledge(&queue, &second).await, BrokerMessage::Ok);
     other.ok(Some(&sender), queue.ids.sender_id, &message(b"and on")).await;
     assert_eq!(recipient.take(&queue).await, b"and on");
 }
@@ -167,7 +169,7 @@ async fn a_notifier_is_told_of_messages_sent_at_another_node() {
     let queue = recipient.create(MESSAGING, false).await;
     let key = ed25519();
     let dh = protocol::crypto::dh::X25519PrivateKey::from_bytes([5; 32]);
-    let set = Command::Nkey(NotifierKeys { key: key.public_key(), dh_key: dh.public_key() });
+    let set = Command::Nkey(NotifierKeys { notifier_key: key.public_key(), dh_key: dh.public_key() });
     let BrokerMessage::Nid(NotifierIds { notifier_id, .. }) =
         recipient.ask(Some(&queue.key), queue.recipient_id(), &set).await
     else {
