@@ -5,10 +5,14 @@
 //! world     servers, relays, people                stage    a group that runs
 //! tampering what a dishonest relay or server does to its database
 //! stranger  somebody without our programs
+//! crash_ledger, ledger, session   a queue server that is killed under load
 //! ```
 
 pub mod binaries;
+pub mod crash_ledger;
+pub mod ledger;
 pub mod process;
+pub mod session;
 pub mod stage;
 pub mod stranger;
 pub mod tampering;
