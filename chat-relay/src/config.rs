@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::directory::Directory;
 use crate::duration::Duration;
 use crate::error::CommandError;
+use crate::network_config::NetworkConfig;
 
 /// Longest text of a name or description in the relay's own profile, bytes: it must fit its link data many times over.
 const PROFILE_TEXT_BYTES_MAX: usize = 512;
@@ -185,6 +186,9 @@ pub struct ConfigFile {
     /// The role that joiners get.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joiner_role: Option<JoinerRole>,
+    /// The way to servers.
+    #[serde(skip_serializing_if = "NetworkConfig::is_empty")]
+    pub network: NetworkConfig,
     /// Limits, intervals and timeouts that differ from the defaults.
     pub tuning: Tuning,
 }
@@ -208,6 +212,9 @@ pub struct ConfigArgs {
     /// The role that joiners get [default: observer in channels, member in groups]
     #[arg(long, env = "CHAT_RELAY_JOINER_ROLE", value_name = "ROLE")]
     pub joiner_role: Option<JoinerRole>,
+    /// The way to servers.
+    #[command(flatten)]
+    pub network: NetworkConfig,
     /// Limits, intervals and timeouts.
     #[command(flatten)]
     pub tuning: Tuning,
@@ -234,6 +241,7 @@ impl ConfigArgs {
             display_name: self.display_name.or(file.display_name),
             description: self.description.or(file.description),
             joiner_role: self.joiner_role.or(file.joiner_role),
+            network: self.network.or(file.network),
             tuning: self.tuning.or(file.tuning),
         })
     }
@@ -293,6 +301,7 @@ impl ConfigFile {
             display_name,
             description: self.description.clone(),
             joiner_role: self.joiner_role,
+            network: self.network.clone(),
             limits,
         })
     }
@@ -311,6 +320,8 @@ pub struct Settings {
     pub description: Option<String>,
     /// As in [`ConfigFile::joiner_role`].
     pub joiner_role: Option<JoinerRole>,
+    /// The way to servers.
+    pub network: NetworkConfig,
     /// Limits, intervals and timeouts.
     pub limits: Limits,
 }

@@ -32,6 +32,7 @@ pub mod invitation;
 pub mod lifecycle;
 pub mod link_watch;
 pub mod logging;
+pub mod network_config;
 pub mod output;
 pub mod receive;
 pub mod relay;

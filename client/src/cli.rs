@@ -63,6 +63,7 @@ pub(crate) enum Command {
     /// Keep, show, test and forget queue servers.
     #[command(subcommand)]
     Server(ServerCommand),
+    Network(commands::network::NetworkArgs),
     /// Keep, show, test and forget relays.
     #[command(subcommand)]
     Relay(RelayCommand),

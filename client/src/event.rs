@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Event {
     /// A kept server.
     Server { address: String, password: bool },
+    /// How servers are reached.
+    NetworkSettings { proxy: String, direct_fallback: bool, socks: Option<String>, socks_mode: String },
     /// A kept relay.
     Relay { name: String, link: String },
     /// One thing that was looked at by `doctor` or a test.

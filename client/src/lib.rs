@@ -47,6 +47,7 @@ mod error;
 mod event;
 mod exit_code;
 mod home;
+mod network;
 mod output;
 mod probe;
 mod query;

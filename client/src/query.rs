@@ -10,6 +10,7 @@ use crate::archive;
 use crate::error::CommandError;
 use crate::event::Event;
 use crate::exit_code::ExitCode;
+use crate::network::NetworkChoice;
 use crate::request::Request;
 use crate::rows;
 use crate::store::group::GroupId;
@@ -64,6 +65,15 @@ pub(crate) fn answer_within(
                 return Err(CommandError::not_found("kept server", &address, "server list"));
             }
             emit(Event::Done { what: "server forgotten:".into(), name: address });
+        }
+        Request::Network { change } => {
+            let asks = change.is_empty();
+            let choice = store.network()?.changed(change)?;
+            if !asks {
+                store.set_network(&choice)?;
+            }
+            let NetworkChoice { proxy, direct_fallback, socks, socks_mode } = choice;
+            emit(Event::NetworkSettings { proxy, direct_fallback, socks, socks_mode });
         }
         Request::RelayAdd { name, link } => add_relay(store, name, &link, emit)?,
         Request::RelayList => {

@@ -16,6 +16,14 @@ pub(crate) fn human(event: &Event) -> String {
         Event::Server { address, password } => {
             format!("{}{}", line(address), if *password { "  (with password)" } else { "" })
         }
+        Event::NetworkSettings { proxy, direct_fallback, socks, socks_mode } => {
+            let fallback = if *direct_fallback { "on" } else { "off" };
+            let socks = match socks {
+                Some(socks) => format!("{} ({})", line(socks), line(socks_mode)),
+                None => "none".to_owned(),
+            };
+            format!("proxy {}, direct fallback {fallback}, SOCKS {socks}", line(proxy))
+        }
         Event::Relay { name, link } => format!("{}\t{}", line(name), line(link)),
         Event::Check { name, ok, detail } => {
             format!("{} {}: {}", if *ok { "ok  " } else { "FAIL" }, line(name), line(detail))

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::NetworkChange;
+
 /// One request, as parsed from a command line. Groups, members and messages are named as people name them; the
 /// engine resolves them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +15,8 @@ pub(crate) enum Request {
     ServerList,
     /// Forget a server; queues that exist stay where they are.
     ServerRemove { address: String },
+    /// Show or change how servers are reached.
+    Network { change: NetworkChange },
     /// Keep a relay's address under a name.
     RelayAdd { name: String, link: String },
     /// Show the kept relays.
@@ -121,6 +125,11 @@ impl std::fmt::Debug for ArchivePassphrase {
 }
 
 impl Request {
+    /// Whether it changes which servers commands go through.
+    pub(crate) fn changes_routes(&self) -> bool {
+        matches!(self, Self::ServerAdd { .. } | Self::ServerRemove { .. } | Self::Network { .. })
+    }
+
     /// Whether answering takes the network; the others are answered from the store alone.
     pub(crate) fn needs_network(&self) -> bool {
         !matches!(
@@ -128,6 +137,7 @@ impl Request {
             Self::ServerAdd { .. }
                 | Self::ServerList
                 | Self::ServerRemove { .. }
+                | Self::Network { .. }
                 | Self::RelayAdd { .. }
                 | Self::RelayList
                 | Self::RelayRemove { .. }

@@ -40,10 +40,11 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("Unable to start the runtime")?;
+    let network = settings.network.settings(network_limits(&settings.limits), identity.server.clone())?;
     let (notify, notices) = mpsc::unbounded_channel();
     let relay = Relay::new(store, identity, settings.limits, notify);
-    let handle = engine::start(relay, network_limits(&settings.limits), runtime.handle())
-        .context("Unable to start the relay's thread")?;
+    let handle =
+        engine::start(relay, network, runtime.handle()).context("Unable to start the relay's thread")?;
     let json = global.json;
     let ended = runtime.block_on(serve(handle, notices, |notice| match notice {
         Notice::Ready => {

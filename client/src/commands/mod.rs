@@ -31,6 +31,7 @@ pub(crate) mod join;
 pub(crate) mod leave;
 pub(crate) mod listen;
 pub(crate) mod members;
+pub(crate) mod network;
 pub(crate) mod react;
 pub(crate) mod relay_add;
 pub(crate) mod relay_list;
@@ -145,6 +146,7 @@ fn request(command: Command) -> Result<Request, CommandError> {
         Command::Server(ServerCommand::Add(args)) => args.request(),
         Command::Server(ServerCommand::List(args)) => args.request(),
         Command::Server(ServerCommand::Remove(args)) => args.request(),
+        Command::Network(args) => args.request(),
         Command::Relay(RelayCommand::Add(args)) => args.request(),
         Command::Relay(RelayCommand::List(args)) => args.request(),
         Command::Relay(RelayCommand::Remove(args)) => args.request(),

@@ -1,12 +1,13 @@
 //! The client as the engine sees it: inputs come in, steps are taken, waiting commands are answered after the commit.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
 use protocol::agent::event::Event as AgentEvent;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::{AgentStore as _, ConnectionId};
 use protocol::net::engine::{Application, Context, Fatal, LinkTag, NetworkChange};
-use protocol::net::network::ReadLinkError;
+use protocol::net::network::{Network, ReadLinkError};
 use protocol::timestamp::Timestamp;
 use tokio::sync::mpsc;
 
@@ -43,11 +44,13 @@ pub(crate) struct Client {
     stirred: bool,
     unusable: UnusableServers,
     tests: RelayTests,
+    /// Where commands go out, once the engine runs.
+    network: Arc<OnceLock<Network>>,
 }
 
 impl Client {
     /// On an open store.
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, network: Arc<OnceLock<Network>>) -> Self {
         Self {
             store,
             tidings: Vec::new(),
@@ -57,6 +60,7 @@ impl Client {
             stirred: false,
             unusable: UnusableServers::default(),
             tests: RelayTests::default(),
+            network,
         }
     }
 
@@ -239,6 +243,7 @@ impl Application for Client {
         let request = self.requests;
         let Ask { request: asked, replies } = ask;
         let timeout_ms = super::ask::timeout_ms(&asked);
+        let reroutes = asked.changes_routes();
         let before = self.tidings.len();
         let mut rows = Vec::new();
         // All of it or nothing: a command that is refused half-way must leave nothing behind.
@@ -246,6 +251,9 @@ impl Application for Client {
         for event in rows {
             // Whoever asked may be gone.
             let _ = replies.send(event.into());
+        }
+        if let (true, Ok(_), Some(network)) = (reroutes, &goal, self.network.get()) {
+            network.route(crate::network::routing(&self.store)?);
         }
         match goal {
             Ok(None) => drop(replies.send(Reply::Success)),

@@ -367,7 +367,8 @@ fn group_of(event: &Event) -> Option<&str> {
         | Event::Joined { group, .. }
         | Event::GroupEnded { group, .. }
         | Event::Warning { group: Some(group), .. } => Some(group),
-        Event::Server { .. }
+        Event::NetworkSettings { .. }
+        | Event::Server { .. }
         | Event::Relay { .. }
         | Event::Check { .. }
         | Event::Done { .. }

@@ -32,9 +32,10 @@ mod tag;
 mod take_over;
 mod unusable;
 
+use std::sync::{Arc, OnceLock};
+
 use anyhow::Context as _;
 use protocol::net::engine::{EngineHandle, start};
-use protocol::net::network::Limits;
 use tokio::sync::mpsc;
 
 use self::app::{Ask, Client};
@@ -43,6 +44,7 @@ use crate::error::CommandError;
 use crate::event::Reply;
 use crate::exit_code::ExitCode;
 use crate::home::Home;
+use crate::network;
 use crate::output::Output;
 use crate::request::Request;
 use crate::store::Store;
@@ -148,7 +150,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn begin(store: Store, runtime: &tokio::runtime::Runtime) -> anyhow::Result<EngineHandle<Ask>> {
-    start(Client::new(store), Limits::INTERACTIVE, runtime.handle()).context("Unable to start the engine")
+    let settings = network::settings(&store)?;
+    let network = Arc::new(OnceLock::new());
+    let engine = start(Client::new(store, network.clone()), settings, runtime.handle())
+        .context("Unable to start the engine")?;
+    // the client changes the routes when its servers change, not before the first command
+    let _ = network.set(engine.network().clone());
+    Ok(engine)
 }
 
 async fn submit(

@@ -5,11 +5,13 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
+use crate::network::NetworkChoice;
 
 const SETTING: &str = "settings.sealed";
 const SERVER: &str = "servers.sealed";
 const RELAY: &str = "relay_addresses.sealed";
 const OWN_NAME: &str = "own name";
+const NETWORK: &str = "network";
 const RESTORED: &str = "restored from a backup";
 
 /// Writes one setting: its name and its sealed value.
@@ -35,6 +37,20 @@ impl Store {
     pub(crate) fn set_own_name(&mut self, name: &str) -> Result<(), StoreError> {
         let sealed = self.seal_record(SETTING, &name)?;
         self.change_one(SET_SETTING, params![OWN_NAME, sealed])
+    }
+
+    /// How servers are reached.
+    pub(crate) fn network(&self) -> Result<NetworkChoice, StoreError> {
+        let sql = "SELECT sealed FROM settings WHERE name = ?1";
+        let sealed: Option<Vec<u8>> = self.one(sql, params![NETWORK], |row| row.get(0))?;
+        let kept = sealed.map(|sealed| self.open_record(SETTING, &sealed)).transpose()?;
+        Ok(kept.unwrap_or_default())
+    }
+
+    /// Sets how servers are reached.
+    pub(crate) fn set_network(&mut self, choice: &NetworkChoice) -> Result<(), StoreError> {
+        let sealed = self.seal_record(SETTING, choice)?;
+        self.change_one(SET_SETTING, params![NETWORK, sealed])
     }
 
     /// Whether this is a copy whose connections must agree on new keys first.
