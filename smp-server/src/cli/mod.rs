@@ -9,6 +9,8 @@ mod completions;
 mod ctl;
 mod engine;
 mod example_config;
+mod export;
+mod import;
 mod init;
 mod restore;
 mod start;
@@ -58,6 +60,8 @@ enum Command {
     Check(check::CheckArgs),
     Backup(backup::BackupArgs),
     Restore(restore::RestoreArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     /// Check the settings, and what they name, without starting.
     CheckConfig(check_config::CheckConfigArgs),
     /// Print every setting with its default, as a commented file.
@@ -124,6 +128,8 @@ pub fn run() -> std::process::ExitCode {
         Command::Check(args) => check::run(&place, args),
         Command::Backup(args) => backup::run(&place, &args),
         Command::Restore(args) => restore::run(&place, &args),
+        Command::Export(args) => export::run(&place, args),
+        Command::Import(args) => import::run(&place, args),
         Command::CheckConfig(args) => check_config::run(&place, args),
         Command::ExampleConfig(args) => example_config::run(&args),
         Command::Cert(args) => cert::run(&place, args),
@@ -151,7 +157,7 @@ pub fn run() -> std::process::ExitCode {
 
 /// The command line with the defaults of the settings in its manual.
 fn command() -> clap::Command {
-    ["init", "start", "address", "check-config", "example-config", "cert"]
+    ["init", "start", "address", "check-config", "example-config", "cert", "export", "import"]
         .into_iter()
         .fold(Cli::command(), |command, name| command.mut_subcommand(name, SettingsLayer::teach_defaults))
 }

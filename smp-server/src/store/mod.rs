@@ -20,6 +20,7 @@ mod postgres;
 mod record;
 mod service;
 mod sqlite;
+mod transfer;
 
 use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
@@ -39,6 +40,7 @@ pub use record::{
 };
 pub use service::{BacklogPage, NewService, ServiceQueue, ServiceRecord, Stream};
 pub use sqlite::{SqliteStore, Verified, back_up, verify};
+pub use transfer::{Totals, export, import};
 
 /// Why a step or a read has no result.
 #[derive(Debug, Error)]

@@ -34,3 +34,4 @@ mod services;
 mod settings;
 mod subscriptions;
 mod syntax;
+mod transfer;

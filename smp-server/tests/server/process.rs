@@ -190,7 +190,7 @@ fn the_manual_is_as_in_the_golden_file() {
         let output = program().args(arguments).output().unwrap();
         shown.push_str(&format!("$ smp-server {}\n{}\n", arguments.join(" "), text(&output.stdout)));
     }
-    for command in ["check-config", "example-config", "cert"] {
+    for command in ["check-config", "example-config", "cert", "export", "import"] {
         let help = text(&program().args([command, "--help"]).output().unwrap().stdout);
         // Behind it the same settings as of `start`.
         let (own, _) = help.split_once("\nListening:").unwrap();
