@@ -30,7 +30,7 @@ use protocol::smp::response::BrokerMessage;
 use protocol::smp::transmission::Transmission;
 use protocol::transport::block::{BLOCK_BYTES, BlockCipher, BlockOpener, BlockSealer};
 use protocol::transport::hello::{ClientHello, ServerHello};
-use smp_server::config::{Engine, Settings};
+use smp_server::config::{Engine, Settings, Switch};
 use smp_server::identity::Identity;
 use smp_server::server::{Server, serve_secured};
 use smp_server::store::{DhSecret, MemoryStore, NewQueue, Notifier, Store};
@@ -65,6 +65,8 @@ async fn server() -> (Arc<Server>, smp_server::store::StoreThreads) {
     let mut settings = Settings::default();
     settings.storage.engine = Engine::Memory;
     settings.limits.queue_quota = 3;
+    // No other servers: a fuzzer must not talk to whoever it happens to name.
+    settings.proxy.forward = Switch(false);
     let (store, threads) = Store::start(Box::new(MemoryStore::new()), &settings.storage).expect("a store");
     for (seed, mode) in [(1, Some(QueueMode::Messaging)), (2, Some(QueueMode::Contact)), (3, None)] {
         let key = key(seed).public_key();
@@ -100,7 +102,9 @@ async fn converse(data: &[u8]) {
     talked.expect("the server fell silent");
     server.stop();
     drop(server);
-    threads.join();
+    // Apart, so that tasks which hold the store get their turn to end.
+    let ended = timeout(PATIENCE, tokio::task::spawn_blocking(|| threads.join())).await;
+    ended.expect("something holds the store").expect("its threads end well");
 }
 
 /// Says what the input says, then reads until the server has answered the last command or has gone.

@@ -78,8 +78,7 @@ impl Notifier {
 
 /// Sends a message and takes it as the recipient; gives its id.
 async fn send(recipient: &mut Client, queue: &Queue, command: &Command<'_>) -> MessageId {
-    let mut sender_id = queue.ids.sender_id.0.to_vec();
-    recipient.ok(None, std::mem::take(&mut sender_id), command).await;
+    recipient.ok(None, queue.ids.sender_id, command).await;
     let (id, _) = recipient.message(queue).await;
     recipient.ok(Some(&queue.key), queue.recipient_id(), &ack(&id)).await;
     id
