@@ -5,7 +5,7 @@ use ed448_goldilocks_plus::{ScalarBytes, SigningKey as Ed448Key};
 use protocol::crypto::CryptoError;
 use protocol::crypto::dh::X25519PrivateKey;
 use protocol::crypto::sign::{Ed448PublicKey, Ed25519PrivateKey, Ed25519PublicKey};
-use protocol::smp::authorize::{AuthorizedBy, Authorizer, DUMMY_KEYS, Verification, Verifier};
+use protocol::smp::authorize::{AgreedKeys, AuthorizedBy, Authorizer, DUMMY_KEYS, Verification, Verifier};
 use protocol::smp::command::Command;
 use protocol::smp::error::{CommandError, ErrorType};
 use protocol::smp::ids::ServiceId;
@@ -67,6 +67,33 @@ const REFUSED: Verification = Verification { is_authorized: false, checks: 1 };
 fn every_kind_of_key_authorises_with_one_check() {
     for (key, transmission) in kinds() {
         assert_eq!(verify(&transmission, AuthorizedBy::Keys(&[key])), ALLOWED, "{key:?}");
+    }
+}
+
+#[test]
+fn only_keys_that_authorised_something_are_remembered() {
+    let (own_key, agreed) = (server_key(), AgreedKeys::default());
+    let verifier = Verifier { session_id: SESSION, own_key: &own_key, service: None };
+    let (mine, other) = (x25519(1), x25519(2).public_key());
+    let transmission = authorize(&mine, b"SUB");
+    let check = |transmission: &Transmission<'_>, keys: &[AuthPublicKey]| {
+        verifier.verify_remembering(transmission, AuthorizedBy::Keys(keys), &agreed)
+    };
+    assert_eq!(check(&transmission, &[other]), REFUSED);
+    assert_eq!(verifier.verify_remembering(&transmission, AuthorizedBy::Impossible, &agreed), REFUSED);
+    assert_eq!(agreed.count(), 0, "else the next refusal would be faster where there is a queue");
+    for _ in 0..2 {
+        assert_eq!(check(&transmission, &[mine.public_key()]), ALLOWED);
+        assert_eq!(agreed.count(), 1);
+    }
+    let forged = Transmission { command: b"DEL", ..transmission.clone() };
+    assert_eq!(check(&forged, &[mine.public_key()]), REFUSED);
+    for seed in 0..=AgreedKeys::COUNT_MAX {
+        let mut bytes = [0; 32];
+        bytes[8..16].copy_from_slice(&seed.to_le_bytes());
+        let key = AuthPrivateKey::X25519(X25519PrivateKey::from_bytes(bytes));
+        assert_eq!(check(&authorize(&key, b"SUB"), &[key.public_key()]), ALLOWED);
+        assert!(agreed.count() <= AgreedKeys::COUNT_MAX);
     }
 }
 

@@ -8,7 +8,7 @@
 //! A refusal for lack of authority takes one check of a signature or authenticator, whether there is such a queue or
 //! not.
 
-use protocol::smp::authorize::{AuthorizedBy, Verifier};
+use protocol::smp::authorize::{AgreedKeys, AuthorizedBy, Verifier};
 use protocol::smp::batch::Batch;
 use protocol::smp::command::{Command, Party};
 use protocol::smp::error::{CommandError, ErrorType};
@@ -60,6 +60,7 @@ pub async fn authorize(
     content: &[u8],
     version: u16,
     verifier: &Verifier<'_>,
+    agreed: &AgreedKeys,
     store: &Store,
 ) -> (Vec<Accepted>, Vec<Refused>) {
     let Ok(batch) = Batch::parse(content) else {
@@ -85,7 +86,7 @@ pub async fn authorize(
         let (correlation_id, entity_id) =
             (transmission.correlation_id.to_vec(), transmission.entity_id.to_vec());
         let checked = queue.map_err(|error| storage_error(&error)).and_then(|queue| {
-            check(&transmission, &command, queue.as_ref(), verifier, &mut checks).map(|()| queue)
+            check(&transmission, &command, queue.as_ref(), verifier, agreed, &mut checks).map(|()| queue)
         });
         match checked {
             Ok(queue) => {
@@ -216,10 +217,11 @@ fn check(
     command: &Command<'_>,
     queue: Option<&QueueRecord>,
     verifier: &Verifier<'_>,
+    agreed: &AgreedKeys,
     checks: &mut usize,
 ) -> Result<(), ErrorType> {
     let mut verify = |by| {
-        let verified = verifier.verify(transmission, by);
+        let verified = verifier.verify_remembering(transmission, by, agreed);
         *checks = checks.saturating_add(verified.checks);
         if verified.is_authorized { Ok(()) } else { Err(ErrorType::Auth) }
     };

@@ -9,12 +9,15 @@
 //! A refusal must not tell whether there is such a queue. So every refusal takes exactly one check of the kind that
 //! the authenticator claims to be, with a dummy key where there is no real one; [`Verification::checks`] counts them.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use subtle::ConstantTimeEq as _;
 
 use crate::crypto::CryptoError;
 use crate::crypto::dh::{X25519PrivateKey, X25519PublicKey};
 use crate::crypto::hash;
-use crate::crypto::secretbox::nonce_from;
+use crate::crypto::secretbox::{BoxKey, nonce_from};
 use crate::crypto::sign::{Ed448PublicKey, Ed25519PrivateKey, Ed25519PublicKey};
 use crate::smp::command::{Command, Party};
 use crate::smp::error::{CommandError, ErrorType};
@@ -118,6 +121,35 @@ pub struct Verification {
     pub checks: usize,
 }
 
+/// The keys that a session's own key made together with those of queues: a key agreement takes twenty times as long as
+/// the check itself. Only keys are remembered by which somebody authorised a command in this session. A refusal so
+/// takes a key agreement whether or not there is such a queue, unless the peer has the key of the queue.
+#[derive(Debug, Default)]
+pub struct AgreedKeys(Mutex<HashMap<X25519PublicKey, BoxKey>>);
+
+impl AgreedKeys {
+    /// Keys that are remembered; then all are forgotten. 64 bytes each, so 64 KiB for a session that uses so many.
+    pub const COUNT_MAX: usize = 1024;
+
+    /// How many are remembered.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn with(&self, key: &X25519PublicKey) -> Option<BoxKey> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn remember(&self, key: X25519PublicKey, box_key: BoxKey) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= Self::COUNT_MAX {
+            keys.clear();
+        }
+        keys.insert(key, box_key);
+    }
+}
+
 /// Checks the commands of one session as its server.
 #[derive(Debug, Clone, Copy)]
 pub struct Verifier<'a> {
@@ -173,6 +205,17 @@ impl Verifier<'_> {
     /// Whether `by` authorised the transmission.
     #[must_use]
     pub fn verify(&self, transmission: &Transmission<'_>, by: AuthorizedBy<'_>) -> Verification {
+        self.verify_remembering(transmission, by, &AgreedKeys::default())
+    }
+
+    /// As [`Self::verify`], with what this session agreed on before.
+    #[must_use]
+    pub fn verify_remembering(
+        &self,
+        transmission: &Transmission<'_>,
+        by: AuthorizedBy<'_>,
+        agreed: &AgreedKeys,
+    ) -> Verification {
         if transmission.authenticator.is_none() {
             return Verification { is_authorized: by == AuthorizedBy::Nobody, checks: 0 };
         }
@@ -186,7 +229,7 @@ impl Verifier<'_> {
         };
         let mut checks = 0;
         for key in keys {
-            if let Some(is_authorized) = self.check(transmission, &authorized, key) {
+            if let Some(is_authorized) = self.check(transmission, &authorized, key, agreed) {
                 checks += 1;
                 if is_authorized {
                     return Verification { is_authorized, checks };
@@ -196,7 +239,7 @@ impl Verifier<'_> {
         if checks == 0 {
             for dummy in &DUMMY_KEYS {
                 // The result does not matter, the time does; keys of other kinds are passed over.
-                let checked = std::hint::black_box(self.check(transmission, &authorized, dummy));
+                let checked = std::hint::black_box(self.check(transmission, &authorized, dummy, agreed));
                 checks += usize::from(checked.is_some());
             }
         }
@@ -205,7 +248,13 @@ impl Verifier<'_> {
 
     /// Whether `key` made the authenticator, or nothing when there was nothing to compute: it is of another kind, or
     /// its bytes are no key. Who secures a queue names the key, and must not learn by a fast refusal that it is there.
-    fn check(&self, transmission: &Transmission<'_>, authorized: &[u8], key: &AuthPublicKey) -> Option<bool> {
+    fn check(
+        &self,
+        transmission: &Transmission<'_>,
+        authorized: &[u8],
+        key: &AuthPublicKey,
+        agreed: &AgreedKeys,
+    ) -> Option<bool> {
         let verified = |result: Result<(), CryptoError>| match result {
             Err(CryptoError::Key) => None,
             result => Some(result.is_ok()),
@@ -220,8 +269,18 @@ impl Verifier<'_> {
             (AuthPublicKey::X25519(key), Authenticator::X25519(sealed)) => {
                 let nonce = nonce_from(transmission.correlation_id);
                 let expected = hash::sha512(authorized);
-                let opened = self.own_key.box_key(key).open(&nonce, sealed);
-                Some(opened.is_ok_and(|digest| digest.ct_eq(&expected).into()))
+                let is_made_with = |box_key: &BoxKey| {
+                    box_key.open(&nonce, sealed).is_ok_and(|digest| digest.ct_eq(&expected).into())
+                };
+                if let Some(box_key) = agreed.with(key) {
+                    return Some(is_made_with(&box_key));
+                }
+                let box_key = self.own_key.box_key(key);
+                let is_authorized = is_made_with(&box_key);
+                if is_authorized {
+                    agreed.remember(*key, box_key);
+                }
+                Some(is_authorized)
             }
             _ => None,
         }

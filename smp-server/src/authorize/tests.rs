@@ -81,7 +81,7 @@ fn checked(
     let transmission = signer.sign(&bytes, &own_key);
     let verifier = Verifier { session_id: SESSION, own_key: &own_key, service: None };
     let mut checks = 0;
-    let outcome = check(&transmission, command, queue, &verifier, &mut checks);
+    let outcome = check(&transmission, command, queue, &verifier, &AgreedKeys::default(), &mut checks);
     (outcome, checks)
 }
 

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use protocol::smp::authorize::Verifier;
+use protocol::smp::authorize::{AgreedKeys, Verifier};
 use protocol::smp::error::ErrorType;
 use protocol::smp::ids::RecipientId;
 use protocol::smp::response::BrokerMessage;
@@ -60,6 +60,7 @@ pub(super) async fn run(
             client: client.clone(),
             version,
             verifier: Verifier { service: client.service.as_ref(), ..client.keys.verifier() },
+            agreed: AgreedKeys::default(),
             executions: VecDeque::new(),
             forwarding: Forwarding::new(client.server.settings.proxy.client_concurrency),
             output,
@@ -98,6 +99,7 @@ struct Conversation<'s> {
     client: Arc<Client>,
     version: u16,
     verifier: Verifier<'s>,
+    agreed: AgreedKeys,
     /// Blocks whose commands are being executed, the oldest first.
     executions: VecDeque<Execution>,
     /// Commands that other servers answer.
@@ -162,7 +164,7 @@ impl Conversation<'_> {
             return self.output.flush().await;
         };
         let (mut accepted, refused) =
-            authorize(&content, self.version, &self.verifier, &self.client.server.store).await;
+            authorize(&content, self.version, &self.verifier, &self.agreed, &self.client.server.store).await;
         let metrics = &self.client.server.metrics;
         metrics.refusals.add(refused.len() as u64);
         for Refused { correlation_id, entity_id, error } in refused {
