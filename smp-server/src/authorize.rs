@@ -18,7 +18,7 @@ use protocol::smp::proxy::destination::ForwardedCommand;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::smp::transmission::Transmission;
 
-use crate::store::{QueueName, QueueRecord, Result as StoreResult, Store};
+use crate::store::{QueueName, QueueRecord, Store};
 
 /// Commands that are checked before other connections get a turn: less than a millisecond of Ed25519.
 const CHECKS_IN_A_ROW: usize = 16;
@@ -77,7 +77,7 @@ pub async fn authorize(
     let names = parsed.iter().map(|one| queue_name(&one.command, one.transmission.entity_id)).collect();
     let mut accepted = Vec::new();
     let mut checks = 0;
-    for (number, (one, queue)) in parsed.into_iter().zip(look_up(names, store).await).enumerate() {
+    for (number, (one, queue)) in parsed.into_iter().zip(store.queues(names).await).enumerate() {
         if number % CHECKS_IN_A_ROW == CHECKS_IN_A_ROW - 1 {
             // Checks take time: other connections get their turn.
             tokio::task::yield_now().await;
@@ -194,20 +194,6 @@ fn queue_name(command: &Command<'_>, entity_id: &[u8]) -> Option<QueueName> {
         | Party::Proxy
         | Party::Any => None,
     }
-}
-
-/// Looks up all queues of a block in one visit to the store.
-async fn look_up(names: Vec<Option<QueueName>>, store: &Store) -> Vec<StoreResult<Option<QueueRecord>>> {
-    let count = names.len();
-    if names.iter().all(Option::is_none) {
-        return (0..count).map(|_| Ok(None)).collect();
-    }
-    let found = store
-        .read(move |reader| {
-            Ok(names.iter().map(|name| name.as_ref().map_or(Ok(None), |name| reader.queue(name))).collect())
-        })
-        .await;
-    found.unwrap_or_else(|_| (0..count).map(|_| Err(crate::store::StoreError::Closed)).collect())
 }
 
 /// Whether the command may be executed. Adds to `checks` how many signatures or authenticators were computed for it,

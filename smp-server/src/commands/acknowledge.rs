@@ -63,7 +63,7 @@ async fn remove(
     let next = client
         .server
         .store
-        .write(move |store| {
+        .write_beside_records(move |store| {
             let next = store.acknowledge(queue, message_id)?;
             protocol::crash_point!("server.ack.written");
             Ok(next)

@@ -11,7 +11,7 @@ pub(super) async fn delete(client: &Client, queue: &QueueRecord) -> Outcome {
     let deleted = client
         .server
         .store
-        .write(move |store| {
+        .write_to(queue, move |store| {
             let deleted = store.delete_queue(number)?;
             protocol::crash_point!("server.delete.written");
             Ok(deleted)

@@ -169,7 +169,7 @@ impl Client {
         let today = self.server.today();
         if counts && queue.used_on < today {
             let number = queue.number;
-            self.server.store.write_unheard(move |store| store.mark_used(&[number], today));
+            self.server.store.write_unheard(queue, move |store| store.mark_used(&[number], today));
         }
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
         let created = client
             .server
             .store
-            .write(move |store| {
+            .write_beside_records(move |store| {
                 let created = store.create_queue(&new)?;
                 protocol::crash_point!("server.new.written");
                 Ok(created)

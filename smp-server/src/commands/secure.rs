@@ -24,7 +24,7 @@ pub(super) async fn set_sender_key(
     let secured = client
         .server
         .store
-        .write(move |store| {
+        .write_to(queue, move |store| {
             let secured = store.secure_queue(number, &sender_key)?;
             protocol::crash_point!("server.secure.written");
             Ok(secured)
@@ -46,6 +46,6 @@ pub(super) async fn replace_recipient_keys(
         return Err(ErrorType::Auth.into());
     }
     let number = queue.number;
-    client.server.store.write(move |store| store.replace_recipient_keys(number, &keys)).await?;
+    client.server.store.write_to(queue, move |store| store.replace_recipient_keys(number, &keys)).await?;
     Ok(BrokerMessage::Ok)
 }

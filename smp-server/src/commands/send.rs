@@ -38,7 +38,7 @@ pub(super) async fn send(
     let (number, id) = (queue.number, MessageId::generate(&mut system_rng()));
     let appended = server
         .store
-        .write(move |store| {
+        .write_beside_records(move |store| {
             let message = NewMessage { id, received_at, notify, body: &body };
             let appended = store.append_message(number, &message, rules)?;
             protocol::crash_point!("server.send.written");

@@ -8,6 +8,6 @@ use crate::store::QueueRecord;
 
 pub(super) async fn suspend(client: &Client, queue: &QueueRecord) -> Outcome {
     let number = queue.number;
-    client.server.store.write(move |store| store.suspend_queue(number)).await?;
+    client.server.store.write_to(queue, move |store| store.suspend_queue(number)).await?;
     Ok(BrokerMessage::Ok)
 }

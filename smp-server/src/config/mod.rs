@@ -196,6 +196,8 @@ section! {
         segment_mib ("segment-mib", "SMP_SERVER_SEGMENT_MIB"): u32 = 64,
         /// Files of the message log that are kept open for reading.
         open_segments ("open-segments", "SMP_SERVER_OPEN_SEGMENTS"): u32 = 128,
+        /// Records of queues that are kept in memory, about 500 bytes each; 0 for none.
+        cached_records ("cached-records", "SMP_SERVER_CACHED_RECORDS"): u32 = 65_536,
     }
 }
 

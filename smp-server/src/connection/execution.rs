@@ -47,6 +47,11 @@ impl Execution {
         !self.queues.is_disjoint(queues)
     }
 
+    /// Whether all of them were executed.
+    pub(super) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// How many commands it has.
     pub(super) fn commands(&self) -> usize {
         self.commands
@@ -81,6 +86,10 @@ async fn execute_all(client: Arc<Client>, commands: Vec<Accepted>) -> Vec<Respon
             None => Group::Alone(position),
         };
         groups.entry(group).or_default().push((position, accepted));
+    }
+    if groups.len() <= 1 {
+        let Some((_, group)) = groups.pop_first() else { return Vec::new() };
+        return execute_in_order(client, group).await.into_iter().map(|(_, response)| response).collect();
     }
     let mut tasks = JoinSet::new();
     for (_, group) in groups {

@@ -120,6 +120,9 @@ impl Conversation<'_> {
                 served = self.respond(responses).await;
             }
         }
+        if served.is_ok() {
+            served = self.output.flush().await;
+        }
         served
     }
 
@@ -139,6 +142,7 @@ impl Conversation<'_> {
                 responses = oldest(&mut self.executions) => {
                     self.executions.pop_front();
                     self.respond(responses).await?;
+                    self.respond_to_finished().await?;
                 }
                 response = self.forwarding.next(&self.client) => self.respond(vec![response]).await?,
                 () = self.client.peer.woken() => {}
@@ -180,20 +184,45 @@ impl Conversation<'_> {
             let responses = oldest(&mut self.executions).await;
             self.executions.pop_front();
             self.respond(responses).await?;
+            self.output.flush().await?;
         }
         self.executions.push_back(Execution::start(&self.client, accepted, charge));
         Ok(())
     }
 
-    /// Sends the responses of a block, and the first messages of what it subscribed to.
+    /// Responds to further blocks whose commands shared a commit with those of the oldest: such responses share a
+    /// block, too.
+    async fn respond_to_finished(&mut self) -> Result<(), Gone> {
+        if self.executions.is_empty() {
+            return Ok(());
+        }
+        // All of a commit are told at once, but it takes a moment until each has heard it.
+        tokio::task::yield_now().await;
+        while self.executions.front().is_some_and(Execution::is_finished) {
+            let responses = oldest(&mut self.executions).await;
+            self.executions.pop_front();
+            self.respond(responses).await?;
+        }
+        Ok(())
+    }
+
+    /// Packs the responses of a block, and sends the first messages of what it subscribed to.
     async fn respond(&mut self, responses: Vec<Response>) -> Result<(), Gone> {
         if let Some(service) = responses.iter().find_map(|response| response.reply.backlog) {
             self.backlog = Some(Backlog::new(service));
         }
         let subscribed: Vec<RecipientId> =
             responses.iter().filter_map(|response| response.reply.deliver).collect();
+        if !subscribed.is_empty() {
+            // Messages share a block with nothing but these responses.
+            self.output.flush().await?;
+        }
         for Response { correlation_id, entity_id, reply } in &responses {
             self.output.add(correlation_id, entity_id, &reply.message).await?;
+        }
+        if subscribed.is_empty() {
+            // They leave once nothing else is ready to go with them.
+            return Ok(());
         }
         let shares_block = responses.len() <= RESPONSES_WITH_MESSAGE_MAX;
         if !shares_block {
@@ -297,7 +326,9 @@ impl Conversation<'_> {
 
     /// Tells what the timer released, as many as fit per block.
     async fn tell_news(&mut self) -> Result<(), Gone> {
-        for (topic, news) in self.client.peer.take_news() {
+        let news = self.client.peer.take_news();
+        self.output.flush().await?;
+        for (topic, news) in news {
             self.output.add(&[], topic.entity_id(), &news.event()).await?;
         }
         self.output.flush().await

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{QueueReader, QueueStore, Result, StoreError};
+use super::cache::{RecordCache, lasting_names};
+use super::{QueueName, QueueReader, QueueRecord, QueueStore, Result, StoreError};
 use crate::config::Storage;
 
 /// A store that connections share.
@@ -25,6 +26,7 @@ pub struct Store {
     steps: mpsc::Sender<Step>,
     reads: mpsc::Sender<Read>,
     watch: Arc<OnceLock<Arc<dyn CommitWatch>>>,
+    records: Option<Arc<RecordCache>>,
 }
 
 /// Is told how commits go, on the thread that makes them.
@@ -34,6 +36,15 @@ pub trait CommitWatch: Send + Sync {
 
     /// A group was not stored.
     fn failed(&self);
+}
+
+/// What a step may do to stored records of queues, other than adding one.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    None,
+    /// It changes the record of the queue with these names.
+    Of([QueueName; 2]),
+    Any,
 }
 
 /// The threads behind a [`Store`]; joining them waits for the last commit.
@@ -67,6 +78,8 @@ impl Store {
         let watch = Arc::new(OnceLock::new());
         let (reads, waiting_reads) = mpsc::channel(waiting);
         let waiting_reads = Arc::new(Mutex::new(waiting_reads));
+        let cached = usize::try_from(settings.cached_records)?;
+        let records = (cached > 0 && store.is_ours_alone()).then(|| Arc::new(RecordCache::new(cached)));
         let mut threads = Vec::new();
         for _ in 0..settings.readers {
             let (mut reader, waiting_reads) = (store.open_reader()?, waiting_reads.clone());
@@ -76,7 +89,7 @@ impl Store {
         let writer = Writer { store, group, halted: false, watch: watch.clone() };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         threads.push(thread.spawn(move || writer.run(waiting_steps))?);
-        Ok((Self { steps, reads, watch }, StoreThreads { threads }))
+        Ok((Self { steps, reads, watch, records }, StoreThreads { threads }))
     }
 
     /// Has `watch` told of each commit from now on. The first that is named stays.
@@ -99,10 +112,43 @@ impl Store {
         &self,
         step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.run(Change::Any, step).await
+    }
+
+    /// As [`Self::write`], for a step that changes the stored record of no other queue than this.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_to<T: Send + 'static>(
+        &self,
+        queue: &QueueRecord,
+        step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Change::Of(lasting_names(queue)), step).await
+    }
+
+    /// As [`Self::write`], for a step that changes no stored record of a queue: it adds a queue, or is about messages.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_beside_records<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Change::None, step).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        change: Change,
+        step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
+        let forget = self.forgetting(change);
         let step: Step = Box::new(move |store| {
             let result = store.ok_or(StoreError::Halted).and_then(step);
             Box::new(move |failure| {
+                forget();
                 // A connection that is gone needs no answer.
                 let _ = answer.send(match failure {
                     None => result,
@@ -114,18 +160,64 @@ impl Store {
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Hands in a step for which nobody waits. It is left out while the writer has much to do.
-    pub fn write_unheard(&self, step: impl FnOnce(&mut dyn QueueStore) -> Result<()> + Send + 'static) {
+    /// What makes the cache forget after a change, before anybody is answered.
+    fn forgetting(&self, change: Change) -> impl FnOnce() + Send + 'static {
+        let records = self.records.clone();
+        move || match (records, change) {
+            (None, _) | (_, Change::None) => {}
+            (Some(records), Change::Of(queue)) => records.forget(&queue),
+            (Some(records), Change::Any) => records.forget_all(),
+        }
+    }
+
+    /// Hands in a step about a queue's record for which nobody waits. It is left out while the writer has much to do.
+    pub fn write_unheard(
+        &self,
+        queue: &QueueRecord,
+        step: impl FnOnce(&mut dyn QueueStore) -> Result<()> + Send + 'static,
+    ) {
+        let forget = self.forgetting(Change::Of(lasting_names(queue)));
         let step: Step = Box::new(move |store| {
             if let Some(store) = store
                 && let Err(error) = step(store)
             {
                 tracing::debug!(%error, "a step that nobody waits for failed");
             }
-            Box::new(|_| {})
+            Box::new(move |_| forget())
         });
         // Full or closed: then it is left out.
         let _ = self.steps.try_send(step);
+    }
+
+    /// The queues under these names, as committed: those that are not remembered in one visit to the store.
+    pub async fn queues(&self, names: Vec<Option<QueueName>>) -> Vec<Result<Option<QueueRecord>>> {
+        let mut found: Vec<Result<Option<QueueRecord>>> = names.iter().map(|_| Ok(None)).collect();
+        let mut missing = Vec::new();
+        for (position, (name, found)) in names.iter().zip(&mut found).enumerate() {
+            let Some(name) = *name else { continue };
+            match self.records.as_ref().map(|records| records.find(&name)) {
+                Some(Ok(record)) => *found = Ok(Some(record)),
+                Some(Err(state)) => missing.push((position, name, Some(state))),
+                None => missing.push((position, name, None)),
+            }
+        }
+        if missing.is_empty() {
+            return found;
+        }
+        let wanted: Vec<QueueName> = missing.iter().map(|(_, name, _)| *name).collect();
+        let read =
+            self.read(move |reader| Ok(wanted.iter().map(|name| reader.queue(name)).collect::<Vec<_>>()));
+        let mut read = read.await.unwrap_or_default().into_iter();
+        for (position, name, state) in missing {
+            let record = read.next().unwrap_or(Err(StoreError::Closed));
+            if let (Ok(Some(record)), Some(records), Some(state)) = (&record, &self.records, state) {
+                records.remember(name, record, state);
+            }
+            if let Some(found) = found.get_mut(position) {
+                *found = record;
+            }
+        }
+        found
     }
 
     /// Reads what is committed.
@@ -212,18 +304,19 @@ impl Writer {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use protocol::smp::authorize::DUMMY_KEYS;
     use protocol::smp::blocking::BlockingInfo;
     use protocol::smp::command::LinkData;
-    use protocol::smp::ids::{LinkId, MessageId, NotifierId, ServiceId};
+    use protocol::smp::ids::{LinkId, MessageId, NotifierId, RecipientId, SenderId, ServiceId};
     use protocol::smp::key::AuthPublicKey;
     use protocol::timestamp::Timestamp;
     use tokio::task::JoinSet;
 
     use super::*;
     use crate::store::{
-        AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, Failure, FailureKind, LinkSet,
-        MemoryStore, NewMessage, NewQueue, NewService, Notifier, NotifierSet, QueueNumber, QueueStatus,
-        Secured, ServiceRecord, StoredMessage, Stream, WholeQueue,
+        AppendRules, Appended, Created, Deleted, DhSecret, ExpiryCursor, ExpiryPage, Failure, FailureKind,
+        LinkSet, MemoryStore, NewMessage, NewQueue, NewService, Notifier, NotifierSet, QueueNumber,
+        QueueStatus, Secured, ServiceRecord, StoredMessage, Stream, WholeQueue,
     };
 
     /// How the disk of a [`Watched`] store behaves, and how often it was written.
@@ -404,5 +497,51 @@ mod tests {
             assert_eq!(later.is_err(), halts, "after {kind:?}");
         }
         assert!(store.read(|_| Ok(4)).await.is_ok(), "what is stored can still be read");
+    }
+
+    #[tokio::test]
+    async fn remembered_records_need_no_reader_and_are_never_older_than_an_answer() {
+        let memory = Box::new(MemoryStore::new());
+        let (store, _threads) = Store::start(memory, &Storage { readers: 1, ..Storage::default() }).unwrap();
+        let new = NewQueue {
+            recipient_id: RecipientId([1; 24]),
+            sender_id: SenderId([2; 24]),
+            recipient_key: DUMMY_KEYS[0],
+            dh_secret: DhSecret([3; 32]),
+            mode: None,
+            link: None,
+            notifier: None,
+            used_on: 0,
+            recipient_service: None,
+        };
+        store.write_beside_records(move |store| store.create_queue(&new)).await.unwrap();
+        let name = Some(QueueName::Sender(SenderId([2; 24])));
+        let record = || async { store.queues(vec![name]).await.remove(0).unwrap().unwrap() };
+        let queue = record().await;
+        assert_eq!(queue.sender_key, None);
+
+        // The only reader is busy until it is told to go on.
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let busy = store.read(move |_| {
+            wait.recv().unwrap();
+            Ok(())
+        });
+        let remembered = async {
+            let record = record().await;
+            go_on.send(()).unwrap();
+            record
+        };
+        let (busy, remembered) = tokio::join!(busy, remembered);
+        busy.unwrap();
+        assert_eq!(remembered, queue);
+
+        let number = queue.number;
+        store.write_to(&queue, move |store| store.secure_queue(number, &DUMMY_KEYS[1])).await.unwrap();
+        assert_eq!(record().await.sender_key, Some(DUMMY_KEYS[1]));
+        store.write(move |store| store.suspend_queue(number)).await.unwrap();
+        assert_eq!(record().await.status, QueueStatus::Off);
+        store.write_unheard(&queue, move |store| store.mark_used(&[number], 86_400));
+        store.write_beside_records(|_| Ok(())).await.unwrap();
+        assert_eq!(record().await.used_on, 86_400);
     }
 }

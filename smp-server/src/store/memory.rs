@@ -155,6 +155,10 @@ impl QueueReader for MemoryStore {
 }
 
 impl QueueStore for MemoryStore {
+    fn is_ours_alone(&self) -> bool {
+        true
+    }
+
     fn open_reader(&self) -> Result<Box<dyn QueueReader>> {
         Ok(Box::new(self.clone()))
     }

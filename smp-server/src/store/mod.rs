@@ -8,6 +8,7 @@
 //! A method of [`QueueStore`] is one step of the protocol and applies wholly or not at all. Steps of many
 //! connections share one commit, and none is answered before that commit is durable ([`group_commit`]).
 
+mod cache;
 mod columns;
 #[cfg(test)]
 mod contract;
@@ -147,6 +148,11 @@ pub trait QueueReader: Send {
 
 /// The steps by which stored queues change. Each fails with [`StoreError::NoQueue`] when the queue is gone.
 pub trait QueueStore: Send {
+    /// Whether nobody else changes what is stored while this process runs: then records may be remembered.
+    fn is_ours_alone(&self) -> bool {
+        false
+    }
+
     /// A view of what is committed, for another thread.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use zeroize::ZeroizeOnDrop;
 pub struct QueueNumber(pub i64);
 
 /// An id under which a command names a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QueueName {
     /// By its recipient.
     Recipient(RecipientId),

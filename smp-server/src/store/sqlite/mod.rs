@@ -219,6 +219,10 @@ impl QueueReader for SqliteReader {
 }
 
 impl QueueStore for SqliteStore {
+    fn is_ours_alone(&self) -> bool {
+        true
+    }
+
     fn open_reader(&self) -> Result<Box<dyn QueueReader>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
