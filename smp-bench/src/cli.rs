@@ -75,6 +75,15 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+/// Phases fill queues, and do everything as fast as they can, on purpose.
+const WITHOUT_LIMITS: &[&str] = &[
+    "--queue-quota=1000000",
+    "--connections=100000",
+    "--handshakes-per-second=0",
+    "--commands-per-second=0",
+    "--queues-per-minute=0",
+];
+
 impl Arguments {
     fn plan(&self) -> Plan {
         let standard = if self.quick { Plan::QUICK } else { Plan::STANDARD };
@@ -101,9 +110,7 @@ impl Arguments {
             None => beside_this_program()?,
         };
         let mut flags = self.server_flag.clone();
-        // Phases fill queues on purpose.
-        flags.extend(["--queue-quota".to_owned(), "1000000".to_owned()]);
-        flags.extend(["--connections".to_owned(), "100000".to_owned()]);
+        flags.extend(WITHOUT_LIMITS.iter().map(ToString::to_string));
         Subject::start(program, flags, self.within.as_ref())
     }
 }

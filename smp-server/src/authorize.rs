@@ -129,9 +129,10 @@ pub async fn authorize_forwarded(
     let (correlation_id, entity_id) = (transmission.correlation_id.to_vec(), transmission.entity_id.to_vec());
     let checked = if ForwardedCommand::may_be(&command) {
         let name = queue_name(&command, transmission.entity_id);
-        let found = look_up(vec![name], store).await.pop().unwrap_or(Ok(None));
+        let found = store.queues(vec![name]).await.pop().unwrap_or(Ok(None));
         found.map_err(|error| storage_error(&error)).and_then(|queue| {
-            check(&transmission, &command, queue.as_ref(), verifier, &mut 0).map(|()| queue)
+            check(&transmission, &command, queue.as_ref(), verifier, &AgreedKeys::default(), &mut 0)
+                .map(|()| queue)
         })
     } else {
         Err(CommandError::Prohibited.into())

@@ -51,7 +51,7 @@ impl Monitored for Watched {
         let Some(server) = self.0.upgrade().filter(|server| !server.is_stopping()) else {
             return Err("stopping: takes no new connections".to_owned());
         };
-        match timeout(STORE_PATIENCE, server.store.write(|_| Ok(()))).await {
+        match timeout(STORE_PATIENCE, server.store.write_beside_records(|_| Ok(()))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(format!("not able to store: {error}")),
             Err(_) => Err("the store does not answer".to_owned()),
