@@ -122,8 +122,8 @@ pub struct Verification {
 }
 
 /// The keys that a session's own key made together with those of queues: a key agreement takes twenty times as long as
-/// the check itself. Only keys are remembered by which somebody authorised a command in this session. A refusal so
-/// takes a key agreement whether or not there is such a queue, unless the peer has the key of the queue.
+/// the check itself. Only keys are remembered by which somebody authorised a command in this session, and a refusal
+/// takes a key agreement in any case: its time must not tell whether there is such a queue.
 #[derive(Debug, Default)]
 pub struct AgreedKeys(Mutex<HashMap<X25519PublicKey, BoxKey>>);
 
@@ -273,7 +273,12 @@ impl Verifier<'_> {
                     box_key.open(&nonce, sealed).is_ok_and(|digest| digest.ct_eq(&expected).into())
                 };
                 if let Some(box_key) = agreed.with(key) {
-                    return Some(is_made_with(&box_key));
+                    let is_authorized = is_made_with(&box_key);
+                    if !is_authorized {
+                        // A refusal takes a key agreement, whatever is remembered.
+                        std::hint::black_box(self.own_key.box_key(key));
+                    }
+                    return Some(is_authorized);
                 }
                 let box_key = self.own_key.box_key(key);
                 let is_authorized = is_made_with(&box_key);

@@ -25,13 +25,14 @@ pub(super) async fn measure(target: &Target, plan: &Plan) -> anyhow::Result<Vec<
         let queues = create_secured(&mut connection, &keys, 1, false).await?;
         let existing = queues.first().context("There is no queue")?.recipient_id;
         for stranger_kind in [KeyKind::Ed25519, KeyKind::X25519] {
-            let signer = Signer::new(&stranger_kind.generate(), connection.server_key());
+            let mut stranger = Connection::open(target).await?;
+            let signer = Signer::new(&stranger_kind.generate(), stranger.server_key());
             let (mut there, mut missing) = (Vec::new(), Vec::new());
             // In turns, so that whatever else the machine does meets both alike.
             for _ in 0..plan.refusals {
-                there.push(refused(&mut connection, &signer, &existing).await?);
+                there.push(refused(&mut stranger, &signer, &existing).await?);
                 let nowhere = RecipientId::generate(&mut system_rng());
-                missing.push(refused(&mut connection, &signer, &nowhere).await?);
+                missing.push(refused(&mut stranger, &signer, &nowhere).await?);
             }
             let (there, missing) = (median(there), median(missing));
             let difference = (there.as_secs_f64() / missing.as_secs_f64() - 1.0).abs();
