@@ -20,7 +20,7 @@ fn server() -> PathBuf {
     let messages = String::from_utf8(built.stdout).unwrap();
     let executable = messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message["executable"].as_str()?))
+        Some(PathBuf::from(message.get("executable")?.as_str()?))
     });
     executable.unwrap()
 }

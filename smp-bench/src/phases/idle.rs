@@ -38,10 +38,10 @@ pub(super) async fn measure(
     let mut open = Vec::new();
     let mut tasks = JoinSet::new();
     for number in 0..plan.idle {
-        if number >= OPENING {
-            if let Some(done) = tasks.join_next().await {
-                open.push(done??);
-            }
+        if number >= OPENING
+            && let Some(done) = tasks.join_next().await
+        {
+            open.push(done??);
         }
         let (target, kind) = (target.clone(), plan.keys);
         tasks.spawn(async move {
