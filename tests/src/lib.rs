@@ -4,7 +4,7 @@
 //! binaries  builds the programs once per run       process  one child: its lines, its end
 //! world     servers, relays, people                stage    a group that runs
 //! tampering what a dishonest relay or server does to its database
-//! stranger  somebody without our programs
+//! stranger  somebody without our programs                socks    a SOCKS proxy that remembers
 //! crash_ledger, ledger, session   a queue server that is killed under load
 //! ```
 
@@ -13,6 +13,7 @@ pub mod crash_ledger;
 pub mod ledger;
 pub mod process;
 pub mod session;
+pub mod socks;
 pub mod stage;
 pub mod stranger;
 pub mod tampering;
