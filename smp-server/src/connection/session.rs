@@ -20,12 +20,12 @@ use super::execution::{Execution, queues_of};
 use super::forwarding::Forwarding;
 use super::output::{Gone, Output};
 use super::{Client, SessionKeys, execution::Response};
-use crate::authorize::{Refused, authorize};
+use crate::authorize::{Refused, authorize, storage_error};
 use crate::delivery::AfterReading;
 use crate::limits::Admission;
 use crate::peer::Peer;
 use crate::server::Server;
-use crate::store::{StoreError, StoredMessage};
+use crate::store::{Result as StoreResult, StoreError, StoredMessage};
 use crate::subscriptions::Reading;
 
 /// The first message of a subscription goes into the block of its response when that has at most so many
@@ -302,13 +302,25 @@ impl Conversation<'_> {
         let mut messages = Vec::new();
         while !readings.is_empty() {
             let numbers: Vec<_> = readings.iter().map(|reading| reading.source.queue).collect();
-            let heads: Vec<Option<StoredMessage>> = server
+            let heads: Vec<StoreResult<Option<StoredMessage>>> = server
                 .store
-                .read(move |reader| numbers.into_iter().map(|number| reader.first_message(number)).collect())
+                .read(move |reader| {
+                    Ok(numbers.into_iter().map(|number| reader.first_message(number)).collect())
+                })
                 .await
                 .map_err(|error| store_failed(&error))?;
             let mut again = Vec::new();
             for (reading, head) in readings.into_iter().zip(heads) {
+                let head = match head {
+                    Ok(head) => head,
+                    // One damaged message must not end what the connection has with other queues.
+                    Err(error @ StoreError::Damaged(_)) => {
+                        server.subscriptions.failed(&reading, peer);
+                        messages.push((reading.recipient_id, BrokerMessage::Err(storage_error(&error))));
+                        continue;
+                    }
+                    Err(error) => return Err(store_failed(&error)),
+                };
                 let found = head.as_ref().map(|message| message.id);
                 match server.subscriptions.read(&reading, peer, found) {
                     AfterReading::Deliver => messages.extend(head.map(|message| {

@@ -136,6 +136,18 @@ async fn damage_is_found_told_and_never_served() {
     client.nothing_else().await;
     let log = String::from_utf8(server.stop().stderr).unwrap();
     assert!(log.contains("a message is damaged"), "{log}");
+    // At the head too: its subscriber is told, and keeps its other queues.
+    flip(&sealed, 5_000);
+    let server = Program::start(place.path(), SMALL_SEGMENTS);
+    let mut client = Client::connect(&server).await;
+    client.subscribe(&queue).await;
+    let told = client.event(queue.ids.recipient_id).await;
+    assert!(matches!(told, BrokerMessage::Err(ErrorType::Store(_))), "{told:?}");
+    let other = client.create(MESSAGING, true).await;
+    assert_eq!(client.send_message(&other, b"sound").await, BrokerMessage::Ok);
+    assert_eq!(client.take(&other).await, b"sound");
+    drop(client);
+    server.stop();
 
     // Damage in the last segment, which is read wholly, keeps the server from starting.
     let last = segments(place.path()).pop().unwrap();

@@ -128,6 +128,8 @@ fn read(disk: &Disk, log: LogId) -> Result<Found> {
             found.add(&segment);
         } else {
             let segment = scan(&path, header, &file)?;
+            // A killed process leaves groups that are with the system only: an index must not name what may vanish.
+            disk.sync(*number, &file)?;
             index_again(disk, &segment);
             found.add(&segment);
         }
