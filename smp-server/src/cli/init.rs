@@ -7,7 +7,7 @@ use protocol::net::rng::system_rng;
 use protocol::smp::password::BasicAuth;
 use serde_json::json;
 
-use super::{Place, first_port, say, server_address};
+use super::{Place, ask, first_port, say, server_address};
 use crate::config::SettingsLayer;
 use crate::directory::{CREATE_PASSWORD_FILE, Directory};
 use crate::identity::{CA_KEY_FILE, Identity, create_directory, write_new};
@@ -20,13 +20,21 @@ pub(super) struct InitArgs {
     /// Draw a password that clients need for creating queues, and put it into the address.
     #[arg(long)]
     create_password: bool,
+    /// Ask for what matters most, with what the flags say as proposals.
+    #[arg(long)]
+    ask: bool,
     #[command(flatten)]
     settings: SettingsLayer,
 }
 
 pub(super) fn run(place: &Place, args: InitArgs) -> anyhow::Result<()> {
-    let InitArgs { create_password, settings: mut layer } = args;
+    let InitArgs { mut create_password, ask, settings: mut layer } = args;
     let directory = place.directory();
+    if ask {
+        directory.refuse_used(&place.config.clone().unwrap_or_else(|| directory.settings_file()))?;
+        let answers = ask::ask(layer, create_password, &mut std::io::stdin().lock(), &mut std::io::stderr())?;
+        (layer, create_password) = (answers.settings, answers.create_password);
+    }
     if create_password {
         layer = layer.with_create_password_file(CREATE_PASSWORD_FILE.into());
     }

@@ -1,6 +1,7 @@
 //! The command line, a file per command. The doc comments here are the manual.
 
 mod address;
+mod ask;
 mod backup;
 mod cert;
 mod check;

@@ -23,6 +23,7 @@ mod links;
 mod messages;
 mod monitoring;
 mod notifications;
+mod packaging;
 mod postgres;
 mod process;
 mod program;

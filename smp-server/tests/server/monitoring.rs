@@ -10,7 +10,7 @@ use crate::client::{Client, MESSAGING, message};
 use crate::program::{Program, init};
 
 /// Status and body of a page.
-async fn page(address: SocketAddr, path: &str) -> (u16, String) {
+pub(crate) async fn page(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: monitoring\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
