@@ -175,7 +175,7 @@ async fn not_expired_yet(trial: Trial) -> Outcome {
 }
 
 async fn inactive(trial: Trial) -> Outcome {
-    let place = trial.server(&Wanted { inactive_ttl: 300, ..Wanted::default() }).await?;
+    let place = trial.server(&Wanted { inactive_ttl: 3_000, ..Wanted::default() }).await?;
     let mut subscriber = trial.connect_to(&place).await?;
     let queue = subscriber.create().await?;
     let mut silent = trial.connect_to(&place).await?;
