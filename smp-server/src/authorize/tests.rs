@@ -15,7 +15,7 @@ const ENTITY: &[u8] = &[7; 24];
 
 /// A private key of each kind.
 enum Signer {
-    Session(AuthPrivateKey),
+    Session(Box<AuthPrivateKey>),
     Ed448(Box<Ed448PrivateKey>),
 }
 
@@ -24,8 +24,8 @@ impl Signer {
         let ed448 =
             [&[0x30, 0x47, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x71, 4, 0x3b, 4, 0x39], &[seed; 57][..]];
         [
-            Self::Session(AuthPrivateKey::Ed25519(Ed25519PrivateKey::from_seed(&[seed; 32]))),
-            Self::Session(AuthPrivateKey::X25519(X25519PrivateKey::from_bytes([seed; 32]))),
+            Self::Session(Box::new(AuthPrivateKey::Ed25519(Ed25519PrivateKey::from_seed(&[seed; 32])))),
+            Self::Session(Box::new(AuthPrivateKey::X25519(X25519PrivateKey::from_bytes([seed; 32])))),
             Self::Ed448(Box::new(Ed448PrivateKey::from_der(&ed448.concat()).unwrap())),
         ]
     }

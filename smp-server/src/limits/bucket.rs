@@ -30,7 +30,7 @@ impl Rate {
     /// So many units in a period, all of which may be used at once; 0 units for no limit.
     pub(super) fn new(units: u64, period: Duration) -> Self {
         let burst_ns = nanoseconds(period);
-        let interval_ns = if units == 0 { 0 } else { (burst_ns / units).max(1) };
+        let interval_ns = burst_ns.checked_div(units).map_or(0, |interval_ns| interval_ns.max(1));
         Self { interval_ns, burst_ns }
     }
 
@@ -105,11 +105,7 @@ mod tests {
         assert_eq!(bucket.take(rate, 6, 0, SECOND), Err(TooMuch), "refused, and nothing taken");
         assert_eq!(bucket.take(rate, 5, 0, SECOND), Ok(SECOND));
         assert!(!bucket.is_full(SECOND_NS));
-        assert_eq!(
-            bucket.take(rate, 1, 2 * SECOND_NS, SECOND),
-            Ok(SECOND / 10),
-            "it fills while nobody takes"
-        );
+        assert_eq!(bucket.take(rate, 1, SECOND_NS, SECOND), Ok(SECOND / 10), "it fills while nobody takes");
         assert!(bucket.is_full(4 * SECOND_NS));
         assert_eq!(
             bucket.take(rate, 10, 9 * SECOND_NS, SECOND),

@@ -265,7 +265,8 @@ mod tests {
         let group = GroupHeader { nonce: [2; 8], sequence: 1, length: 68 };
         assert_eq!(SegmentHeader::parse(&segment.to_bytes()), Some(segment));
         assert_eq!(GroupHeader::parse(&group.to_bytes()), Some(group));
-        let parsers: [(Vec<u8>, fn(&[u8]) -> bool); 3] = [
+        type Reads = fn(&[u8]) -> bool;
+        let parsers: [(Vec<u8>, Reads); 3] = [
             (whole, |bytes| Record::parse(bytes).is_some()),
             (segment.to_bytes(), |bytes| SegmentHeader::parse(bytes).is_some()),
             (group.to_bytes().to_vec(), |bytes| GroupHeader::parse(bytes).is_some()),
