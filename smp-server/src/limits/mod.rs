@@ -354,19 +354,21 @@ mod tests {
     fn what_a_block_wants_is_taken_from_all_buckets() {
         let limits = limits(|limits| {
             (limits.address_commands_per_second, limits.commands_per_second) = (100, 150);
-            limits.address_queues_per_minute = 60;
         });
         let (first, ..) = limits.admit(ADDRESS.into()).unwrap();
         let (other, ..) = limits.admit(OTHER.into()).unwrap();
         let commands = |commands| Demand { commands, ..Demand::default() };
         assert_eq!(first.take(commands(500)), Ok(Duration::ZERO));
-        assert!(first.take(commands(100)).unwrap() > SECOND / 2);
+        assert!(!first.take(commands(100)).unwrap().is_zero());
         assert!(other.take(commands(100)).unwrap().is_zero());
-        assert!(other.take(commands(150)).unwrap() > SECOND / 4, "all together are too fast");
+        assert!(!other.take(commands(150)).unwrap().is_zero(), "all together are too fast");
         assert_eq!(first.take(commands(100_000)), Err(TooMuch));
+
+        let limits = self::limits(|limits| limits.address_queues_per_minute = 60);
+        let (maker, ..) = limits.admit(ADDRESS.into()).unwrap();
         let queues = |queues| Demand { queues, ..Demand::default() };
-        assert_eq!(other.take(queues(60)), Ok(Duration::ZERO));
-        assert!(other.take(queues(10)).unwrap() > SECOND);
+        assert_eq!(maker.take(queues(60)), Ok(Duration::ZERO));
+        assert!(!maker.take(queues(10)).unwrap().is_zero());
     }
 
     #[test]
