@@ -8,7 +8,7 @@ use protocol::agent::address_draft::AddressDraft;
 use protocol::encoding::Decode as _;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::net::rng::system_rng;
-use protocol::smp::ids::LinkId;
+use protocol::smp::ids::{LinkId, SenderId};
 use rusqlite::{Connection, params};
 
 use crate::world::{Relay, Server};
@@ -195,12 +195,15 @@ pub fn replace_link_data(server: &Server, link: &LinkId, data: &[u8]) -> anyhow:
     Ok(())
 }
 
-/// How many messages wait in a server's queues.
+/// How many messages wait in a running server's queues.
 ///
 /// # Errors
-/// When its database cannot be read.
-pub fn waiting_messages(server: &Server) -> anyhow::Result<i64> {
-    Ok(database(server)?.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?)
+/// When its database cannot be read, or it does not answer.
+pub fn waiting_messages(server: &Server) -> anyhow::Result<u64> {
+    let database = database(server)?;
+    let mut queues = database.prepare("SELECT sender_id FROM queues")?;
+    let ids: Vec<[u8; 24]> = queues.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    ids.into_iter().try_fold(0_u64, |waiting, id| Ok(waiting + server.waiting_in(&SenderId(id).to_string())?))
 }
 
 fn database(server: &Server) -> anyhow::Result<Connection> {

@@ -163,6 +163,23 @@ impl Server {
         Ok(())
     }
 
+    /// How many messages wait in the queue of a sender id, asked of the running server; none in one that is gone.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn waiting_in(&self, sender_id: &str) -> anyhow::Result<u64> {
+        let mut command = Command::new(&self.program);
+        command.arg("--directory").arg(&self.directory).args(["--json", "ctl", "status", sender_id]);
+        let output = command.stdin(Stdio::null()).output()?;
+        if !output.status.success() {
+            let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(talk.contains("no queue"), "{}: {talk}", self.name);
+            return Ok(0);
+        }
+        let answer: Value = serde_json::from_slice(&output.stdout)?;
+        answer.get("messages").and_then(Value::as_u64).with_context(|| format!("No count in {answer}"))
+    }
+
     /// Kills it as a power cut would.
     ///
     /// # Errors

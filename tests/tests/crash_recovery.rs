@@ -62,8 +62,9 @@ fn every_point_is_reached_by_the_life_of_a_group() -> anyhow::Result<()> {
     }
     let all =
         [smp_server::CRASH_POINTS, chat_relay::CRASH_POINTS, client::CRASH_POINTS, protocol::CRASH_POINTS];
-    let missed: Vec<&str> =
-        all.into_iter().flatten().copied().filter(|point| !reached.contains(*point)).collect();
+    // Groups use no notifiers; the server's own test aborts at these points.
+    let of_groups = all.into_iter().flatten().copied().filter(|point| !point.starts_with("server.notifier."));
+    let missed: Vec<&str> = of_groups.filter(|point| !reached.contains(*point)).collect();
     ensure!(missed.is_empty(), "never reached: {missed:?}");
     Ok(())
 }

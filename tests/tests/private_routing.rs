@@ -38,6 +38,7 @@ fn a_server_that_is_not_the_senders_never_sees_the_sender() -> anyhow::Result<()
     relay.finds_itself_listed()?;
 
     owner.ok(&["send", GROUP, "through another server", "--timeout", "60"])?;
+    has(&member, &["through another server"])?;
     member.ok(&["send", GROUP, "and back", "--timeout", "60"])?;
     for person in [&owner, &member] {
         has(person, &["through another server", "and back"])?;
