@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use conclave_fuzz::{binary, text};
+use conclave_fuzz::{binary, settled, text};
 use libfuzzer_sys::fuzz_target;
 use protocol::agent::connection_request::ConnectionRequest;
 use protocol::crypto::ratchet::parameters::RatchetOffer;
@@ -14,11 +14,11 @@ use protocol::smp::short_link::ShortLink;
 fuzz_target!(|data: &[u8]| {
     binary::<ServerAddress>(data);
     binary::<ServerAddressWithAuth>(data);
-    binary::<QueueUri>(data);
-    binary::<QueueInfo>(data);
+    settled::<QueueUri>(data);
+    settled::<QueueInfo>(data);
     binary::<QueueLocation>(data);
     binary::<ShortLink>(data);
-    binary::<ConnectionRequest>(data);
+    settled::<ConnectionRequest>(data);
     if let Ok(given) = std::str::from_utf8(data) {
         text::<Host>(given);
         text::<ServerAddress>(given);

@@ -2,14 +2,14 @@
 
 #![no_main]
 
-use conclave_fuzz::binary;
+use conclave_fuzz::{binary, settled};
 use libfuzzer_sys::fuzz_target;
 use protocol::agent::link_data::{FixedLinkData, InvitationLinkData, UserLinkData};
 use protocol::agent::owner_auth::OwnerAuth;
 use protocol::group::link::{GroupLinkData, RelayLinkData};
 
 fuzz_target!(|data: &[u8]| {
-    binary::<FixedLinkData>(data);
+    settled::<FixedLinkData>(data);
     binary::<UserLinkData>(data);
     binary::<InvitationLinkData>(data);
     binary::<OwnerAuth>(data);
