@@ -84,7 +84,7 @@ async fn server() -> (Arc<Server>, smp_server::store::StoreThreads) {
             used_on: 0,
             recipient_service: None,
         };
-        store.write(move |store| store.create_queue(&queue)).await.expect("a queue");
+        store.write_beside_records(move |store| store.create_queue(&queue)).await.expect("a queue");
     }
     (Arc::new(Server::new(settings, &IDENTITY, store, None).expect("a server")), threads)
 }

@@ -43,7 +43,7 @@ pub(crate) async fn claim(client: &Client, id: RecipientId, queue: QueueNumber) 
     if !server.is_clustered() {
         return Ok(());
     }
-    match server.store.write(move |store| store.claim_subscription(queue)).await {
+    match server.store.write_beside_records(move |store| store.claim_subscription(queue)).await {
         Ok(Some(claim)) => server.subscriptions.claimed(id, peer, claim),
         Ok(None) => {}
         Err(error) => {
@@ -158,7 +158,8 @@ impl Node {
             SubscriberNode::Here => {}
             SubscriberNode::Elsewhere(claim) => self.server.subscriptions.moved_away(recipient_id, claim),
             SubscriberNode::Unknown => {
-                let claimed = self.server.store.write(move |store| store.claim_subscription(number));
+                let claimed =
+                    self.server.store.write_beside_records(move |store| store.claim_subscription(number));
                 if let Some(claim) = self.runtime.block_on(claimed)? {
                     self.server.subscriptions.claimed_anew(recipient_id, claim);
                 }

@@ -49,8 +49,10 @@ async fn expire(server: &Server) -> Result<u64> {
     let before = server.expires_before(now());
     let (mut cursor, mut deleted) = (ExpiryCursor::default(), 0_u64);
     loop {
-        let page =
-            server.store.write(move |store| store.expire_messages(before, cursor, MESSAGES_PER_STEP)).await?;
+        let page = server
+            .store
+            .write_beside_records(move |store| store.expire_messages(before, cursor, MESSAGES_PER_STEP))
+            .await?;
         server.metrics.messages_expired.add(page.deleted);
         deleted = deleted.saturating_add(page.deleted);
         match page.next {

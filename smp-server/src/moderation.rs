@@ -93,7 +93,7 @@ impl Server {
         if queue.status.blocking().is_none() && !self.blocked_today.take(self.today(), most) {
             return Err(ModerationError::TooMany(most));
         }
-        let former = self.store.write(move |store| store.block_queue(queue.number, info)).await?;
+        let former = self.store.write_to(&queue, move |store| store.block_queue(queue.number, info)).await?;
         self.subscriptions.blocked(queue.recipient_id, info);
         if let Some(peer) = queue.recipient_service.and_then(|service| self.services.subscriber(service)) {
             peer.add_news(Topic::Queue(queue.recipient_id), News::Blocked(info));
@@ -108,7 +108,7 @@ impl Server {
     /// [`ModerationError::NoQueue`], [`ModerationError::NotBlocked`].
     pub async fn unblock(&self, id: KnownId) -> Result<QueueStatus, ModerationError> {
         let queue = self.known_queue(id).await?;
-        let former = self.store.write(move |store| store.unblock_queue(queue.number)).await?;
+        let former = self.store.write_to(&queue, move |store| store.unblock_queue(queue.number)).await?;
         if former.blocking().is_some() { Ok(former) } else { Err(ModerationError::NotBlocked) }
     }
 
@@ -118,7 +118,7 @@ impl Server {
     /// [`ModerationError::NoQueue`].
     pub async fn delete(&self, id: KnownId) -> Result<Deleted, ModerationError> {
         let queue = self.known_queue(id).await?;
-        let deleted = self.store.write(move |store| store.delete_queue(queue.number)).await?;
+        let deleted = self.store.write_to(&queue, move |store| store.delete_queue(queue.number)).await?;
         self.forget_queue(&queue, deleted.notifier, None);
         Ok(deleted)
     }

@@ -48,7 +48,7 @@ pub(crate) async fn admit(
             }
             let id = ServiceId::generate(&mut system_rng());
             let new = NewService { id, fingerprint, role, created_at: now().seconds() };
-            server.store.write(move |store| store.add_service(&new)).await?
+            server.store.write_beside_records(move |store| store.add_service(&new)).await?
         }
     };
     Ok((record.role == role).then_some(record.id))

@@ -21,7 +21,7 @@ pub(super) async fn set(
     let set = client
         .server
         .store
-        .write(move |store| {
+        .write_to(queue, move |store| {
             let set = store.set_link_data(number, link_id, &data)?;
             protocol::crash_point!("server.link.written");
             Ok(set)
@@ -36,7 +36,7 @@ pub(super) async fn set(
 
 pub(super) async fn delete(client: &Client, queue: &QueueRecord) -> Outcome {
     let number = queue.number;
-    client.server.store.write(move |store| store.delete_link_data(number)).await?;
+    client.server.store.write_to(queue, move |store| store.delete_link_data(number)).await?;
     Ok(BrokerMessage::Ok)
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn set(client: &Client, queue: &QueueRecord, keys: &NotifierKey
         let set = client
             .server
             .store
-            .write(move |store| {
+            .write_to(queue, move |store| {
                 let set = store.set_notifier(number, &notifier)?;
                 protocol::crash_point!("server.notifier.written");
                 Ok(set)
@@ -51,7 +51,7 @@ pub(super) async fn set(client: &Client, queue: &QueueRecord, keys: &NotifierKey
 
 pub(super) async fn delete(client: &Client, queue: &QueueRecord) -> Outcome {
     let number = queue.number;
-    let deleted = client.server.store.write(move |store| store.delete_notifier(number)).await?;
+    let deleted = client.server.store.write_to(queue, move |store| store.delete_notifier(number)).await?;
     if let Some(id) = deleted {
         client.server.forget_notifier(queue, id, Some(client.peer.id()));
     }

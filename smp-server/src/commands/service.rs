@@ -57,7 +57,8 @@ pub(super) async fn associate(
     let mut former = stored;
     if stored != own {
         let number = queue.number;
-        former = client.server.store.write(move |store| store.associate(number, stream, own)).await?;
+        former =
+            client.server.store.write_to(queue, move |store| store.associate(number, stream, own)).await?;
     }
     if let Some(other) = former.filter(|_| former != own) {
         let topic = match stream {

@@ -38,15 +38,6 @@ pub trait CommitWatch: Send + Sync {
     fn failed(&self);
 }
 
-/// What a step may do to stored records of queues, other than adding one.
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    None,
-    /// It changes the record of the queue with these names.
-    Of([QueueName; 2]),
-    Any,
-}
-
 /// The threads behind a [`Store`]; joining them waits for the last commit.
 #[derive(Debug)]
 pub struct StoreThreads {
@@ -104,47 +95,38 @@ impl Store {
         self.steps.max_capacity().saturating_sub(self.steps.capacity())
     }
 
-    /// Runs a step and waits until its effects are durable.
+    /// Runs a step that changes the stored record of no other queue than this, and waits until its effects are durable.
     ///
     /// # Errors
     /// Those of the step; [`StoreError::Commit`] when its group was not stored; [`StoreError::Closed`].
-    pub async fn write<T: Send + 'static>(
-        &self,
-        step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.run(Change::Any, step).await
-    }
-
-    /// As [`Self::write`], for a step that changes the stored record of no other queue than this.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
     pub async fn write_to<T: Send + 'static>(
         &self,
         queue: &QueueRecord,
         step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(Change::Of(lasting_names(queue)), step).await
+        self.run(Some(lasting_names(queue)), step).await
     }
 
-    /// As [`Self::write`], for a step that changes no stored record of a queue: it adds a queue, or is about messages.
+    /// As [`Self::write_to`], for a step that changes no stored record of a queue: it adds one, or is about something
+    /// else.
     ///
     /// # Errors
-    /// As [`Self::write`].
+    /// As [`Self::write_to`].
     pub async fn write_beside_records<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(Change::None, step).await
+        self.run(None, step).await
     }
 
+    /// Runs a step that changes the record of the queue with these names, if any.
     async fn run<T: Send + 'static>(
         &self,
-        change: Change,
+        changed: Option<[QueueName; 2]>,
         step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let forget = self.forgetting(change);
+        let forget = self.forgetting(changed);
         let step: Step = Box::new(move |store| {
             let result = store.ok_or(StoreError::Halted).and_then(step);
             Box::new(move |failure| {
@@ -161,12 +143,12 @@ impl Store {
     }
 
     /// What makes the cache forget after a change, before anybody is answered.
-    fn forgetting(&self, change: Change) -> impl FnOnce() + Send + 'static {
+    fn forgetting(&self, changed: Option<[QueueName; 2]>) -> impl FnOnce() + Send + 'static {
         let records = self.records.clone();
-        move || match (records, change) {
-            (None, _) | (_, Change::None) => {}
-            (Some(records), Change::Of(queue)) => records.forget(&queue),
-            (Some(records), Change::Any) => records.forget_all(),
+        move || {
+            if let (Some(records), Some(queue)) = (records, changed) {
+                records.forget(&queue);
+            }
         }
     }
 
@@ -176,7 +158,7 @@ impl Store {
         queue: &QueueRecord,
         step: impl FnOnce(&mut dyn QueueStore) -> Result<()> + Send + 'static,
     ) {
-        let forget = self.forgetting(Change::Of(lasting_names(queue)));
+        let forget = self.forgetting(Some(lasting_names(queue)));
         let step: Step = Box::new(move |store| {
             if let Some(store) = store
                 && let Err(error) = step(store)
@@ -461,7 +443,7 @@ mod tests {
         let mut tasks = JoinSet::new();
         for step in 0..STEPS {
             let store = store.clone();
-            tasks.spawn(async move { store.write(move |_| Ok(step)).await.unwrap() });
+            tasks.spawn(async move { store.write_beside_records(move |_| Ok(step)).await.unwrap() });
         }
         let done = tasks.join_all().await;
         assert_eq!(done.len(), STEPS);
@@ -474,8 +456,10 @@ mod tests {
     #[tokio::test]
     async fn a_failed_step_does_not_fail_its_neighbours() {
         let (store, _threads, _) = watched();
-        let (good, bad) =
-            tokio::join!(store.write(|_| Ok(1)), store.write(|store| store.suspend_queue(QueueNumber(9))),);
+        let (good, bad) = tokio::join!(
+            store.write_beside_records(|_| Ok(1)),
+            store.write_beside_records(|store| store.suspend_queue(QueueNumber(9))),
+        );
         assert_eq!(good.unwrap(), 1);
         assert!(matches!(bad, Err(StoreError::NoQueue)));
     }
@@ -490,10 +474,11 @@ mod tests {
             (FailureKind::UnknownDisk, true),
         ] {
             *disk.failure.lock().unwrap() = Some(kind);
-            let (first, second) = tokio::join!(store.write(|_| Ok(1)), store.write(|_| Ok(2)));
+            let (first, second) =
+                tokio::join!(store.write_beside_records(|_| Ok(1)), store.write_beside_records(|_| Ok(2)));
             assert!(matches!((first, second), (Err(StoreError::Commit(_)), Err(StoreError::Commit(_)))));
             *disk.failure.lock().unwrap() = None;
-            let later = store.write(|_| Ok(3)).await;
+            let later = store.write_beside_records(|_| Ok(3)).await;
             assert_eq!(later.is_err(), halts, "after {kind:?}");
         }
         assert!(store.read(|_| Ok(4)).await.is_ok(), "what is stored can still be read");
@@ -538,7 +523,7 @@ mod tests {
         let number = queue.number;
         store.write_to(&queue, move |store| store.secure_queue(number, &DUMMY_KEYS[1])).await.unwrap();
         assert_eq!(record().await.sender_key, Some(DUMMY_KEYS[1]));
-        store.write(move |store| store.suspend_queue(number)).await.unwrap();
+        store.write_to(&queue, move |store| store.suspend_queue(number)).await.unwrap();
         assert_eq!(record().await.status, QueueStatus::Off);
         store.write_unheard(&queue, move |store| store.mark_used(&[number], 86_400));
         store.write_beside_records(|_| Ok(())).await.unwrap();
