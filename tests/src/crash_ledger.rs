@@ -2,8 +2,8 @@
 //! kept its word.
 //!
 //! ```text
-//! 4 senders ──SEND SEND SEND…──▶ server ◀──ACK… MSG──  2 recipients      killed after so many answers,
-//!     └──────────────▶ books of 24 queues ◀───────────────┘              started again on the same directory
+//! senders ──SEND SEND SEND…──▶ server ◀──ACK… MSG──  recipients      killed after so many answers,
+//!     └──────────────▶ a book for each queue ◀───────────┘           started again on the same directory
 //! ```
 //!
 //! Connections have many commands on the way at once. After the last kill the queues are drained, and every book is
@@ -33,9 +33,8 @@ use crate::ledger::QueueBook;
 use crate::process::Process;
 use crate::session::{Received, Session};
 
-const QUEUES: usize = 24;
-const SENDERS: usize = 4;
-const RECIPIENTS: usize = 2;
+/// Queues that are drained at a time.
+const DRAINED_AT_ONCE: usize = 64;
 /// Commands that a sender has on the way.
 const WINDOW: usize = 64;
 /// Commands in one block: as many as fit with the smallest bodies.
@@ -44,6 +43,23 @@ const BATCH: usize = 8;
 const ANSWERS_MAX: u32 = 1500;
 /// A small and a large body, so that blocks hold many messages or one.
 const BODY_BYTES: [usize; 2] = [300, 15_000];
+
+/// How much load there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Queues, each with a book.
+    pub queues: usize,
+    /// Connections that send; each has its share of the queues.
+    pub senders: usize,
+    /// Connections that receive and acknowledge.
+    pub recipients: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { queues: 24, senders: 4, recipients: 2 }
+    }
+}
 
 /// What was counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,6 +88,7 @@ impl Queue {
 
 /// What connections share.
 struct Load {
+    sizes: Sizes,
     queues: Vec<Queue>,
     tally: Mutex<Tally>,
     /// Answers in the present life of the server.
@@ -89,13 +106,13 @@ struct Server {
 ///
 /// # Errors
 /// When the server lost, repeated or mixed up a message, or does not come back.
-pub fn run(program: &Path, kills: u32, mut said: impl FnMut(&Tally)) -> anyhow::Result<Tally> {
+pub fn run(program: &Path, kills: u32, sizes: Sizes, mut said: impl FnMut(&Tally)) -> anyhow::Result<Tally> {
     let place = tempfile::tempdir()?;
     let directory = place.path().join("server");
     initialise(program, &directory)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut server = Server::start(program, &directory)?;
-    let load = Arc::new(runtime.block_on(Load::create(&server))?);
+    let load = Arc::new(runtime.block_on(Load::create(&server, sizes))?);
     for _ in 0..kills {
         let answers = 1 + system_rng().next_u32() % ANSWERS_MAX;
         runtime.block_on(load.clone().until_killed(&mut server, answers))?;
@@ -103,7 +120,7 @@ pub fn run(program: &Path, kills: u32, mut said: impl FnMut(&Tally)) -> anyhow::
         said(&load.tally());
         server = Server::start(program, &directory)?;
     }
-    runtime.block_on(load.drain(&server))?;
+    runtime.block_on(load.clone().drain(&server))?;
     server.process.stop()?;
     let checked = Command::new(program).arg("--directory").arg(&directory).arg("check").output()?;
     ensure!(checked.status.success(), "the directory is not sound: {checked:?}");
@@ -144,10 +161,10 @@ impl Server {
 }
 
 impl Load {
-    async fn create(server: &Server) -> anyhow::Result<Self> {
+    async fn create(server: &Server, sizes: Sizes) -> anyhow::Result<Self> {
         let mut session = server.connect().await?;
         let mut queues = Vec::new();
-        for _ in 0..QUEUES {
+        for _ in 0..sizes.queues {
             let key = AuthPrivateKey::generate_ed25519(&mut system_rng());
             let dh_key = X25519PrivateKey::generate(&mut system_rng());
             let new = NewQueue {
@@ -165,7 +182,7 @@ impl Load {
             let secret = dh_key.box_key(&ids.server_dh_key);
             queues.push(Queue { key, ids, secret, book: Mutex::default() });
         }
-        Ok(Self { queues, tally: Mutex::default(), answers: watch::Sender::new(0) })
+        Ok(Self { sizes, queues, tally: Mutex::default(), answers: watch::Sender::new(0) })
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -181,13 +198,21 @@ impl Load {
     async fn until_killed(self: Arc<Self>, server: &mut Server, answers: u32) -> anyhow::Result<()> {
         self.answers.send_replace(0);
         self.begin_sessions();
-        let mut connections: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        for which in 0..RECIPIENTS {
-            let (load, session) = (self.clone(), server.connect().await?);
-            connections.spawn(async move { load.receive_all(session, which, RECIPIENTS).await });
+        // All are there before any begins: on a slow machine the first would have sent for long otherwise.
+        let (mut receiving, mut sending) = (Vec::new(), Vec::new());
+        for _ in 0..self.sizes.recipients {
+            receiving.push(server.connect().await?);
         }
-        for which in 0..SENDERS {
-            let (load, session) = (self.clone(), server.connect().await?);
+        for _ in 0..self.sizes.senders {
+            sending.push(server.connect().await?);
+        }
+        let mut connections: JoinSet<anyhow::Result<()>> = JoinSet::new();
+        for (which, session) in receiving.into_iter().enumerate() {
+            let load = self.clone();
+            connections.spawn(async move { load.receive_all(session, which).await });
+        }
+        for (which, session) in sending.into_iter().enumerate() {
+            let load = self.clone();
             connections.spawn(async move { load.send_all(session, which).await });
         }
         let mut heard = self.answers.subscribe();
@@ -210,39 +235,56 @@ impl Load {
     }
 
     /// Takes what is left, and closes the books.
-    async fn drain(&self, server: &Server) -> anyhow::Result<()> {
+    async fn drain(self: Arc<Self>, server: &Server) -> anyhow::Result<()> {
         self.begin_sessions();
-        for (number, queue) in self.queues.iter().enumerate() {
-            let mut session = server.connect().await?;
-            subscribe(&mut session, queue, number).await?;
-            // What waits comes in the block of the response or right after it; the answer to `PING` after that.
-            let ping = session.transmission(None, b"ping", b"", &command::Command::Ping);
-            session.send(&[ping]).await?;
-            let mut waits = None;
-            loop {
-                match session.receive().await? {
-                    Received { message: BrokerMessage::Msg { message_id, body }, .. } => {
-                        waits = Some((message_id, body));
-                    }
-                    Received { message: BrokerMessage::Pong, .. } => break,
-                    Received { message: BrokerMessage::Sok(_), .. } => {}
-                    other => bail!("{other:?} while draining"),
-                }
+        let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+        for number in 0..self.queues.len() {
+            if number >= DRAINED_AT_ONCE
+                && let Some(done) = tasks.join_next().await
+            {
+                done??;
             }
-            while let Some((id, body)) = waits.take() {
-                let acknowledged = self.delivered(queue, &id, &body)?;
-                send_acknowledgement(&mut session, queue, number, &id, acknowledged).await?;
-                let answer = session.receive().await?;
-                self.acknowledged(queue, acknowledged);
-                match answer.message {
-                    BrokerMessage::Ok => {}
-                    BrokerMessage::Msg { message_id, body } => waits = Some((message_id, body)),
-                    other => bail!("{other:?} to an acknowledgement"),
-                }
-            }
-            queue.book().close().with_context(|| format!("queue {number}"))?;
+            let (load, session) = (self.clone(), server.connect().await?);
+            tasks.spawn(async move {
+                let queue = load.queues.get(number).context("There is no such queue")?;
+                load.drain_queue(session, queue, number).await.with_context(|| format!("queue {number}"))
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
         }
         Ok(())
+    }
+
+    /// Takes what is left in one queue, and closes its book.
+    async fn drain_queue(&self, mut session: Session, queue: &Queue, number: usize) -> anyhow::Result<()> {
+        subscribe(&mut session, queue, number).await?;
+        // What waits comes in the block of the response or right after it; the answer to `PING` after that.
+        let ping = session.transmission(None, b"ping", b"", &command::Command::Ping);
+        session.send(&[ping]).await?;
+        let mut waits = None;
+        loop {
+            match session.receive().await? {
+                Received { message: BrokerMessage::Msg { message_id, body }, .. } => {
+                    waits = Some((message_id, body));
+                }
+                Received { message: BrokerMessage::Pong, .. } => break,
+                Received { message: BrokerMessage::Sok(_), .. } => {}
+                other => bail!("{other:?} while draining"),
+            }
+        }
+        while let Some((id, body)) = waits.take() {
+            let acknowledged = self.delivered(queue, &id, &body)?;
+            send_acknowledgement(&mut session, queue, number, &id, acknowledged).await?;
+            let answer = session.receive().await?;
+            self.acknowledged(queue, acknowledged);
+            match answer.message {
+                BrokerMessage::Ok => {}
+                BrokerMessage::Msg { message_id, body } => waits = Some((message_id, body)),
+                other => bail!("{other:?} to an acknowledgement"),
+            }
+        }
+        queue.book().close()
     }
 
     /// Sends as fast as answers come, until the server is gone.
@@ -254,7 +296,7 @@ impl Load {
                 let length = BODY_BYTES.get(turn % BODY_BYTES.len()).copied().unwrap_or_default();
                 let count = if length > 1000 { 1 } else { BATCH };
                 let mut block = Vec::new();
-                for queue in self.share(which, SENDERS).cycle().skip(turn).take(count) {
+                for queue in self.share(which, self.sizes.senders).cycle().skip(turn).take(count) {
                     let number = queue.book().attempt();
                     let mut body = number.to_be_bytes().to_vec();
                     body.resize(length, 7);
@@ -284,8 +326,8 @@ impl Load {
     }
 
     /// Subscribes to its queues and acknowledges what comes, until the server is gone.
-    async fn receive_all(&self, mut session: Session, which: usize, of: usize) -> anyhow::Result<()> {
-        let queues: Vec<&Queue> = self.share(which, of).collect();
+    async fn receive_all(&self, mut session: Session, which: usize) -> anyhow::Result<()> {
+        let queues: Vec<&Queue> = self.share(which, self.sizes.recipients).collect();
         for (number, queue) in queues.iter().enumerate() {
             if subscribe(&mut session, queue, number).await.is_err() {
                 return Ok(());

@@ -5,23 +5,32 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use e2e::binaries::{Build, build};
-use e2e::crash_ledger;
+use e2e::crash_ledger::{self, Sizes};
 
 const USAGE: &str = "\
-Usage: crash-ledger [--kills N] [--server PROGRAM]
+Usage: crash-ledger [--kills N] [--queues N] [--senders N] [--recipients N] [--server PROGRAM]
 
 --kills N         how often the server is killed (100)
+--queues N        queues that messages are sent to (24)
+--senders N       connections that send (4)
+--recipients N    connections that receive (2)
 --server PROGRAM  the smp-server to kill; built from this directory when none is given";
 
+struct Arguments {
+    kills: u32,
+    sizes: Sizes,
+    server: Option<PathBuf>,
+}
+
 fn main() -> std::process::ExitCode {
-    let (kills, server) = match arguments(std::env::args().skip(1)) {
+    let arguments = match arguments(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(error) => {
             eprintln!("{error}\n\n{USAGE}");
             return std::process::ExitCode::from(2);
         }
     };
-    match kill(kills, server) {
+    match kill(arguments) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("The server broke its word: {error:#}");
@@ -30,25 +39,35 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-fn arguments(mut given: impl Iterator<Item = String>) -> anyhow::Result<(u32, Option<PathBuf>)> {
-    let (mut kills, mut server) = (100, None);
+fn arguments(mut given: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
+    let mut arguments = Arguments { kills: 100, sizes: Sizes::default(), server: None };
     while let Some(name) = given.next() {
-        let value = given.next().with_context(|| format!("`{name}` needs a value"));
+        let value = given.next().with_context(|| format!("`{name}` needs a value"))?;
+        let number = || -> anyhow::Result<u32> {
+            let number: u32 = value.parse().with_context(|| format!("`{name}` takes a number"))?;
+            anyhow::ensure!(number > 0, "`{name}` takes a number from 1");
+            Ok(number)
+        };
         match name.as_str() {
-            "--kills" => kills = value?.parse().context("`--kills` takes a number")?,
-            "--server" => server = Some(PathBuf::from(value?)),
+            "--kills" => arguments.kills = number()?,
+            "--queues" => arguments.sizes.queues = number()? as usize,
+            "--senders" => arguments.sizes.senders = number()? as usize,
+            "--recipients" => arguments.sizes.recipients = number()? as usize,
+            "--server" => arguments.server = Some(PathBuf::from(value)),
             _ => anyhow::bail!("`{name}` is not known"),
         }
     }
-    Ok((kills, server))
+    let Sizes { queues, senders, recipients } = arguments.sizes;
+    anyhow::ensure!(queues >= senders.max(recipients), "each connection needs a queue: give more `--queues`");
+    Ok(arguments)
 }
 
-fn kill(kills: u32, server: Option<PathBuf>) -> anyhow::Result<()> {
+fn kill(Arguments { kills, sizes, server }: Arguments) -> anyhow::Result<()> {
     let server = match server {
         Some(server) => server,
         None => build(Build::Plain)?.server,
     };
-    let tally = crash_ledger::run(&server, kills, |tally| {
+    let tally = crash_ledger::run(&server, kills, sizes, |tally| {
         eprintln!(
             "{} of {kills} kills: {} messages confirmed, {} acknowledged",
             tally.kills, tally.confirmed, tally.acknowledged
