@@ -38,8 +38,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PHASES")]
     phases: Vec<Phase>,
     /// Small sizes: a look whether everything works, in seconds.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "full")]
     quick: bool,
+    /// The sizes of the targets, with a million queues and messages: some ten minutes, and 18 GB of disk for `store`.
+    #[arg(long)]
+    full: bool,
     /// Time of each phase that runs by time, in seconds.
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
@@ -49,10 +52,10 @@ pub(crate) struct Arguments {
     /// Commands that each connection has on their way at once.
     #[arg(long, value_name = "COUNT")]
     window: Option<usize>,
-    /// Queues that are made, subscribed and restarted with.
+    /// Queues that are made: by `queues` and by `store`.
     #[arg(long, value_name = "COUNT")]
     queues: Option<usize>,
-    /// Messages that are stored when the server is killed.
+    /// Messages that wait when `store` kills the server: 16 KB of disk each.
     #[arg(long, value_name = "COUNT")]
     messages: Option<usize>,
     /// Connections that do nothing, for their memory.
@@ -86,12 +89,17 @@ const WITHOUT_LIMITS: &[&str] = &[
 
 impl Arguments {
     fn plan(&self) -> Plan {
-        let standard = if self.quick { Plan::QUICK } else { Plan::STANDARD };
+        let standard = match (self.quick, self.full) {
+            (true, _) => Plan::QUICK,
+            (false, true) => Plan::FULL,
+            (false, false) => Plan::STANDARD,
+        };
         Plan {
             time: self.seconds.map_or(standard.time, Duration::from_secs),
             connections: self.connections.unwrap_or(standard.connections).max(1),
             window: self.window.unwrap_or(standard.window).max(1),
             queues: self.queues.unwrap_or(standard.queues).max(1),
+            stored_queues: self.queues.unwrap_or(standard.stored_queues).max(1),
             messages: self.messages.unwrap_or(standard.messages),
             idle: self.idle.unwrap_or(standard.idle).max(1),
             rate: self.rate.unwrap_or(standard.rate).max(1),
@@ -143,6 +151,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
     }
     report::ratios(&results, arguments.json);
+    report::targets(&results, arguments.json);
     Ok(())
 }
 

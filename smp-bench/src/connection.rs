@@ -1,20 +1,25 @@
 //! One client: TLS, hellos, encrypted blocks; many commands on their way at once.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use protocol::crypto::dh::X25519PublicKey;
 use protocol::net::certificate::certificate_key;
 use protocol::net::rng::system_rng;
+use protocol::net::service::{ServiceIdentity, ServiceSession, ServiceSigner};
 use protocol::net::tls::{self, Secured};
 use protocol::smp::SMP_VERSIONS;
 use protocol::smp::batch::{Batch, BlockWriter};
+use protocol::smp::command::Command;
+use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::response::BrokerMessage;
 use protocol::smp::transmission::Transmission;
 use protocol::transport::block::{BLOCK_BYTES, BlockCipher};
 use protocol::transport::handshake::{ClientConfig, ClientHandshake, ClientNext, Session};
+use protocol::transport::hello::ServiceRole;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsStream;
 
 use crate::queue::Signer;
@@ -56,18 +61,38 @@ pub(crate) struct Received {
 pub(crate) struct Target {
     pub(crate) place: Place,
     traffic: Arc<Traffic>,
+    /// The address to come from, if not one that the system chooses.
+    from: Option<Ipv4Addr>,
 }
 
 impl Target {
     pub(crate) fn of(subject: &Subject) -> Self {
-        Self { place: subject.place.clone(), traffic: subject.traffic.clone() }
+        Self { place: subject.place.clone(), traffic: subject.traffic.clone(), from: None }
+    }
+
+    /// The same server, for a client with this address.
+    pub(crate) fn seen_from(&self, address: Ipv4Addr) -> Self {
+        Self { from: Some(address), ..self.clone() }
+    }
+
+    /// TCP, and nothing more.
+    async fn connect(&self) -> anyhow::Result<Counted> {
+        let socket = match self.from {
+            None => TcpStream::connect(self.place.socket).await,
+            Some(address) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((address, 0).into())?;
+                socket.connect(self.place.socket).await
+            }
+        }
+        .context("Unable to connect")?;
+        socket.set_nodelay(true)?;
+        Ok(Counted::new(socket, self.traffic.clone()))
     }
 
     /// TCP and TLS, and nothing more.
     pub(crate) async fn secure(&self) -> anyhow::Result<Secured<Counted>> {
-        let socket = TcpStream::connect(self.place.socket).await.context("Unable to connect")?;
-        socket.set_nodelay(true)?;
-        Ok(tls::connect(Counted::new(socket, self.traffic.clone()), self.place.key_hash).await?)
+        Ok(tls::connect(self.connect().await?, self.place.key_hash).await?)
     }
 }
 
@@ -78,6 +103,8 @@ pub(crate) struct Connection {
     version: u16,
     session_id: Vec<u8>,
     server_key: X25519PublicKey,
+    /// Signs for the service that this connection is of.
+    service: Option<ServiceSigner>,
     block: BlockWriter,
     out: Vec<u8>,
     input: Vec<u8>,
@@ -102,7 +129,24 @@ impl Connection {
         let ClientNext::Ready(session) = reply.next else { bail!("The server takes us for a service") };
         stream.write_all(&reply.hello).await?;
         stream.flush().await?;
-        let Session { version, session_id, cipher, peer_key, .. } = *session;
+        Self::new(stream, *session, None)
+    }
+
+    /// Connects as a service that takes messages.
+    pub(crate) async fn open_service(target: &Target, identity: &ServiceIdentity) -> anyhow::Result<Self> {
+        let socket = target.connect().await?;
+        let role = ServiceRole::Messaging;
+        let opened =
+            ServiceSession::open(socket, target.place.key_hash, SMP_VERSIONS, identity, role).await?;
+        Self::new(opened.stream, *opened.session, Some(opened.signer))
+    }
+
+    fn new(
+        stream: TlsStream<Counted>,
+        session: Session,
+        service: Option<ServiceSigner>,
+    ) -> anyhow::Result<Self> {
+        let Session { version, session_id, cipher, peer_key, .. } = session;
         Ok(Self {
             stream,
             block: BlockWriter::new(cipher.send.content_bytes_max()),
@@ -110,10 +154,16 @@ impl Connection {
             version,
             session_id,
             server_key: peer_key.context("The server has no session key")?,
+            service,
             out: Vec::new(),
             input: Vec::new(),
             last_ticket: 0,
         })
+    }
+
+    /// Whether it is a service's.
+    pub(crate) fn is_of_service(&self) -> bool {
+        self.service.is_some()
     }
 
     /// The version that was agreed on.
@@ -133,19 +183,53 @@ impl Connection {
         entity_id: &[u8],
         command: &[u8],
     ) -> anyhow::Result<Ticket> {
-        self.last_ticket = self.last_ticket.wrapping_add(1);
-        let ticket = Ticket(self.last_ticket);
+        let ticket = self.next_ticket();
         let correlation_id = ticket.to_bytes();
         let transmission = Transmission {
             authenticator: signer.authenticate(&self.session_id, &correlation_id, entity_id, command),
             ..Transmission::unauthorized(&correlation_id, entity_id, command)
         };
-        let version = self.version;
-        let full = self.block.push(|out| transmission.encode_into(version, out))?;
+        let full = push(&mut self.block, &transmission, self.version)?;
+        self.seal(full)?;
+        Ok(ticket)
+    }
+
+    /// The same on a connection of a service: it signs too, where the command is one that it signs.
+    pub(crate) fn push_of_service(
+        &mut self,
+        key: &AuthPrivateKey,
+        entity_id: &[u8],
+        command: &Command<'_>,
+    ) -> anyhow::Result<Ticket> {
+        let ticket = self.next_ticket();
+        let (correlation_id, encoded) = (ticket.to_bytes(), command.encode(self.version));
+        let signer = self.service.as_ref().context("This is no connection of a service")?;
+        let transmission = signer.authorize(Some(key), &correlation_id, entity_id, command, &encoded);
+        let full = push(&mut self.block, &transmission, self.version)?;
+        self.seal(full)?;
+        Ok(ticket)
+    }
+
+    /// Adds a command for all queues of the service.
+    pub(crate) fn push_for_all(&mut self, command: &Command<'_>) -> anyhow::Result<Ticket> {
+        let ticket = self.next_ticket();
+        let (correlation_id, encoded) = (ticket.to_bytes(), command.encode(self.version));
+        let signer = self.service.as_ref().context("This is no connection of a service")?;
+        let full = push(&mut self.block, &signer.for_all(&correlation_id, &encoded), self.version)?;
+        self.seal(full)?;
+        Ok(ticket)
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket = self.last_ticket.wrapping_add(1);
+        Ticket(self.last_ticket)
+    }
+
+    fn seal(&mut self, full: Option<Vec<u8>>) -> anyhow::Result<()> {
         if let Some(content) = full {
             self.cipher.send.seal_into(&content, &mut self.out)?;
         }
-        Ok(ticket)
+        Ok(())
     }
 
     /// Sends all that was pushed.
@@ -197,4 +281,13 @@ impl Connection {
         }
         Ok(all)
     }
+}
+
+/// Adds a transmission to a block; gives the block before, when that is full.
+fn push(
+    block: &mut BlockWriter,
+    transmission: &Transmission<'_>,
+    version: u16,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    Ok(block.push(|out| transmission.encode_into(version, out))?)
 }

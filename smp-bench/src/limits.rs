@@ -20,8 +20,8 @@ use crate::usage;
 const KEY_BYTES: usize = 32;
 /// Blocks that share one write to disk.
 const GROUP: usize = 64;
-/// The file is used again from its start after so many bytes, which are allocated before: as a log does it.
-const FILE_BYTES: u64 = 256 * 1024 * 1024;
+/// The file is used again from its start after so many groups, which are allocated before: as a log does it.
+const GROUPS_MAX: u64 = 256;
 
 pub(crate) fn measure(plan: &Plan, within: Option<&Path>) -> anyhow::Result<Vec<Measurement>> {
     let time = plan.time / 4;
@@ -69,21 +69,20 @@ fn disk(time: Duration, within: Option<&Path>) -> anyhow::Result<Measurement> {
     }
     .context("Unable to make a file")?;
     let group = vec![7; BLOCK_BYTES * GROUP];
-    for _ in 0..FILE_BYTES / group.len() as u64 {
+    // No more than can be written in the time, at some 100 groups a second and more.
+    let groups_max = u64::try_from(time.as_millis() / 10)?.clamp(1, GROUPS_MAX);
+    for _ in 0..groups_max {
         file.write_all(&group)?;
     }
     file.sync_all()?;
-    file.seek(SeekFrom::Start(0))?;
-    let (started, mut groups, mut position) = (Instant::now(), 0u64, 0u64);
+    let (started, mut groups) = (Instant::now(), 0u64);
     while started.elapsed() < time {
-        if position >= FILE_BYTES {
+        if groups % groups_max == 0 {
             file.seek(SeekFrom::Start(0))?;
-            position = 0;
         }
         file.write_all(&group)?;
         file.sync_data()?;
-        groups += 1;
-        position = position.saturating_add(group.len() as u64);
+        groups = groups.saturating_add(1);
     }
     Ok(Measurement {
         name: format!("limit: fdatasync of {GROUP} x 16 KiB, one thread"),

@@ -12,9 +12,11 @@ mod measure;
 mod pair;
 mod peers;
 mod phases;
+mod progress;
 mod queue;
 mod report;
 mod subject;
+mod targets;
 mod traffic;
 mod usage;
 

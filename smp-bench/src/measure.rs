@@ -93,6 +93,11 @@ impl Measurement {
         self
     }
 
+    /// A further figure.
+    pub(crate) fn figure(&self, name: &str) -> Option<f64> {
+        self.figures.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+
     /// As one object of JSON.
     pub(crate) fn to_json(&self) -> Value {
         let mut object = Map::new();

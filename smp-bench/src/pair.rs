@@ -93,11 +93,17 @@ impl Pair {
         })
     }
 
-    /// Sends at this pace for this time, then waits for what is on its way.
-    pub(crate) async fn run(mut self, pace: Pace, time: Duration) -> anyhow::Result<Cycles> {
+    /// Sends at this pace for this time, then waits for what is on its way. At a fixed pace the first is sent after a
+    /// moment of its own.
+    pub(crate) async fn run(
+        mut self,
+        pace: Pace,
+        first_after: Duration,
+        time: Duration,
+    ) -> anyhow::Result<Cycles> {
         let started = Instant::now();
         self.epoch = started;
-        let mut due = started;
+        let mut due = started.checked_add(first_after).context("Time ends")?;
         let mut sent = 0u64;
         if let Pace::Window(window) = pace {
             for _ in 0..window {

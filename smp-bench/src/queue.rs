@@ -14,10 +14,10 @@ use protocol::smp::password::BasicAuth;
 use protocol::smp::response::BrokerMessage;
 use protocol::smp::transmission::authorized_bytes;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Ticket};
 
-/// Commands that are on their way at once while queues are made.
-const COMMANDS_AT_ONCE: usize = 128;
+/// Commands of a connection that are on their way at once while queues are made or subscribed to.
+pub(crate) const COMMANDS_AT_ONCE: usize = 256;
 
 /// By which keys queues are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -101,21 +101,53 @@ impl Keys {
         Self { recipient: kind.generate(), sender: kind.generate(), dh, password }
     }
 
-    fn new_queue(&self, version: u16, subscribe: bool) -> Vec<u8> {
-        let new = NewQueue {
+    /// Opens what the server encrypts for the recipient of a queue, by the server's key for it.
+    pub(crate) fn secret(&self, server_key: &X25519PublicKey) -> BoxKey {
+        self.dh.box_key(server_key)
+    }
+
+    fn new_queue(&self, subscribe: bool) -> Command<'static> {
+        Command::New(Box::new(NewQueue {
             recipient_key: self.recipient.public_key(),
             dh_key: self.dh.public_key(),
             password: self.password.clone(),
             subscribe,
             request: Some(QueueRequest::Messaging(None)),
             notifier: None,
-        };
-        Command::New(Box::new(new)).encode(version)
+        }))
     }
 }
 
+/// Pushes so many commands, up to `window` of them on their way at once, and hears the response to each. Events between
+/// them are dropped. Commands are pushed by half a window, so that they fill blocks.
+pub(crate) async fn pipeline(
+    connection: &mut Connection,
+    count: usize,
+    window: usize,
+    mut push: impl FnMut(&mut Connection, usize) -> anyhow::Result<Ticket>,
+    mut hear: impl FnMut(BrokerMessage<'static>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let (mut sent, mut answered) = (0_usize, 0_usize);
+    while answered < count {
+        if sent.saturating_sub(answered) <= window / 2 {
+            while sent < count && sent.saturating_sub(answered) < window {
+                push(connection, sent)?;
+                sent = sent.saturating_add(1);
+            }
+            connection.flush().await?;
+        }
+        for received in connection.receive().await? {
+            if received.ticket.is_some() {
+                hear(received.message)?;
+                answered = answered.saturating_add(1);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Makes queues, many on their way at once. `each` is told of every queue as it comes, with the server's key for the
-/// encryption of its messages.
+/// encryption of its messages. Those that a service makes are the service's.
 pub(crate) async fn create_each(
     connection: &mut Connection,
     keys: &Keys,
@@ -124,22 +156,20 @@ pub(crate) async fn create_each(
     mut each: impl FnMut(RecipientId, SenderId, X25519PublicKey),
 ) -> anyhow::Result<()> {
     let signer = Signer::new(&keys.recipient, connection.server_key());
-    let command = keys.new_queue(connection.version(), subscribe);
-    let mut left = count;
-    while left > 0 {
-        let now = left.min(COMMANDS_AT_ONCE);
-        for _ in 0..now {
-            connection.push(&signer, &[], &command)?;
+    let command = keys.new_queue(subscribe);
+    let encoded = command.encode(connection.version());
+    let push = |connection: &mut Connection, _| match connection.is_of_service() {
+        true => connection.push_of_service(&keys.recipient, &[], &command),
+        false => connection.push(&signer, &[], &encoded),
+    };
+    let hear = |message| match message {
+        BrokerMessage::Ids(ids) => {
+            each(ids.recipient_id, ids.sender_id, ids.server_dh_key);
+            Ok(())
         }
-        for received in connection.exchange(now).await? {
-            match received.message {
-                BrokerMessage::Ids(ids) => each(ids.recipient_id, ids.sender_id, ids.server_dh_key),
-                other => bail!("the server does not make a queue: {other:?}"),
-            }
-        }
-        left = left.saturating_sub(now);
-    }
-    Ok(())
+        other => bail!("the server does not make a queue: {other:?}"),
+    };
+    pipeline(connection, count, COMMANDS_AT_ONCE, push, hear).await
 }
 
 /// Makes queues and secures them with the sender's key.
@@ -156,18 +186,17 @@ pub(crate) async fn create_secured(
             sender_id,
             recipient_key: keys.recipient.clone(),
             sender_key: keys.sender.clone(),
-            secret: keys.dh.box_key(&server_key),
+            secret: keys.secret(&server_key),
         });
     })
     .await?;
     let signer = Signer::new(&keys.sender, connection.server_key());
     let command = Command::Skey { sender_key: keys.sender.public_key() }.encode(connection.version());
-    for some in queues.chunks(COMMANDS_AT_ONCE) {
-        for queue in some {
-            connection.push(&signer, queue.sender_id.as_bytes(), &command)?;
-        }
-        all_ok(connection, some.len()).await?;
-    }
+    let push = |connection: &mut Connection, position| {
+        let queue: &Queue = queues.get(position).context("There is no such queue")?;
+        connection.push(&signer, queue.sender_id.as_bytes(), &command)
+    };
+    pipeline(connection, count, COMMANDS_AT_ONCE, push, is_ok).await?;
     Ok(queues)
 }
 
@@ -176,21 +205,17 @@ pub(crate) async fn subscribe(connection: &mut Connection, queues: &[Queue]) -> 
     let key = &queues.first().context("There is no queue")?.recipient_key;
     let signer = Signer::new(key, connection.server_key());
     let command = Command::Sub.encode(connection.version());
-    for some in queues.chunks(COMMANDS_AT_ONCE) {
-        for queue in some {
-            connection.push(&signer, queue.recipient_id.as_bytes(), &command)?;
-        }
-        all_ok(connection, some.len()).await?;
-    }
-    Ok(())
+    let push = |connection: &mut Connection, position| {
+        let queue: &Queue = queues.get(position).context("There is no such queue")?;
+        connection.push(&signer, queue.recipient_id.as_bytes(), &command)
+    };
+    pipeline(connection, queues.len(), COMMANDS_AT_ONCE, push, is_ok).await
 }
 
-async fn all_ok(connection: &mut Connection, count: usize) -> anyhow::Result<()> {
-    for received in connection.exchange(count).await? {
-        match received.message {
-            BrokerMessage::Ok | BrokerMessage::Sok(_) | BrokerMessage::Msg { .. } => {}
-            other => bail!("the server refuses a command: {other:?}"),
-        }
+/// That a command was executed.
+pub(crate) fn is_ok(message: BrokerMessage<'static>) -> anyhow::Result<()> {
+    match message {
+        BrokerMessage::Ok | BrokerMessage::Sok(_) | BrokerMessage::Msg { .. } => Ok(()),
+        other => bail!("the server refuses a command: {other:?}"),
     }
-    Ok(())
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::measure::Measurement;
+use crate::targets::{self, Verdict};
 
 /// Widths of the columns.
 const NAME: usize = 50;
@@ -83,6 +84,26 @@ pub(crate) fn ratios(results: &[Measurement], as_json: bool) {
             } else {
                 println!("{:<8} to {:<60} {ratio:>7.3}", subject.trim_end_matches(':'), other.name);
             }
+        }
+    }
+}
+
+/// The targets with what was measured, as a table for `docs/performance.md`.
+pub(crate) fn targets(results: &[Measurement], as_json: bool) {
+    let verdicts = targets::judge(results);
+    if !as_json && !verdicts.is_empty() {
+        println!("\n| what | measured | target | met |\n|---|---|---|---|");
+    }
+    for Verdict { target, at, measured, is_met } in verdicts {
+        let bound = target.bound();
+        if as_json {
+            println!(
+                "{}",
+                json!({"target": target.what, "phase": at, "measured": measured, "bound": bound, "met": is_met})
+            );
+        } else {
+            let met = if is_met { "yes" } else { "**no**" };
+            println!("| {} | {} | {bound} | {met} |", target.what, targets::number(measured));
         }
     }
 }

@@ -36,6 +36,7 @@ pub(crate) struct Subject {
 struct OwnServer {
     program: PathBuf,
     flags: Vec<String>,
+    within: Option<PathBuf>,
     directory: TempDir,
     child: Child,
 }
@@ -76,8 +77,15 @@ impl Subject {
             bail!("{} init failed: {}", program.display(), String::from_utf8_lossy(&init.stderr));
         }
         let (child, place) = spawn(&program, &flags, &directory)?;
-        let own = Some(OwnServer { program, flags, directory, child });
+        let own = Some(OwnServer { program, flags, within: within.cloned(), directory, child });
         Ok(Self { place, traffic: Arc::default(), own })
+    }
+
+    /// Another server of ours, with these flags instead; nothing if the server is not ours.
+    pub(crate) fn another(&self, flags: &[&str]) -> anyhow::Result<Option<Self>> {
+        let Some(own) = &self.own else { return Ok(None) };
+        let flags = flags.iter().map(ToString::to_string).collect();
+        Self::start(own.program.clone(), flags, own.within.as_ref()).map(Some)
     }
 
     /// Its process, if it is ours.

@@ -1,4 +1,4 @@
-//! Memory of what does nothing: connections with a subscription, and queues that nobody uses.
+//! Memory of connections that have a subscription and do nothing.
 
 use tokio::task::JoinSet;
 
@@ -27,14 +27,6 @@ pub(super) async fn measure(
 
     let before = resident()?;
     let meter = Meter::start(subject);
-    create_each(&mut first, &keys, plan.queues, false, |_, _, _| {}).await?;
-    let per_queue = resident()?.saturating_sub(before) as f64 / plan.queues as f64;
-    let queues = meter
-        .stop(format!("idle: {} queues", plan.queues), plan.queues as u64, None)
-        .with("bytes_per_queue", per_queue);
-
-    let before = resident()?;
-    let meter = Meter::start(subject);
     let mut open = Vec::new();
     let mut tasks = JoinSet::new();
     for number in 0..plan.idle {
@@ -59,5 +51,5 @@ pub(super) async fn measure(
         .stop(format!("idle: {} subscribed connections", plan.idle), plan.idle as u64, None)
         .with("bytes_per_connection", per_connection);
     drop(open);
-    Ok(vec![queues, connections])
+    Ok(vec![connections])
 }

@@ -1,12 +1,13 @@
 //! What is measured, one file for each kind.
 
+mod growth;
 mod handshakes;
 mod idle;
 mod queues;
 mod refusals;
-mod restart;
 mod sending;
 mod steady;
+mod store;
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::subject::Subject;
 pub(crate) enum Phase {
     /// Connections with their hellos, one after another on a few tasks.
     Connect,
-    /// TLS handshakes as fast as they go, and what an honest client feels of it.
+    /// TLS handshakes as fast as they go, and beyond limits, and what an honest client feels of it.
     Handshakes,
     /// New queues, subscriptions to them, and subscriptions again by a new connection.
     Queues,
@@ -32,12 +33,14 @@ pub(crate) enum Phase {
     Cycle,
     /// Messages at a fixed rate.
     Steady,
-    /// Memory of connections and of queues that do nothing.
+    /// Memory of connections that do nothing.
     Idle,
-    /// Kill, and serve again.
-    Restart,
     /// Whether refusals tell by their time if a queue exists.
     Refusals,
+    /// How the cost of a message grows with connections and with what waits.
+    Growth,
+    /// Very many queues and messages: memory, growth of costs, restart after a kill, a service that comes back.
+    Store,
 }
 
 impl std::fmt::Display for Phase {
@@ -58,12 +61,26 @@ pub(crate) struct Plan {
     pub(crate) window: usize,
     /// Queues to make and subscribe.
     pub(crate) queues: usize,
-    /// Messages that are stored at a restart.
+    /// Queues between two connections that exchange messages.
+    pub(crate) pair_queues: usize,
+    /// Queues of the phase with very many.
+    pub(crate) stored_queues: usize,
+    /// Messages that wait in them.
     pub(crate) messages: usize,
+    /// Operations by which a cost is told at one of several sizes.
+    pub(crate) sample: usize,
     /// Connections that do nothing.
     pub(crate) idle: usize,
+    /// Numbers of connections at which costs are compared.
+    pub(crate) grown_connections: [usize; 3],
+    /// Messages that wait in a queue, at which costs are compared.
+    pub(crate) grown_backlog: [usize; 3],
     /// Messages per second of the steady phase.
     pub(crate) rate: u32,
+    /// Handshakes a second that a server takes of one address, when that floods it.
+    pub(crate) address_handshakes: u32,
+    /// The same of all together: less than the default, which takes more than one machine to exceed.
+    pub(crate) handshakes: u32,
     /// Refusals of each kind that are timed.
     pub(crate) refusals: usize,
     /// Bytes of a message's body.
@@ -75,14 +92,21 @@ pub(crate) struct Plan {
 impl Plan {
     /// Seconds in all, in a build without optimisation.
     pub(crate) const QUICK: Self = Self {
-        time: Duration::from_millis(500),
+        time: Duration::from_millis(100),
         connections: 2,
         window: 4,
-        queues: 50,
+        queues: 20,
+        pair_queues: 4,
+        stored_queues: 50,
         messages: 50,
-        idle: 20,
+        sample: 5,
+        idle: 4,
+        grown_connections: [2, 4, 6],
+        grown_backlog: [1, 2, 3],
         rate: 50,
-        refusals: 4,
+        address_handshakes: 10,
+        handshakes: 50,
+        refusals: 2,
         ..Self::STANDARD
     };
     /// A few minutes.
@@ -91,13 +115,22 @@ impl Plan {
         connections: 16,
         window: 8,
         queues: 20_000,
+        pair_queues: 16,
+        stored_queues: 20_000,
         messages: 20_000,
+        sample: 10_000,
         idle: 2_000,
+        grown_connections: [100, 1_000, 4_000],
+        grown_backlog: [1, 32, 128],
         rate: 1_000,
+        address_handshakes: 200,
+        handshakes: 1_000,
         refusals: 400,
         body_bytes: protocol::smp::SENT_BODY_BYTES_MAX,
         keys: KeyKind::X25519,
     };
+    /// A million queues and messages: some ten minutes.
+    pub(crate) const FULL: Self = Self { stored_queues: 1_000_000, messages: 1_000_000, ..Self::STANDARD };
 }
 
 /// Runs one phase against a fresh server.
@@ -115,7 +148,8 @@ pub(crate) async fn run(
         Phase::Cycle => steady::cycle(subject, target, plan).await,
         Phase::Steady => steady::steady(subject, target, plan).await,
         Phase::Idle => idle::measure(subject, target, plan).await,
-        Phase::Restart => restart::measure(subject, plan).await,
         Phase::Refusals => refusals::measure(target, plan).await,
+        Phase::Growth => growth::measure(subject, target, plan).await,
+        Phase::Store => store::measure(subject, plan).await,
     }
 }

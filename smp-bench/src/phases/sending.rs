@@ -13,7 +13,7 @@ use super::Plan;
 use crate::connection::{Connection, Target, Ticket};
 use crate::measure::{Latencies, Measurement, Meter};
 use crate::pair::random_body;
-use crate::queue::{Keys, Queue, Signer, create_secured, subscribe};
+use crate::queue::{Keys, Queue, Signer, create_secured};
 use crate::subject::Subject;
 
 /// Queues that each connection sends to in turn.
@@ -131,90 +131,4 @@ async fn drain(target: Target, queues: Vec<Queue>, count: u64) -> anyhow::Result
         }
     }
     Ok(latencies)
-}
-
-/// Puts messages into queues, for phases that need a backlog.
-pub(super) async fn fill(
-    target: &Target,
-    plan: &Plan,
-    per_connection: usize,
-) -> anyhow::Result<Vec<Vec<Queue>>> {
-    let messages = plan.messages.div_ceil(plan.connections);
-    let mut tasks = JoinSet::new();
-    for _ in 0..plan.connections {
-        let Plan { keys, window, body_bytes, .. } = *plan;
-        let target = target.clone();
-        tasks.spawn(async move {
-            let mut connection = Connection::open(&target).await?;
-            let keys = Keys::generate(keys, target.place.password.clone());
-            let queues = create_secured(&mut connection, &keys, per_connection, false).await?;
-            send_count(&mut connection, &queues, window, messages, body_bytes).await?;
-            anyhow::Ok(queues)
-        });
-    }
-    let mut all = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        all.push(done.context("A task failed")??);
-    }
-    Ok(all)
-}
-
-async fn send_count(
-    connection: &mut Connection,
-    queues: &[Queue],
-    window: usize,
-    count: usize,
-    body_bytes: usize,
-) -> anyhow::Result<()> {
-    let key = &queues.first().context("There is no queue")?.sender_key;
-    let signer = Signer::new(key, connection.server_key());
-    let body = random_body(body_bytes);
-    let command = Command::Send { notify: false, body: body.as_slice().into() }.encode(connection.version());
-    let mut turns = queues.iter().cycle();
-    let (mut sent, mut answered) = (0, 0);
-    while answered < count {
-        while sent < count && sent < answered + window {
-            let queue = turns.next().context("There is no queue")?;
-            connection.push(&signer, queue.sender_id.as_bytes(), &command)?;
-            sent += 1;
-        }
-        connection.flush().await?;
-        for received in connection.receive().await? {
-            match received.message {
-                BrokerMessage::Ok => answered += 1,
-                other => bail!("the server does not take a message: {other:?}"),
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Subscribes to the first of some queues and waits for its message.
-pub(super) async fn first_message(target: &Target, queues: &[Queue]) -> anyhow::Result<()> {
-    let mut connection = Connection::open(target).await?;
-    let first = queues.get(..1).context("There is no queue")?;
-    let queue = first.first().context("There is no queue")?;
-    let signer = Signer::new(&queue.recipient_key, connection.server_key());
-    let command = Command::Sub.encode(connection.version());
-    connection.push(&signer, queue.recipient_id.as_bytes(), &command)?;
-    connection.flush().await?;
-    loop {
-        for received in connection.receive().await? {
-            match received.message {
-                BrokerMessage::Msg { message_id, body } => {
-                    ReceivedMessage::open(&queue.secret, &message_id, &body)?;
-                    return Ok(());
-                }
-                BrokerMessage::Sok(_) => {}
-                other => bail!("the server does not deliver: {other:?}"),
-            }
-        }
-    }
-}
-
-/// Subscribes to all of some queues.
-pub(super) async fn subscribe_all(target: &Target, queues: &[Queue]) -> anyhow::Result<Connection> {
-    let mut connection = Connection::open(target).await?;
-    subscribe(&mut connection, queues).await?;
-    Ok(connection)
 }
