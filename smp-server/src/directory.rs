@@ -18,6 +18,8 @@ pub const CREATE_PASSWORD_FILE: &str = "create_password";
 pub const DATABASE_FILE: &str = "smp-server.db";
 /// The log of messages, beside the database.
 pub const MESSAGES_DIRECTORY: &str = "messages";
+/// There while `import-reference` has not come to its end.
+const UNFINISHED_IMPORT_FILE: &str = "import.unfinished";
 /// Held while a server runs.
 pub const LOCK_FILE: &str = "lock";
 /// The variable that gives the password itself.
@@ -94,11 +96,37 @@ impl Directory {
         Ok(path)
     }
 
+    /// The mark of an import that has not come to its end.
+    #[must_use]
+    pub fn unfinished_import(&self) -> PathBuf {
+        self.path.join(UNFINISHED_IMPORT_FILE)
+    }
+
     /// Keeps other servers out of the directory for as long as the lock lives.
     ///
     /// # Errors
-    /// When another server holds it.
+    /// When another server holds it, or what is in it is not complete.
     pub fn lock(&self) -> anyhow::Result<DirectoryLock> {
+        self.refuse_unfinished()?;
+        self.lock_for_import()
+    }
+
+    /// Refuses what an interrupted import left.
+    ///
+    /// # Errors
+    /// [`CommandError::Unfinished`].
+    pub fn refuse_unfinished(&self) -> anyhow::Result<()> {
+        if self.unfinished_import().exists() {
+            return Err(CommandError::Unfinished(self.path.clone()).into());
+        }
+        Ok(())
+    }
+
+    /// The same for an import, which may go on where one was interrupted.
+    ///
+    /// # Errors
+    /// When another server holds it.
+    pub fn lock_for_import(&self) -> anyhow::Result<DirectoryLock> {
         let path = self.path.join(LOCK_FILE);
         let mut options = File::options();
         let file = options

@@ -30,6 +30,20 @@ pub enum CommandError {
         /// How much is wrong.
         count: usize,
     },
+    /// `import-reference` found damage.
+    #[error(
+        "{count} records are damaged, the first at {first}; `--check` tells of them, and `--leave-out-damaged FILE` \
+         takes over the rest and lists in the file what it leaves out"
+    )]
+    DamagedReference {
+        /// How many were found so far.
+        count: u64,
+        /// Place and flaw of the first.
+        first: String,
+    },
+    /// `import-reference` did not come to its end.
+    #[error("The import into {0} was interrupted: run `smp-server import-reference` again, it begins anew")]
+    Unfinished(PathBuf),
     /// A setting that cannot be used.
     #[error("`{name}` {reason}")]
     Setting {
@@ -48,7 +62,8 @@ impl CommandError {
             Some(Self::NotInitialised(_)) => ExitCode::NoDirectory,
             Some(Self::AlreadyInitialised(_)) => ExitCode::AlreadyThere,
             Some(Self::Locked(_)) => ExitCode::DirectoryBusy,
-            Some(Self::Damaged { .. }) => ExitCode::Damaged,
+            Some(Self::Damaged { .. } | Self::DamagedReference { .. }) => ExitCode::Damaged,
+            Some(Self::Unfinished(_)) => ExitCode::NoDirectory,
             Some(Self::Setting { .. }) => ExitCode::Usage,
             None if error.is::<toml::de::Error>() => ExitCode::Usage,
             None => ExitCode::Failure,

@@ -83,8 +83,17 @@ impl Identity {
                 chain.len()
             );
         }
-        let key = PrivateKeyDer::from_pem_file(key_path)
-            .with_context(|| format!("Unable to read the private key at {}: {hint}", key_path.display()))?;
+        Self::from_parts(chain, key_path)
+    }
+
+    /// A chain with the key at a path.
+    ///
+    /// # Errors
+    /// When the key cannot be read or is of another kind; says what to do.
+    pub(crate) fn from_parts(chain: Vec<CertificateDer<'static>>, key_path: &Path) -> anyhow::Result<Self> {
+        let key = PrivateKeyDer::from_pem_file(key_path).with_context(|| {
+            format!("Unable to read the private key at {}: is it there, for this user?", key_path.display())
+        })?;
         let key = leaf_key(key.secret_der()).with_context(|| {
             format!(
                 "The private key at {} is neither Ed25519 nor Ed448: issue an Ed25519 server certificate with the \

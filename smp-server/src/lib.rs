@@ -25,6 +25,7 @@ pub mod error;
 pub mod exit_code;
 mod expiration;
 pub mod identity;
+pub mod import_reference;
 pub mod limits;
 pub mod metrics;
 pub mod moderation;

@@ -34,8 +34,8 @@ pub fn save(notifications: &Notifications, path: &Path) -> anyhow::Result<()> {
         return remove(path);
     }
     let mut text = String::new();
-    for (id, Notification { message_id, received_at }) in waiting {
-        writeln!(text, "{id} {message_id} {}", received_at.0)?;
+    for (id, notification) in waiting {
+        writeln!(text, "{}", line(id, notification))?;
     }
     let unfinished = path.with_extension("unfinished");
     let write = || {
@@ -64,7 +64,7 @@ pub async fn restore(server: &Server, path: &Path) -> anyhow::Result<usize> {
     let expires_before = server.notifications_expire_before();
     let saved: Vec<(NotifierId, Notification)> = text
         .lines()
-        .filter_map(line)
+        .filter_map(parsed)
         .filter(|(_, notification)| notification.received_at >= expires_before)
         .collect();
     let mut ids: Vec<NotifierId> =
@@ -94,7 +94,14 @@ pub async fn restore(server: &Server, path: &Path) -> anyhow::Result<usize> {
     Ok(restored)
 }
 
-fn line(text: &str) -> Option<(NotifierId, Notification)> {
+/// A notification as it stands in the file, without the end of the line.
+#[must_use]
+pub fn line(id: NotifierId, notification: Notification) -> String {
+    let Notification { message_id, received_at } = notification;
+    format!("{id} {message_id} {}", received_at.0)
+}
+
+fn parsed(text: &str) -> Option<(NotifierId, Notification)> {
     let mut words = text.split(' ');
     let (id, message_id) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let received_at = Timestamp(words.next()?.parse().ok()?);

@@ -12,6 +12,7 @@ mod engine;
 mod example_config;
 mod export;
 mod import;
+mod import_reference;
 mod init;
 mod restore;
 mod start;
@@ -63,6 +64,7 @@ enum Command {
     Restore(restore::RestoreArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    ImportReference(import_reference::ImportReferenceArgs),
     /// Check the settings, and what they name, without starting.
     CheckConfig(check_config::CheckConfigArgs),
     /// Print every setting with its default, as a commented file.
@@ -131,6 +133,7 @@ pub fn run() -> std::process::ExitCode {
         Command::Restore(args) => restore::run(&place, &args),
         Command::Export(args) => export::run(&place, args),
         Command::Import(args) => import::run(&place, args),
+        Command::ImportReference(args) => import_reference::run(&place, args),
         Command::CheckConfig(args) => check_config::run(&place, args),
         Command::ExampleConfig(args) => example_config::run(&args),
         Command::Cert(args) => cert::run(&place, args),
@@ -158,9 +161,19 @@ pub fn run() -> std::process::ExitCode {
 
 /// The command line with the defaults of the settings in its manual.
 fn command() -> clap::Command {
-    ["init", "start", "address", "check-config", "example-config", "cert", "export", "import"]
-        .into_iter()
-        .fold(Cli::command(), |command, name| command.mut_subcommand(name, SettingsLayer::teach_defaults))
+    [
+        "init",
+        "start",
+        "address",
+        "check-config",
+        "example-config",
+        "cert",
+        "export",
+        "import",
+        "import-reference",
+    ]
+    .into_iter()
+    .fold(Cli::command(), |command, name| command.mut_subcommand(name, SettingsLayer::teach_defaults))
 }
 
 /// Prints a line of data. A reader that has gone away has read enough.
@@ -174,6 +187,7 @@ fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
 /// The identity that the settings name.
 fn identity(settings: &Settings, directory: &Directory) -> anyhow::Result<Identity> {
     let at = |path: &Path| directory.join(path);
+    directory.refuse_unfinished()?;
     if !directory.settings_file().exists() && !at(&settings.identity.certificate_chain).exists() {
         return Err(CommandError::NotInitialised(directory.path().to_owned()).into());
     }

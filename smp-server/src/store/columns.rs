@@ -8,7 +8,7 @@ use protocol::transport::hello::ServiceRole;
 
 use super::{QueueStatus, Result, StoreError};
 
-pub(super) fn status_from(text: &str, blocking: Option<&str>) -> Result<QueueStatus> {
+pub(crate) fn status_from(text: &str, blocking: Option<&str>) -> Result<QueueStatus> {
     let suspended = match text {
         "active" => false,
         "off" => true,
@@ -18,15 +18,15 @@ pub(super) fn status_from(text: &str, blocking: Option<&str>) -> Result<QueueSta
     Ok(QueueStatus::from_parts(suspended, blocking))
 }
 
-pub(super) fn status_text(status: QueueStatus) -> &'static str {
+pub(crate) fn status_text(status: QueueStatus) -> &'static str {
     if status.is_suspended() { "off" } else { "active" }
 }
 
-pub(super) fn blocking_from(text: &str) -> Result<BlockingInfo> {
+pub(crate) fn blocking_from(text: &str) -> Result<BlockingInfo> {
     text.parse().map_err(|_| StoreError::Damaged("reason to block a queue"))
 }
 
-pub(super) fn mode_from(text: Option<&str>) -> Result<Option<QueueMode>> {
+pub(crate) fn mode_from(text: Option<&str>) -> Result<Option<QueueMode>> {
     match text {
         None => Ok(None),
         Some("M") => Ok(Some(QueueMode::Messaging)),
@@ -35,25 +35,25 @@ pub(super) fn mode_from(text: Option<&str>) -> Result<Option<QueueMode>> {
     }
 }
 
-pub(super) fn mode_text(mode: Option<QueueMode>) -> Option<&'static str> {
+pub(crate) fn mode_text(mode: Option<QueueMode>) -> Option<&'static str> {
     mode.map(|mode| match mode {
         QueueMode::Messaging => "M",
         QueueMode::Contact => "C",
     })
 }
 
-pub(super) fn key_from(bytes: &[u8], what: &'static str) -> Result<AuthPublicKey> {
+pub(crate) fn key_from(bytes: &[u8], what: &'static str) -> Result<AuthPublicKey> {
     AuthPublicKey::from_bytes(bytes).map_err(|_| StoreError::Damaged(what))
 }
 
 /// Keys as `RKEY` has them on the wire: at most 255.
-pub(super) fn keys_blob(keys: &[AuthPublicKey]) -> Vec<u8> {
+pub(crate) fn keys_blob(keys: &[AuthPublicKey]) -> Vec<u8> {
     let mut out = Vec::new();
     put_list(&mut out, keys, |out, key| key.encode(out));
     out
 }
 
-pub(super) fn keys_from(blob: &[u8]) -> Result<Vec<AuthPublicKey>> {
+pub(crate) fn keys_from(blob: &[u8]) -> Result<Vec<AuthPublicKey>> {
     let read = || -> std::result::Result<_, DecodeError> {
         let mut reader = Reader::new(blob);
         let keys = reader.non_empty_list(AuthPublicKey::decode)?;
@@ -63,7 +63,7 @@ pub(super) fn keys_from(blob: &[u8]) -> Result<Vec<AuthPublicKey>> {
     read().map_err(|_| StoreError::Damaged("recipient key"))
 }
 
-pub(super) fn role_from(text: &str) -> Result<ServiceRole> {
+pub(crate) fn role_from(text: &str) -> Result<ServiceRole> {
     match text {
         "M" => Ok(ServiceRole::Messaging),
         "N" => Ok(ServiceRole::Notifier),
@@ -72,7 +72,7 @@ pub(super) fn role_from(text: &str) -> Result<ServiceRole> {
     }
 }
 
-pub(super) fn role_text(role: ServiceRole) -> &'static str {
+pub(crate) fn role_text(role: ServiceRole) -> &'static str {
     match role {
         ServiceRole::Messaging => "M",
         ServiceRole::Notifier => "N",

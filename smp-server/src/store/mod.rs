@@ -9,7 +9,7 @@
 //! connections share one commit, and none is answered before that commit is durable ([`group_commit`]).
 
 mod cache;
-mod columns;
+pub(crate) mod columns;
 #[cfg(test)]
 mod contract;
 mod failure;

@@ -36,6 +36,16 @@ impl Scratch {
         format!("{0} application_name={1} options='-c search_path={1}'", self.server, self.schema)
     }
 
+    /// The connection string that leads to the server.
+    pub(crate) fn server_connection(&self) -> &str {
+        &self.server
+    }
+
+    /// The schema's name.
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
     /// Runs statements.
     pub(crate) fn execute(&self, sql: &str) {
         self.on_client(|client| client.batch_execute(sql).unwrap());
