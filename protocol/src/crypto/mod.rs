@@ -10,6 +10,7 @@ pub mod padding;
 pub mod ratchet;
 pub mod secretbox;
 pub mod sign;
+mod wide_poly1305;
 mod wide_salsa20;
 
 use thiserror::Error;

@@ -8,14 +8,12 @@
 //!
 //! Trap: the first HSalsa20 is applied to symmetric keys too, so this is not NaCl's `secretbox`.
 
-use poly1305::Poly1305;
-use poly1305::universal_hash::KeyInit as _;
 use salsa20::cipher::{KeyIvInit as _, StreamCipher as _, consts::U10};
 use salsa20::{Salsa20, hsalsa};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{CryptoError, padding, wide_salsa20};
+use super::{CryptoError, padding, wide_poly1305, wide_salsa20};
 
 /// Bytes that a box adds to its plaintext.
 pub const BOX_OVERHEAD_BYTES: usize = 16;
@@ -83,7 +81,7 @@ impl BoxKey {
     ) -> Result<&'b mut [u8], CryptoError> {
         let (tag, text) = sealed.split_first_chunk_mut::<BOX_OVERHEAD_BYTES>().ok_or(CryptoError::Decrypt)?;
         let (keystream, mac_key) = self.start(nonce);
-        let expected: [u8; 16] = Poly1305::new(&(*mac_key).into()).compute_unpadded(text).into();
+        let expected = wide_poly1305::authenticate(&mac_key, text);
         if !bool::from(expected.ct_eq(tag)) {
             return Err(CryptoError::Decrypt);
         }
@@ -108,7 +106,7 @@ impl BoxKey {
         let Some((tag, text)) = buffer.split_first_chunk_mut::<BOX_OVERHEAD_BYTES>() else { return };
         let (keystream, mac_key) = self.start(nonce);
         keystream.apply(text);
-        *tag = Poly1305::new(&(*mac_key).into()).compute_unpadded(text).into();
+        *tag = wide_poly1305::authenticate(&mac_key, text);
     }
 
     /// The keystream after its first 32 bytes, and those bytes: the MAC key.
