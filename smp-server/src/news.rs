@@ -3,33 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::smp::error::{BlockingInfo, ErrorType};
-use protocol::smp::ids::{NotifierId, RecipientId, ServiceId};
 use protocol::smp::response::BrokerMessage;
 
 use crate::peer::Peer;
-
-/// What news are about: something that a connection subscribed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Topic {
-    /// A queue.
-    Queue(RecipientId),
-    /// The notifications of a queue.
-    Notifier(NotifierId),
-    /// All queues of a service.
-    Service(ServiceId),
-}
-
-impl Topic {
-    /// The id under which clients know it.
-    #[must_use]
-    pub fn entity_id(&self) -> &[u8] {
-        match self {
-            Self::Queue(id) => id.as_bytes(),
-            Self::Notifier(id) => id.as_bytes(),
-            Self::Service(id) => id.as_bytes(),
-        }
-    }
-}
+pub use crate::store::Topic;
 
 /// News about a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use protocol::smp::response::BrokerMessage;
 use super::{CommandFailure, Outcome};
 use crate::connection::Client;
 use crate::delivery::AfterReading;
-use crate::store::{QueueNumber, QueueRecord, StoredMessage};
+use crate::store::{Acknowledgement, Head, QueueNumber, QueueRecord, StoredMessage};
 
 pub(super) async fn acknowledge(client: &Client, queue: &QueueRecord, message_id: &[u8]) -> Outcome {
     let (server, peer) = (&client.server, &client.peer);
@@ -60,15 +60,8 @@ async fn remove(
     queue: QueueNumber,
     message_id: Option<MessageId>,
 ) -> Result<Option<StoredMessage>, CommandFailure> {
-    let next = client
-        .server
-        .store
-        .write_beside_records(move |store| {
-            let next = store.acknowledge(queue, message_id)?;
-            protocol::crash_point!("server.ack.written");
-            Ok(next)
-        })
-        .await?;
+    let head = Head { queue, subscription: None };
+    let next = client.server.store.acknowledge(Acknowledgement { message_id, head }).await?;
     protocol::crash_point!("server.ack.committed");
     Ok(next)
 }

@@ -63,16 +63,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
             recipient_service: service_id,
         };
         let (recipient_id, sender_id) = (new.recipient_id, new.sender_id);
-        let created = client
-            .server
-            .store
-            .write_beside_records(move |store| {
-                let created = store.create_queue(&new)?;
-                protocol::crash_point!("server.new.written");
-                Ok(created)
-            })
-            .await?;
-        match created {
+        match client.server.store.create(new).await? {
             Created::Stored(queue) => {
                 protocol::crash_point!("server.new.committed");
                 service::subscribe_to_one(client, true);

@@ -12,7 +12,7 @@ use protocol::smp::sent_body_bytes_max;
 use super::Outcome;
 use crate::connection::Client;
 use crate::notifications::Notification;
-use crate::store::{AppendRules, Appended, NewMessage, QueueRecord};
+use crate::store::{AppendRules, Appended, QueueRecord, Sent};
 
 pub(super) async fn send(
     client: &Client,
@@ -35,16 +35,9 @@ pub(super) async fn send(
         quota: server.settings.limits.queue_quota,
         expire_before: server.settings.times.expire_on_send.0.then(|| server.expires_before(received_at)),
     };
-    let (number, id) = (queue.number, MessageId::generate(&mut system_rng()));
-    let appended = server
-        .store
-        .write_beside_records(move |store| {
-            let message = NewMessage { id, received_at, notify, body: &body };
-            let appended = store.append_message(number, &message, rules)?;
-            protocol::crash_point!("server.send.written");
-            Ok(appended)
-        })
-        .await?;
+    let id = MessageId::generate(&mut system_rng());
+    let appended =
+        server.store.append(Sent { queue: queue.number, id, received_at, notify, body, rules }).await?;
     protocol::crash_point!("server.send.committed");
     if matches!(appended, Appended::Stored | Appended::Full { marked: true }) {
         server.arrived(queue);

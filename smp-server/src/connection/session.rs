@@ -25,7 +25,7 @@ use crate::delivery::AfterReading;
 use crate::limits::Admission;
 use crate::peer::Peer;
 use crate::server::Server;
-use crate::store::{Result as StoreResult, StoreError, StoredMessage};
+use crate::store::{Head, StoreError};
 use crate::subscriptions::Reading;
 
 /// The first message of a subscription goes into the block of its response when that has at most so many
@@ -301,14 +301,11 @@ impl Conversation<'_> {
             queues.into_iter().filter_map(|queue| server.subscriptions.take(queue, peer)).collect();
         let mut messages = Vec::new();
         while !readings.is_empty() {
-            let numbers: Vec<_> = readings.iter().map(|reading| reading.source.queue).collect();
-            let heads: Vec<StoreResult<Option<StoredMessage>>> = server
-                .store
-                .read(move |reader| {
-                    Ok(numbers.into_iter().map(|number| reader.first_message(number)).collect())
-                })
-                .await
-                .map_err(|error| store_failed(&error))?;
+            let heads = readings
+                .iter()
+                .map(|reading| Head { queue: reading.source.queue, subscription: None })
+                .collect();
+            let heads = server.store.heads(heads).await.map_err(|error| store_failed(&error))?;
             let mut again = Vec::new();
             for (reading, head) in readings.into_iter().zip(heads) {
                 let head = match head {

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// A database or disk did not do what it was asked to.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 #[error("{reason}")]
 pub struct Failure {
     kind: FailureKind,

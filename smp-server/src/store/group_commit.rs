@@ -7,8 +7,11 @@
 //! ```
 //!
 //! The writer takes what waits, up to a bound, runs it in one transaction and answers only after the commit. While
-//! it commits, the next group gathers: the slower the disk, the larger the groups. Steps run in the order in which
-//! they were handed in.
+//! it commits, the next group gathers: the slower the disk, the larger the groups. All steps of a group were asked for
+//! before any was answered, so it is free to do equal ones together. Where the engine allows, a second writer fills its
+//! group while the first one commits.
+//!
+//! Reads go to threads of their own, in the same way.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +20,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::cache::{RecordCache, lasting_names};
-use super::{QueueName, QueueReader, QueueRecord, QueueStore, Result, StoreError};
+use super::{
+    Acknowledgement, Appended, Created, Head, NewQueue, QueueName, QueueNumber, QueueReader, QueueRecord,
+    QueueStore, Result, Sent, StoreError, StoredMessage,
+};
 use crate::config::Storage;
 
 /// A store that connections share.
@@ -46,10 +52,26 @@ pub struct StoreThreads {
 
 /// Runs within a group, or is refused when there is no store to write to; says how it is answered once the group's
 /// fate is known.
-type Step = Box<dyn FnOnce(Option<&mut dyn QueueStore>) -> Answer + Send>;
+type Run = Box<dyn FnOnce(Option<&mut dyn QueueStore>) -> Answer + Send>;
 /// Given why the commit failed, if it did.
 type Answer = Box<dyn FnOnce(Option<&StoreError>) + Send>;
-type Read = Box<dyn FnOnce(&mut dyn QueueReader) + Send>;
+type ReadRun = Box<dyn FnOnce(&mut dyn QueueReader) + Send>;
+/// Where the answer is waited for.
+type Asker<T> = oneshot::Sender<T>;
+
+/// A step, and the queue that it is about if there is one.
+enum Step {
+    Create(NewQueue, Asker<Result<Created>>),
+    Append(Sent, Asker<Result<Appended>>),
+    Acknowledge(Acknowledgement, Asker<Result<Option<StoredMessage>>>),
+    Other(Option<QueueNumber>, Run),
+}
+
+enum Read {
+    Queues(Vec<QueueName>, Asker<Vec<Result<Option<QueueRecord>>>>),
+    Heads(Vec<Head>, Asker<Vec<Result<Option<StoredMessage>>>>),
+    Other(ReadRun),
+}
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,9 +99,14 @@ impl Store {
             let thread = std::thread::Builder::new().name("store-reader".to_owned());
             threads.push(thread.spawn(move || answer_reads(&mut *reader, &waiting_reads))?);
         }
-        let writer = Writer { store, group, halted: false, watch: watch.clone() };
-        let thread = std::thread::Builder::new().name("store-writer".to_owned());
-        threads.push(thread.spawn(move || writer.run(waiting_steps))?);
+        let waiting_steps = Arc::new(Mutex::new(waiting_steps));
+        let second = store.second_writer();
+        for store in [Some(store), second].into_iter().flatten() {
+            let writer = Writer { store, group, halted: false, watch: watch.clone() };
+            let waiting_steps = waiting_steps.clone();
+            let thread = std::thread::Builder::new().name("store-writer".to_owned());
+            threads.push(thread.spawn(move || writer.run(&waiting_steps))?);
+        }
         Ok((Self { steps, reads, watch, records }, StoreThreads { threads }))
     }
 
@@ -104,7 +131,7 @@ impl Store {
         queue: &QueueRecord,
         step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.run(Some(lasting_names(queue)), step).await
+        self.run(Some((queue.number, lasting_names(queue))), step).await
     }
 
     /// As [`Self::write_to`], for a step that changes no stored record of a queue: it adds one, or is about something
@@ -119,15 +146,47 @@ impl Store {
         self.run(None, step).await
     }
 
-    /// Runs a step that changes the record of the queue with these names, if any.
+    /// Stores a new queue, and waits until it is durable.
+    ///
+    /// # Errors
+    /// As [`Self::write_to`].
+    pub async fn create(&self, new: NewQueue) -> Result<Created> {
+        self.ask(|asker| Step::Create(new, asker)).await
+    }
+
+    /// Puts a message at the end of its queue, and waits until that is durable.
+    ///
+    /// # Errors
+    /// As [`Self::write_to`].
+    pub async fn append(&self, sent: Sent) -> Result<Appended> {
+        self.ask(|asker| Step::Append(sent, asker)).await
+    }
+
+    /// Deletes the head of a queue if it is the message that is acknowledged, waits until that is durable, and gives
+    /// the head after that.
+    ///
+    /// # Errors
+    /// As [`Self::write_to`]; [`StoreError::Elsewhere`].
+    pub async fn acknowledge(&self, acknowledged: Acknowledgement) -> Result<Option<StoredMessage>> {
+        self.ask(|asker| Step::Acknowledge(acknowledged, asker)).await
+    }
+
+    async fn ask<T>(&self, step: impl FnOnce(Asker<Result<T>>) -> Step) -> Result<T> {
+        let (asker, answered) = oneshot::channel();
+        self.steps.send(step(asker)).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs a step that changes the record of the queue with this number and these names, if any.
     async fn run<T: Send + 'static>(
         &self,
-        changed: Option<[QueueName; 2]>,
+        changed: Option<(QueueNumber, [QueueName; 2])>,
         step: impl FnOnce(&mut dyn QueueStore) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let forget = self.forgetting(changed);
-        let step: Step = Box::new(move |store| {
+        let (queue, names) = changed.unzip();
+        let forget = self.forgetting(names);
+        let step: Run = Box::new(move |store| {
             let result = store.ok_or(StoreError::Halted).and_then(step);
             Box::new(move |failure| {
                 forget();
@@ -138,7 +197,7 @@ impl Store {
                 });
             })
         });
-        self.steps.send(step).await.map_err(|_| StoreError::Closed)?;
+        self.steps.send(Step::Other(queue, step)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -159,7 +218,7 @@ impl Store {
         step: impl FnOnce(&mut dyn QueueStore) -> Result<()> + Send + 'static,
     ) {
         let forget = self.forgetting(Some(lasting_names(queue)));
-        let step: Step = Box::new(move |store| {
+        let step: Run = Box::new(move |store| {
             if let Some(store) = store
                 && let Err(error) = step(store)
             {
@@ -168,7 +227,7 @@ impl Store {
             Box::new(move |_| forget())
         });
         // Full or closed: then it is left out.
-        let _ = self.steps.try_send(step);
+        let _ = self.steps.try_send(Step::Other(Some(queue.number), step));
     }
 
     /// The queues under these names, as committed: those that are not remembered in one visit to the store.
@@ -187,9 +246,11 @@ impl Store {
             return found;
         }
         let wanted: Vec<QueueName> = missing.iter().map(|(_, name, _)| *name).collect();
-        let read =
-            self.read(move |reader| Ok(wanted.iter().map(|name| reader.queue(name)).collect::<Vec<_>>()));
-        let mut read = read.await.unwrap_or_default().into_iter();
+        let (asker, answered) = oneshot::channel();
+        let mut read = match self.reads.send(Read::Queues(wanted, asker)).await {
+            Ok(()) => answered.await.unwrap_or_default().into_iter(),
+            Err(_) => Vec::new().into_iter(),
+        };
         for (position, name, state) in missing {
             let record = read.next().unwrap_or(Err(StoreError::Closed));
             if let (Ok(Some(record)), Some(records), Some(state)) = (&record, &self.records, state) {
@@ -202,6 +263,16 @@ impl Store {
         found
     }
 
+    /// The heads of queues, as committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`]; those of each read are beside it.
+    pub async fn heads(&self, heads: Vec<Head>) -> Result<Vec<Result<Option<StoredMessage>>>> {
+        let (asker, answered) = oneshot::channel();
+        self.reads.send(Read::Heads(heads, asker)).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)
+    }
+
     /// Reads what is committed.
     ///
     /// # Errors
@@ -211,11 +282,11 @@ impl Store {
         read: impl FnOnce(&mut dyn QueueReader) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let read: Read = Box::new(move |reader| {
+        let read: ReadRun = Box::new(move |reader| {
             // A connection that is gone needs no answer.
             let _ = answer.send(read(reader));
         });
-        self.reads.send(read).await.map_err(|_| StoreError::Closed)?;
+        self.reads.send(Read::Other(read)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 }
@@ -232,11 +303,45 @@ impl StoreThreads {
 }
 
 fn answer_reads(reader: &mut dyn QueueReader, waiting: &Mutex<mpsc::Receiver<Read>>) {
+    let most = reader.reads_per_visit();
+    let mut reads = Vec::new();
     loop {
-        // The lock is held while waiting: whoever holds it takes the next read.
-        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some(read) = next else { return };
-        read(reader);
+        // The lock is held while waiting: whoever holds it takes the next reads.
+        let taken =
+            waiting.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv_many(&mut reads, most);
+        if taken == 0 {
+            return;
+        }
+        let (mut names, mut queues_of) = (Vec::new(), Vec::new());
+        let (mut heads, mut heads_of) = (Vec::new(), Vec::new());
+        for read in reads.drain(..) {
+            match read {
+                Read::Queues(wanted, asker) => {
+                    queues_of.push((wanted.len(), asker));
+                    names.extend(wanted);
+                }
+                Read::Heads(wanted, asker) => {
+                    heads_of.push((wanted.len(), asker));
+                    heads.extend(wanted);
+                }
+                Read::Other(read) => read(reader),
+            }
+        }
+        if !names.is_empty() {
+            share(reader.queues(&names), queues_of);
+        }
+        if !heads.is_empty() {
+            share(reader.heads(&heads), heads_of);
+        }
+    }
+}
+
+/// Gives each who asked their part of the answers.
+fn share<T>(answers: Vec<T>, askers: Vec<(usize, Asker<Vec<T>>)>) {
+    let mut answers = answers.into_iter();
+    for (count, asker) in askers {
+        // A connection that is gone needs no answer.
+        let _ = asker.send(answers.by_ref().take(count).collect());
     }
 }
 
@@ -248,9 +353,17 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, mut waiting: mpsc::Receiver<Step>) {
+    fn run(mut self, waiting: &Mutex<mpsc::Receiver<Step>>) {
         let mut group = Vec::new();
-        while waiting.blocking_recv_many(&mut group, self.group) > 0 {
+        loop {
+            // The lock is held while waiting: whoever holds it takes the next group.
+            let taken = waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .blocking_recv_many(&mut group, self.group);
+            if taken == 0 {
+                return;
+            }
             self.commit(&mut group);
         }
     }
@@ -258,11 +371,13 @@ impl Writer {
     /// Runs and commits a group, then answers each of its steps.
     fn commit(&mut self, group: &mut Vec<Step>) {
         let (began, steps) = (Instant::now(), group.len());
-        let opened = if self.halted { Err(StoreError::Halted) } else { self.store.begin() };
-        let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
-        for step in group.drain(..) {
-            answers.push(if opened.is_ok() { step(Some(&mut *self.store)) } else { step(None) });
-        }
+        let opened = if self.halted {
+            Err(StoreError::Halted)
+        } else {
+            let queues: Vec<QueueNumber> = group.iter().filter_map(Step::queue).collect();
+            self.store.begin_on(&queues)
+        };
+        let answers = self.run_steps(group, opened.is_ok());
         let failure = opened.and_then(|()| self.store.commit()).err();
         if let Some(error) = &failure
             && !self.halted
@@ -279,6 +394,93 @@ impl Writer {
         for answer in answers {
             answer(failure.as_ref());
         }
+    }
+
+    /// Runs the steps of a group that was opened, or refuses them.
+    fn run_steps(&mut self, group: &mut Vec<Step>, is_open: bool) -> Vec<Answer> {
+        let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
+        let (mut new, mut sent, mut acknowledged) = (Equal::default(), Equal::default(), Equal::default());
+        for step in group.drain(..) {
+            match step {
+                Step::Create(one, asker) => new.add(one, asker),
+                Step::Append(one, asker) => sent.add(one, asker),
+                Step::Acknowledge(one, asker) => acknowledged.add(one, asker),
+                Step::Other(_, run) => {
+                    answers.push(if is_open { run(Some(&mut *self.store)) } else { run(None) });
+                }
+            }
+        }
+        let store = if is_open { Some(&mut *self.store) } else { None };
+        if let Some(store) = store {
+            if !new.is_empty() {
+                new.results = store.create_queues(&new.steps);
+                protocol::crash_point!("server.new.written");
+            }
+            if !sent.is_empty() {
+                sent.results = store.append_messages(&sent.steps);
+                protocol::crash_point!("server.send.written");
+            }
+            if !acknowledged.is_empty() {
+                acknowledged.results = store.acknowledge_messages(&acknowledged.steps);
+                protocol::crash_point!("server.ack.written");
+            }
+        }
+        new.answer(&mut answers);
+        sent.answer(&mut answers);
+        acknowledged.answer(&mut answers);
+        answers
+    }
+}
+
+impl Step {
+    /// The stored queue that it is about.
+    fn queue(&self) -> Option<QueueNumber> {
+        match self {
+            Self::Create(..) => None,
+            Self::Append(sent, _) => Some(sent.queue),
+            Self::Acknowledge(acknowledged, _) => Some(acknowledged.head.queue),
+            Self::Other(queue, _) => *queue,
+        }
+    }
+}
+
+/// Steps of one kind that are done together.
+struct Equal<S, T> {
+    steps: Vec<S>,
+    askers: Vec<Asker<Result<T>>>,
+    /// In the order of the steps; nothing when they were not done.
+    results: Vec<Result<T>>,
+}
+
+impl<S, T> Default for Equal<S, T> {
+    fn default() -> Self {
+        Self { steps: Vec::new(), askers: Vec::new(), results: Vec::new() }
+    }
+}
+
+impl<S, T: Send + 'static> Equal<S, T> {
+    fn add(&mut self, step: S, asker: Asker<Result<T>>) {
+        self.steps.push(step);
+        self.askers.push(asker);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    fn answer(self, answers: &mut Vec<Answer>) {
+        let mut results = self.results.into_iter();
+        answers.extend(self.askers.into_iter().map(|asker| {
+            let result = results.next().unwrap_or(Err(StoreError::Halted));
+            let answer: Answer = Box::new(move |failure| {
+                // A connection that is gone needs no answer.
+                let _ = asker.send(match failure {
+                    None => result,
+                    Some(error) => Err(StoreError::Commit(error.to_string())),
+                });
+            });
+            answer
+        }));
     }
 }
 

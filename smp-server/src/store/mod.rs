@@ -8,6 +8,7 @@
 //! A method of [`QueueStore`] is one step of the protocol and applies wholly or not at all. Steps of many
 //! connections share one commit, and none is answered before that commit is durable ([`group_commit`]).
 
+mod bulk;
 mod cache;
 pub(crate) mod columns;
 #[cfg(test)]
@@ -30,10 +31,11 @@ use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
 use thiserror::Error;
 
+pub use bulk::{Acknowledgement, Head, Sent};
 pub use failure::{Failure, FailureKind};
 pub use group_commit::{CommitWatch, Store, StoreThreads};
 pub use memory::MemoryStore;
-pub use nodes::{Claim, NodeEvent, NodeLink, SubscribedQueue, SubscriberNode};
+pub use nodes::{Claim, NodeEvent, NodeLink, SubscribedQueue, SubscriberNode, Topic};
 pub use postgres::PostgresStore;
 pub use record::{
     DhSecret, NewMessage, NewQueue, Notifier, QueueName, QueueNumber, QueueRecord, QueueStatus, StoreCounts,
@@ -66,6 +68,9 @@ pub enum StoreError {
     /// After a failed commit that leaves the state of the disk unknown, nothing more is written.
     #[error("writing was stopped after a failure of the disk: check it and start the server again")]
     Halted,
+    /// Another node has the subscriber of the queue, by this claim.
+    #[error("another server has the subscriber of the queue")]
+    Elsewhere(Claim),
     /// The server is stopping.
     #[error("the store is closed")]
     Closed,
@@ -76,11 +81,27 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// What can be seen of stored queues.
 pub trait QueueReader: Send {
+    /// How many reads of different connections one visit may do: more than one when a visit takes long and reads cost
+    /// little.
+    fn reads_per_visit(&self) -> usize {
+        1
+    }
+
     /// The queue under one of its ids.
     ///
     /// # Errors
     /// [`StoreError::Database`] or [`StoreError::Damaged`], as for every read.
     fn queue(&mut self, name: &QueueName) -> Result<Option<QueueRecord>>;
+
+    /// Many of [`Self::queue`], answered in the same order.
+    fn queues(&mut self, names: &[QueueName]) -> Vec<Result<Option<QueueRecord>>> {
+        names.iter().map(|name| self.queue(name)).collect()
+    }
+
+    /// Many of [`Self::first_message`], answered in the same order.
+    fn heads(&mut self, heads: &[Head]) -> Vec<Result<Option<StoredMessage>>> {
+        heads.iter().map(|head| self.first_message(head.queue)).collect()
+    }
 
     /// The queue's link data.
     ///
@@ -175,11 +196,25 @@ pub trait QueueStore: Send {
         Ok(None)
     }
 
+    /// Another writer on the same store that may work at the same time; nothing when there can be one only.
+    fn second_writer(&self) -> Option<Box<dyn QueueStore>> {
+        None
+    }
+
     /// Opens a group of steps.
     ///
     /// # Errors
     /// When the database refuses.
     fn begin(&mut self) -> Result<()>;
+
+    /// Opens a group of steps that are about these queues, each named at least once, and about new ones.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    fn begin_on(&mut self, queues: &[QueueNumber]) -> Result<()> {
+        let _ = queues;
+        self.begin()
+    }
 
     /// Makes the steps since [`Self::begin`] durable, all of them.
     ///
@@ -238,6 +273,24 @@ pub trait QueueStore: Send {
         queue: QueueNumber,
         message_id: Option<MessageId>,
     ) -> Result<Option<StoredMessage>>;
+
+    /// Many of [`Self::create_queue`], answered in the same order.
+    fn create_queues(&mut self, new: &[NewQueue]) -> Vec<Result<Created>> {
+        new.iter().map(|one| self.create_queue(one)).collect()
+    }
+
+    /// Many of [`Self::append_message`], answered in the same order.
+    fn append_messages(&mut self, sent: &[Sent]) -> Vec<Result<Appended>> {
+        sent.iter().map(|one| self.append_message(one.queue, &one.message(), one.rules)).collect()
+    }
+
+    /// Many of [`Self::acknowledge`], answered in the same order.
+    fn acknowledge_messages(
+        &mut self,
+        acknowledged: &[Acknowledgement],
+    ) -> Vec<Result<Option<StoredMessage>>> {
+        acknowledged.iter().map(|one| self.acknowledge(one.head.queue, one.message_id)).collect()
+    }
 
     /// Refuses senders from now on. Suspending twice is allowed; a block stays.
     ///

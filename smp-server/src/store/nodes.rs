@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::smp::ids::{MessageId, RecipientId};
+use protocol::smp::ids::{MessageId, NotifierId, RecipientId, ServiceId};
 use protocol::timestamp::Timestamp;
 
 use super::{QueueNumber, Result};
@@ -10,6 +10,29 @@ use super::{QueueNumber, Result};
 /// Orders the subscriptions of a queue among all nodes: the highest one holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim(pub i64);
+
+/// Something that a connection subscribes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// A queue.
+    Queue(RecipientId),
+    /// The notifications of a queue.
+    Notifier(NotifierId),
+    /// All queues of a service.
+    Service(ServiceId),
+}
+
+impl Topic {
+    /// The id under which clients know it.
+    #[must_use]
+    pub fn entity_id(&self) -> &[u8] {
+        match self {
+            Self::Queue(id) => id.as_bytes(),
+            Self::Notifier(id) => id.as_bytes(),
+            Self::Service(id) => id.as_bytes(),
+        }
+    }
+}
 
 /// What happened at another node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
