@@ -241,6 +241,21 @@ impl Client {
         self.stream.flush().await.unwrap();
     }
 
+    /// Sends a transmission, and takes what comes next; nothing when the connection ends instead.
+    pub async fn try_ask(&mut self, transmission: Vec<u8>) -> Option<Received> {
+        let mut writer = BlockWriter::new(self.cipher.send.content_bytes_max());
+        assert_eq!(writer.push(|out| out.extend_from_slice(&transmission)).unwrap(), None, "it fits a block");
+        let block = self.cipher.send.seal(&writer.take().unwrap()).unwrap();
+        self.stream.write_all(&block).await.ok()?;
+        self.stream.flush().await.ok()?;
+        while self.waiting.is_empty() {
+            if !self.read_block().await {
+                return None;
+            }
+        }
+        self.waiting.pop_front()
+    }
+
     /// The next response or event.
     pub async fn receive(&mut self) -> Received {
         while self.waiting.is_empty() {

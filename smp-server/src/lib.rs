@@ -39,6 +39,7 @@ pub mod saved_notifications;
 pub mod server;
 pub mod services;
 pub mod shutdown;
+mod standing;
 pub mod store;
 pub mod subscriptions;
 

@@ -11,7 +11,6 @@ use protocol::smp::error::BlockingInfo;
 use protocol::smp::ids::{LinkId, SenderId};
 use thiserror::Error;
 
-use crate::news::{News, Topic};
 use crate::server::Server;
 use crate::store::{Deleted, QueueName, QueueRecord, QueueStatus, StoreError};
 
@@ -95,10 +94,10 @@ impl Server {
         }
         let former = self.store.write_to(&queue, move |store| store.block_queue(queue.number, info)).await?;
         self.subscriptions.blocked(queue.recipient_id, info);
-        if let Some(peer) = queue.recipient_service.and_then(|service| self.services.subscriber(service)) {
-            peer.add_news(Topic::Queue(queue.recipient_id), News::Blocked(info));
-            peer.release_news();
+        if let Some(service) = queue.recipient_service {
+            self.services.blocked(service, queue.recipient_id, info);
         }
+        self.tell_blocked(queue.recipient_id, queue.recipient_service);
         Ok(former)
     }
 

@@ -26,7 +26,8 @@ use protocol::timestamp::Timestamp;
 use crate::config::Limits;
 use crate::news::{News, Topic, Waiting};
 use crate::peer::{Peer, PeerId};
-use crate::store::{DhSecret, Notifier};
+use crate::standing::Standing;
+use crate::store::{Claim, DhSecret};
 
 /// More shards than cores, so that connections seldom wait for each other.
 const SHARDS: usize = 64;
@@ -50,6 +51,8 @@ pub struct Notifications {
 #[derive(Debug, Default)]
 struct Entry {
     subscriber: Option<Arc<Peer>>,
+    /// Where the subscriber stands among the nodes of a cluster.
+    standing: Standing,
     queue: Option<Box<Queue>>,
 }
 
@@ -79,6 +82,19 @@ impl Notification {
         let sealed = metadata.seal(&secret.box_key(), &nonce).expect("metadata are short");
         BrokerMessage::Nmsg { nonce, metadata: sealed.into() }
     }
+}
+
+/// A notification that is told at another node.
+#[derive(Debug)]
+pub struct Away {
+    /// Who is to be told.
+    pub notifier: NotifierId,
+    /// Encrypts it to the recipient.
+    pub secret: DhSecret,
+    /// The service that is told of it when nobody else is.
+    pub service: Option<ServiceId>,
+    /// What of.
+    pub notification: Notification,
 }
 
 /// Notifications that are told now.
@@ -124,11 +140,110 @@ impl Notifications {
             former.stop_notifying(id);
             self.tell_later(&former, id, News::Moved);
         }
+        entry.standing = Standing::after(Some(entry.standing));
         peer.notifies(id);
         if let Some(queue) = &mut entry.queue {
             queue.service = None;
             self.pass_next(peer, id);
         }
+    }
+
+    /// The store gave the subscription of `peer` its place among those of other nodes. Whether `peer` has it still.
+    pub fn claimed(&self, id: NotifierId, peer: &Peer, claim: Claim) -> bool {
+        let mut is_its_own = false;
+        let is_lost = self.stand(id, |entry| {
+            is_its_own = entry.is_subscribed_by(peer);
+            if is_its_own {
+                entry.standing.claimed(claim);
+            }
+        });
+        is_its_own && !is_lost
+    }
+
+    /// Somebody subscribed at another node. Who is the subscriber here since before that hears so later.
+    pub fn moved_away(&self, id: NotifierId, rival: Claim) {
+        self.stand(id, |entry| entry.standing.heard_of(rival));
+    }
+
+    /// Whether another node's claim came after that of the subscriber, which is then one no more.
+    fn stand(&self, id: NotifierId, change: impl FnOnce(&mut Entry)) -> bool {
+        let mut shard = self.shard(&id);
+        let Some(entry) = shard.get_mut(&id) else { return false };
+        change(entry);
+        if !entry.standing.is_lost() {
+            return false;
+        }
+        entry.standing = Standing::default();
+        if let Some(former) = entry.subscriber.take() {
+            former.stop_notifying(id);
+            self.tell_later(&former, id, News::Moved);
+        }
+        if entry.queue.is_none() {
+            shard.remove(&id);
+        }
+        true
+    }
+
+    /// Removes the subscription of `peer`, which hears nothing of it.
+    pub fn forget(&self, id: NotifierId, peer: &Peer) {
+        let mut shard = self.shard(&id);
+        if let Some(entry) = shard.get_mut(&id)
+            && entry.is_subscribed_by(peer)
+        {
+            peer.stop_notifying(id);
+            entry.subscriber = None;
+            if entry.queue.is_none() {
+                shard.remove(&id);
+            }
+        }
+    }
+
+    /// All notifiers that are subscribed here, with their claims.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Topic, Option<Claim>)> {
+        let held = |shard: &Mutex<HashMap<NotifierId, Entry>>| -> Vec<(Topic, Option<Claim>)> {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let subscribed = shard.iter().filter(|(_, entry)| entry.subscriber.is_some());
+            subscribed.map(|(id, entry)| (Topic::Notifier(*id), entry.standing.claim())).collect()
+        };
+        self.shards.iter().flat_map(held).collect()
+    }
+
+    /// Takes what waits for the subscriber of a notifier, or for a service, which is at another node now.
+    pub fn take_for(&self, topic: &Topic) -> Vec<Away> {
+        let mut away = Vec::new();
+        let mut take = |shard: &mut HashMap<NotifierId, Entry>, id: NotifierId| {
+            let Some(entry) = shard.get_mut(&id).filter(|entry| entry.subscriber.is_none()) else { return };
+            let Some(queue) = entry.queue.take() else { return };
+            self.count.fetch_sub(queue.notifications.len(), Ordering::Relaxed);
+            let Queue { secret, service, notifications } = *queue;
+            let each = notifications.into_iter().map(|notification| Away {
+                notifier: id,
+                secret: secret.clone(),
+                service,
+                notification,
+            });
+            away.extend(each);
+            shard.remove(&id);
+        };
+        match topic {
+            Topic::Queue(_) => {}
+            Topic::Notifier(id) => take(&mut self.shard(id), *id),
+            Topic::Service(service) => {
+                for shard in &self.shards {
+                    let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                    let its_own: Vec<NotifierId> = shard
+                        .iter()
+                        .filter(|(_, entry)| entry.is_for(Some(*service)))
+                        .map(|(id, _)| *id)
+                        .collect();
+                    for id in its_own {
+                        take(&mut shard, id);
+                    }
+                }
+            }
+        }
+        away
     }
 
     /// Whether anybody is the subscriber.
@@ -148,6 +263,7 @@ impl Notifications {
     pub fn give_to_service(&self, id: NotifierId, service: ServiceId, peer: &Arc<Peer>) {
         let mut shard = self.shard(&id);
         let Some(entry) = shard.get_mut(&id) else { return };
+        entry.standing = Standing::default();
         if let Some(former) = entry.subscriber.take() {
             former.stop_notifying(id);
             if former.id() != peer.id() {
@@ -178,15 +294,16 @@ impl Notifications {
     /// service, if it has one.
     pub fn arrived(
         &self,
-        notifier: &Notifier,
+        notifier: NotifierId,
+        secret: &DhSecret,
         service: Option<(ServiceId, Option<Arc<Peer>>)>,
         notification: Notification,
     ) {
         let (service, serving) = service.unzip();
-        let mut shard = self.shard(&notifier.id);
-        let entry = shard.entry(notifier.id).or_default();
+        let mut shard = self.shard(&notifier);
+        let entry = shard.entry(notifier).or_default();
         let queue = entry.queue.get_or_insert_with(|| {
-            Box::new(Queue { secret: notifier.dh_secret.clone(), service, notifications: VecDeque::new() })
+            Box::new(Queue { secret: secret.clone(), service, notifications: VecDeque::new() })
         });
         queue.service = service;
         if queue.notifications.len() >= self.per_notifier_max {
@@ -198,21 +315,21 @@ impl Notifications {
             if queue.notifications.is_empty() {
                 entry.queue = None;
                 if entry.subscriber.is_none() {
-                    shard.remove(&notifier.id);
+                    shard.remove(&notifier);
                 }
             }
             return;
         }
         queue.notifications.push_back(notification);
         if let Some(peer) = entry.subscriber.as_ref().or(serving.flatten().as_ref()) {
-            self.pass_next(peer, notifier.id);
+            self.pass_next(peer, notifier);
         }
     }
 
     /// Removes a notifier that `by` deleted or replaced, with what waits. Another connection that subscribed to it
-    /// hears so later.
-    pub fn remove(&self, id: NotifierId, by: Option<PeerId>) {
-        let Some(entry) = self.shard(&id).remove(&id) else { return };
+    /// hears so later. Gives the claim that ends with the subscription.
+    pub fn remove(&self, id: NotifierId, by: Option<PeerId>) -> Option<(Topic, Claim)> {
+        let entry = self.shard(&id).remove(&id)?;
         self.count.fetch_sub(entry.len(), Ordering::Relaxed);
         if let Some(peer) = entry.subscriber {
             peer.stop_notifying(id);
@@ -220,21 +337,27 @@ impl Notifications {
                 self.tell_later(&peer, id, News::Deleted);
             }
         }
+        entry.standing.claim().map(|claim| (Topic::Notifier(id), claim))
     }
 
-    /// Removes what a connection subscribed to: it is gone. What waits goes on waiting.
-    pub fn disconnect(&self, peer: &Peer) {
+    /// Removes what a connection subscribed to: it is gone. What waits goes on waiting. Gives the claims that end with
+    /// it.
+    pub fn disconnect(&self, peer: &Peer) -> Vec<(Topic, Claim)> {
+        let mut claims = Vec::new();
         for id in peer.take_notifiers() {
             let mut shard = self.shard(&id);
             if let Some(entry) = shard.get_mut(&id)
                 && entry.is_subscribed_by(peer)
             {
+                claims.extend(entry.standing.claim().map(|claim| (Topic::Notifier(id), claim)));
                 entry.subscriber = None;
+                entry.standing = Standing::default();
                 if entry.queue.is_none() {
                     shard.remove(&id);
                 }
             }
         }
+        claims
     }
 
     /// Takes at most `count` notifications to tell `peer`, if it is still the subscriber, or the connection of this
@@ -347,21 +470,16 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use protocol::crypto::sign::Ed25519PublicKey;
-    use protocol::smp::key::AuthPublicKey;
+    use protocol::smp::ids::RecipientId;
 
     use super::*;
 
     const ID: NotifierId = NotifierId([7; 24]);
+    const SECRET: DhSecret = DhSecret([2; 32]);
 
     fn all(per_notifier: u32, in_all: u32) -> Notifications {
         let limits = Limits { notifier_quota: per_notifier, notifications: in_all, ..Limits::default() };
         Notifications::new(&limits)
-    }
-
-    fn notifier(id: NotifierId) -> Notifier {
-        let key = AuthPublicKey::Ed25519(Ed25519PublicKey([1; 32]));
-        Notifier { id, key, dh_secret: DhSecret([2; 32]) }
     }
 
     fn notification(seconds: i64) -> Notification {
@@ -383,7 +501,7 @@ mod tests {
         let (all, peer) = (all(10, 10), peer(1));
         all.subscribe(ID, &peer);
         for at in 1..=3 {
-            all.arrived(&notifier(ID), None, notification(at));
+            all.arrived(ID, &SECRET, None, notification(at));
         }
         assert!(peer.take_notified(10).is_empty(), "before the pass");
         all.pass();
@@ -397,7 +515,7 @@ mod tests {
     #[test]
     fn what_nobody_subscribed_to_waits_for_the_subscription() {
         let (all, first, second) = (all(10, 10), peer(1), peer(2));
-        all.arrived(&notifier(ID), None, notification(1));
+        all.arrived(ID, &SECRET, None, notification(1));
         all.pass();
         all.subscribe(ID, &first);
         all.disconnect(&first);
@@ -412,11 +530,11 @@ mod tests {
     fn the_oldest_of_a_notifier_gives_way_and_the_newest_in_all() {
         let (all, peer) = (all(2, 3), peer(1));
         for at in 1..=3 {
-            all.arrived(&notifier(ID), None, notification(at));
+            all.arrived(ID, &SECRET, None, notification(at));
         }
         let (second, third) = (NotifierId([8; 24]), NotifierId([9; 24]));
-        all.arrived(&notifier(second), None, notification(4));
-        all.arrived(&notifier(third), None, notification(5));
+        all.arrived(second, &SECRET, None, notification(4));
+        all.arrived(third, &SECRET, None, notification(5));
         assert_eq!(all.count(), 3);
         for id in [ID, second, third] {
             all.subscribe(id, &peer);
@@ -431,7 +549,7 @@ mod tests {
         let (all, first, second) = (all(10, 10), peer(1), peer(2));
         all.subscribe(ID, &first);
         all.subscribe(ID, &second);
-        all.arrived(&notifier(ID), None, notification(1));
+        all.arrived(ID, &SECRET, None, notification(1));
         all.remove(ID, Some(first.id()));
         assert_eq!((all.count(), all.waiting()), (0, vec![]));
         assert!(!all.is_subscriber(ID, &second));
@@ -449,9 +567,9 @@ mod tests {
     fn expired_notifications_are_forgotten() {
         let (all, peer) = (all(10, 10), peer(1));
         for at in 1..=3 {
-            all.arrived(&notifier(ID), None, notification(at));
+            all.arrived(ID, &SECRET, None, notification(at));
         }
-        all.arrived(&notifier(NotifierId([8; 24])), None, notification(1));
+        all.arrived(NotifierId([8; 24]), &SECRET, None, notification(1));
         assert_eq!(all.expire(Timestamp::from_seconds(3)), 3);
         assert_eq!(all.waiting(), [(ID, notification(3))]);
         assert_eq!(all.count(), 1);
@@ -469,7 +587,7 @@ mod tests {
         all.give_to_service(ID, service, &first);
         all.release_news();
         assert_eq!(direct.take_news(), [(Topic::Notifier(ID), News::Moved)].into());
-        all.arrived(&notifier(ID), to(&first), notification(1));
+        all.arrived(ID, &SECRET, to(&first), notification(1));
         all.pass();
         assert_eq!(first.take_notified(10), [ID]);
         assert_eq!(seconds(all.take(ID, &first, None, 10)), [0; 0], "the service moved on");
@@ -478,9 +596,36 @@ mod tests {
         assert_eq!(second.take_notified(10), [ID]);
         assert_eq!(seconds(all.take(ID, &second, Some(service), 10)), [1]);
         assert!(all.shard(&ID).is_empty(), "a service costs nothing until something is told");
-        all.arrived(&notifier(ID), Some((service, None)), notification(2));
+        all.arrived(ID, &SECRET, Some((service, None)), notification(2));
         all.subscribe(ID, &direct);
         assert_eq!(seconds(all.take(ID, &second, Some(service), 10)), [0; 0]);
         assert_eq!(seconds(all.take(ID, &direct, None, 10)), [2]);
+    }
+    #[test]
+    fn what_waits_goes_where_its_subscriber_is() {
+        let (all, one) = (all(10, 10), peer(1));
+        let (service, other) = (ServiceId([5; 24]), NotifierId([8; 24]));
+        all.arrived(ID, &SECRET, None, notification(1));
+        all.arrived(ID, &SECRET, None, notification(2));
+        all.arrived(other, &SECRET, Some((service, None)), notification(3));
+        let taken = |topic| -> Vec<i64> {
+            let away = all.take_for(&topic);
+            away.iter().map(|one| one.notification.received_at.seconds()).collect()
+        };
+        assert_eq!(taken(Topic::Queue(RecipientId(ID.0))), [0; 0]);
+        assert_eq!(taken(Topic::Service(ServiceId([6; 24]))), [0; 0]);
+        assert_eq!(taken(Topic::Notifier(ID)), [1, 2]);
+        assert_eq!(all.count(), 1);
+        assert_eq!(taken(Topic::Service(service)), [3]);
+        assert_eq!((all.count(), taken(Topic::Notifier(ID))), (0, vec![]));
+        all.subscribe(ID, &one);
+        all.arrived(ID, &SECRET, None, notification(4));
+        assert_eq!(taken(Topic::Notifier(ID)), [0; 0], "the subscriber is here");
+        all.claimed(ID, &one, Claim(1));
+        assert_eq!(all.all(), [(Topic::Notifier(ID), Some(Claim(1)))]);
+        all.moved_away(ID, Claim(2));
+        all.release_news();
+        assert_eq!(one.take_news(), [(Topic::Notifier(ID), News::Moved)].into());
+        assert_eq!(taken(Topic::Notifier(ID)), [4]);
     }
 }

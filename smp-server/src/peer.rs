@@ -27,6 +27,8 @@ pub struct Peer {
     held: Arc<AtomicUsize>,
     /// Whether it is told of all queues of a service.
     serving: AtomicBool,
+    /// Whether what waits for its service is to be looked at again.
+    looks_again: AtomicBool,
     /// When a block last came or went, Unix milliseconds.
     active_at: AtomicI64,
 }
@@ -63,6 +65,7 @@ impl Peer {
             cut: Notify::new(),
             held: Arc::default(),
             serving: AtomicBool::new(false),
+            looks_again: AtomicBool::new(false),
             active_at: AtomicI64::new(now.0),
         }
     }
@@ -242,6 +245,17 @@ impl Peer {
     /// Notes whether it is told of all queues of a service, which is a subscription that has no queue yet.
     pub fn set_serving(&self, serving: bool) {
         self.serving.store(serving, Ordering::Relaxed);
+    }
+
+    /// Asks the connection of a service to look again at what waits in its queues.
+    pub fn look_again(&self) {
+        self.looks_again.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Whether it was asked to, since the last time.
+    pub fn takes_another_look(&self) -> bool {
+        self.looks_again.swap(false, Ordering::Relaxed)
     }
 
     /// Notes that a block came or went.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::cluster::Cluster;
 use crate::config::Settings;
 use crate::connection;
 use crate::credentials::{Credentials, Presented};
@@ -77,8 +78,8 @@ pub struct Server {
     exposition: Arc<Exposition>,
     started_at: Timestamp,
     shutdown: Shutdown,
-    /// Whether other servers may serve the same address.
-    clustered: AtomicBool,
+    /// Other servers that may serve the same address.
+    cluster: OnceLock<Cluster>,
 }
 
 impl Server {
@@ -118,7 +119,7 @@ impl Server {
             peers: Mutex::default(),
             last_peer: AtomicU64::new(0),
             shutdown: Shutdown::default(),
-            clustered: AtomicBool::new(false),
+            cluster: OnceLock::new(),
         })
     }
 
@@ -143,7 +144,8 @@ impl Server {
 
     /// Forgets who is told of a queue that `by` deleted, and of its notifications; others hear so.
     pub(crate) fn forget_queue(&self, queue: &QueueRecord, notifier: Option<NotifierId>, by: Option<PeerId>) {
-        self.subscriptions.remove(queue.recipient_id, by);
+        self.release(self.subscriptions.remove(queue.recipient_id, by).into_iter().collect());
+        self.tell_deleted(Topic::Queue(queue.recipient_id), queue.recipient_service);
         if let Some(service) = queue.recipient_service {
             self.services.lost(service, Topic::Queue(queue.recipient_id), News::Deleted, by);
         }
@@ -154,7 +156,8 @@ impl Server {
 
     /// Forgets who is notified of a queue's messages: `by` deleted or replaced its notifier. Others hear so.
     pub(crate) fn forget_notifier(&self, queue: &QueueRecord, notifier: NotifierId, by: Option<PeerId>) {
-        self.notifications.remove(notifier, by);
+        self.release(self.notifications.remove(notifier, by).into_iter().collect());
+        self.tell_deleted(Topic::Notifier(notifier), queue.notifier_service);
         if let Some(service) = queue.notifier_service {
             self.services.lost(service, Topic::Notifier(notifier), News::Deleted, by);
         }
@@ -181,15 +184,15 @@ impl Server {
         self.credentials.replace(identity)
     }
 
-    /// Whether other servers on the same store may serve the same address.
-    #[must_use]
-    pub fn is_clustered(&self) -> bool {
-        self.clustered.load(Ordering::Relaxed)
+    /// Other servers on the same store that may serve the same address, if there can be any.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.get()
     }
 
-    /// Notes that other servers on the same store may serve the same address, before any client is accepted.
-    pub(crate) fn set_clustered(&self) {
-        self.clustered.store(true, Ordering::Relaxed);
+    /// Becomes one of them, before any client is accepted.
+    pub(crate) fn join_cluster(&self, cluster: Cluster) {
+        // It stays in the first.
+        let _ = self.cluster.set(cluster);
     }
 
     /// Hears when the server stops.

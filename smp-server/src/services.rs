@@ -14,16 +14,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::net::clock::now;
 use protocol::net::rng::system_rng;
-use protocol::smp::ids::{RecipientId, ServiceId};
+use protocol::smp::error::BlockingInfo;
+use protocol::smp::ids::{NotifierId, RecipientId, ServiceId};
 use protocol::transport::handshake::PendingService;
 
 use crate::delivery::Delivery;
 use crate::limits::{Admission, Demand, TooMuch};
 use crate::news::{News, Topic, Waiting};
-use crate::notifications::Notification;
+use crate::notifications::{Away, Notification};
 use crate::peer::{Peer, PeerId};
 use crate::server::Server;
-use crate::store::{self, NewService, QueueRecord};
+use crate::standing::Standing;
+use crate::store::{self, Claim, DhSecret, NewService, NodeEvent, QueueRecord};
 use crate::subscriptions::Source;
 
 /// The id of a service that presents itself: the one that it had, or a new one. Nothing when it is known in another
@@ -69,6 +71,8 @@ struct Subscriber {
     queues: i64,
     /// Whether it said `SUBS` or `NSUBS`.
     of_all: bool,
+    /// Where it stands among the nodes of a cluster.
+    standing: Standing,
 }
 
 /// What a connection becomes by `SUBS` or `NSUBS`.
@@ -117,7 +121,12 @@ impl Services {
                 None
             }
             _ => {
-                let subscriber = Subscriber { peer: peer.clone(), queues: 1, of_all: false };
+                let subscriber = Subscriber {
+                    peer: peer.clone(),
+                    queues: 1,
+                    of_all: false,
+                    standing: Standing::default(),
+                };
                 self.replace(&mut subscribers, service, subscriber)
             }
         }
@@ -126,7 +135,8 @@ impl Services {
     /// `peer` subscribed to all `queues` of the service. Gives the connection that was told before, if it was another.
     pub fn subscribe_to_all(&self, service: ServiceId, peer: &Arc<Peer>, queues: i64) -> Option<Arc<Peer>> {
         let mut subscribers = self.lock();
-        let subscriber = Subscriber { peer: peer.clone(), queues, of_all: true };
+        let subscriber =
+            Subscriber { peer: peer.clone(), queues, of_all: true, standing: Standing::default() };
         self.replace(&mut subscribers, service, subscriber)
     }
 
@@ -134,9 +144,10 @@ impl Services {
         &self,
         subscribers: &mut HashMap<ServiceId, Subscriber>,
         service: ServiceId,
-        subscriber: Subscriber,
+        mut subscriber: Subscriber,
     ) -> Option<Arc<Peer>> {
         subscriber.peer.set_serving(true);
+        subscriber.standing = Standing::after(subscribers.get(&service).map(|former| former.standing));
         let former = subscribers.insert(service, subscriber)?;
         if subscribers.get(&service).is_some_and(|present| present.peer.id() == former.peer.id()) {
             return None;
@@ -144,6 +155,63 @@ impl Services {
         former.peer.set_serving(false);
         self.tell_later(&former.peer, Topic::Service(service), News::ServiceMoved(former.queues));
         Some(former.peer)
+    }
+
+    /// Whether `peer` is the connection of the service and has not claimed that yet.
+    #[must_use]
+    pub fn needs_claim(&self, service: ServiceId, peer: &Peer) -> bool {
+        self.lock()
+            .get(&service)
+            .is_some_and(|one| one.peer.id() == peer.id() && one.standing.claim().is_none())
+    }
+
+    /// The store gave the subscription of `peer` its place among those of other nodes. Gives the connection whose
+    /// subscription is lost by that.
+    pub fn claimed(&self, service: ServiceId, peer: &Peer, claim: Claim) -> Option<Arc<Peer>> {
+        self.stand(service, |subscriber| {
+            if subscriber.peer.id() == peer.id() {
+                subscriber.standing.claimed(claim);
+            }
+        })
+    }
+
+    /// The service subscribed at another node. Gives the connection that was told before, which hears so later.
+    pub fn moved_away(&self, service: ServiceId, rival: Claim) -> Option<Arc<Peer>> {
+        self.stand(service, |subscriber| subscriber.standing.heard_of(rival))
+    }
+
+    fn stand(&self, service: ServiceId, change: impl FnOnce(&mut Subscriber)) -> Option<Arc<Peer>> {
+        let mut subscribers = self.lock();
+        let subscriber = subscribers.get_mut(&service)?;
+        change(subscriber);
+        if !subscriber.standing.is_lost() {
+            return None;
+        }
+        let lost = subscribers.remove(&service)?;
+        lost.peer.set_serving(false);
+        self.tell_later(&lost.peer, Topic::Service(service), News::ServiceMoved(lost.queues));
+        Some(lost.peer)
+    }
+
+    /// All services that are subscribed here, with their claims.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Topic, Option<Claim>)> {
+        self.lock().iter().map(|(id, one)| (Topic::Service(*id), one.standing.claim())).collect()
+    }
+
+    /// The operator blocked a queue of the service: its connection hears so at once.
+    pub fn blocked(&self, service: ServiceId, id: RecipientId, info: BlockingInfo) {
+        if let Some(peer) = self.subscriber(service) {
+            peer.add_news(Topic::Queue(id), News::Blocked(info));
+            peer.release_news();
+        }
+    }
+
+    /// Messages may have arrived in the service's queues of which its connection was not told.
+    pub fn look_again(&self, service: ServiceId) {
+        if let Some(peer) = self.subscriber(service) {
+            peer.look_again();
+        }
     }
 
     /// A queue is the service's no more: its connection hears so later, unless it is the cause.
@@ -156,12 +224,12 @@ impl Services {
         }
     }
 
-    /// Removes a connection that is gone.
-    pub fn disconnect(&self, service: ServiceId, peer: &Peer) {
+    /// Removes a connection that is gone. Gives the claim that ends with it.
+    pub fn disconnect(&self, service: ServiceId, peer: &Peer) -> Option<(Topic, Claim)> {
         let mut subscribers = self.lock();
-        if subscribers.get(&service).is_some_and(|subscriber| subscriber.peer.id() == peer.id()) {
-            subscribers.remove(&service);
-        }
+        subscribers.get(&service).filter(|subscriber| subscriber.peer.id() == peer.id())?;
+        let removed = subscribers.remove(&service)?;
+        removed.standing.claim().map(|claim| (Topic::Service(service), claim))
     }
 
     /// Lets all waiting news go out; called by the timer.
@@ -184,18 +252,45 @@ impl Server {
         if self.subscriptions.arrived(queue.recipient_id) {
             return;
         }
-        let Some(service) = queue.recipient_service else { return };
-        let source = Source { queue: queue.number, dh_secret: queue.dh_secret.clone() };
-        if let Some(peer) = self.subscribe_for_service(service, queue.recipient_id, source) {
-            peer.ready(queue.recipient_id);
+        if let Some(service) = queue.recipient_service {
+            let source =
+                Source { queue: queue.number, dh_secret: queue.dh_secret.clone(), service: Some(service) };
+            if let Some(peer) = self.subscribe_for_service(service, queue.recipient_id, source) {
+                peer.ready(queue.recipient_id);
+                return;
+            }
+        }
+        if let Some(cluster) = self.cluster() {
+            let subscriber = queue.recipient_service.map_or(Topic::Queue(queue.recipient_id), Topic::Service);
+            cluster.tell(subscriber, NodeEvent::Arrived(queue.recipient_id));
         }
     }
 
     /// A message was stored whose sender wants the notifier to be told, if the queue has one.
     pub(crate) fn notify(&self, queue: &QueueRecord, notification: Notification) {
         let Some(notifier) = &queue.notifier else { return };
-        let service = queue.notifier_service.map(|service| (service, self.services.subscriber(service)));
-        self.notifications.arrived(notifier, service, notification);
+        let service = queue.notifier_service;
+        let is_here = self.notifications.has_subscriber(notifier.id)
+            || service.is_some_and(|service| self.services.subscriber(service).is_some());
+        let (id, secret) = (notifier.id, &notifier.dh_secret);
+        match self.cluster() {
+            Some(cluster) if !is_here => {
+                cluster.notify(Away { notifier: id, secret: secret.clone(), service, notification });
+            }
+            Some(_) | None => self.keep(id, secret, service, notification),
+        }
+    }
+
+    /// A notification waits here for its subscriber.
+    pub(crate) fn keep(
+        &self,
+        notifier: NotifierId,
+        secret: &DhSecret,
+        service: Option<ServiceId>,
+        notification: Notification,
+    ) {
+        let service = service.map(|service| (service, self.services.subscriber(service)));
+        self.notifications.arrived(notifier, secret, service, notification);
     }
 
     /// Makes the connection of a service the subscriber of one of its queues, in which a message waits, unless somebody
@@ -266,5 +361,28 @@ mod tests {
         assert!(all.is_subscriber(SERVICE, &second));
         all.disconnect(SERVICE, &second);
         assert!(all.subscriber(SERVICE).is_none());
+    }
+    #[test]
+    fn a_service_that_moves_to_another_node_is_told_so_by_its_number_of_queues() {
+        let (all, first, second) = (Services::default(), peer(1), peer(2));
+        all.subscribe_to_all(SERVICE, &first, 7);
+        assert!(all.needs_claim(SERVICE, &first) && !all.needs_claim(SERVICE, &second));
+        assert!(all.claimed(SERVICE, &first, Claim(4)).is_none());
+        assert!(!all.needs_claim(SERVICE, &first));
+        assert!(all.moved_away(SERVICE, Claim(3)).is_none(), "a former one");
+        assert_eq!(all.all(), [(Topic::Service(SERVICE), Some(Claim(4)))]);
+        let lost = all.moved_away(SERVICE, Claim(5)).unwrap();
+        assert_eq!(lost.id(), first.id());
+        assert!(all.subscriber(SERVICE).is_none());
+        all.release_news();
+        assert_eq!(moved(&first), [News::ServiceMoved(7)]);
+        // Its own claim is on its way while it hears of the other.
+        all.subscribe_to_all(SERVICE, &second, 7);
+        assert!(all.moved_away(SERVICE, Claim(9)).is_none());
+        assert!(all.claimed(SERVICE, &second, Claim(8)).is_some());
+        assert_eq!(all.disconnect(SERVICE, &second), None);
+        all.subscribe_to_all(SERVICE, &second, 7);
+        all.claimed(SERVICE, &second, Claim(10));
+        assert_eq!(all.disconnect(SERVICE, &second), Some((Topic::Service(SERVICE), Claim(10))));
     }
 }

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::smp::error::BlockingInfo;
-use protocol::smp::ids::{MessageId, RecipientId};
+use protocol::smp::ids::{MessageId, RecipientId, ServiceId};
 
 use crate::delivery::{AfterReading, Delivery, Ticket};
 use crate::news::{News, Topic, Waiting};
 use crate::peer::{Peer, PeerId};
-use crate::store::{Claim, DhSecret, QueueNumber};
+use crate::standing::Standing;
+use crate::store::{Claim, DhSecret, Head, QueueNumber};
 
 /// More shards than cores, so that connections seldom wait for each other.
 const SHARDS: usize = 64;
@@ -44,22 +45,6 @@ struct Subscription {
     standing: Standing,
 }
 
-/// Where a subscription stands among those of other nodes. Always the default without a cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Standing {
-    /// Its own claim, once the store has given it.
-    claim: Option<Claim>,
-    /// The highest claim of another node that was heard of.
-    rival: Option<Claim>,
-}
-
-impl Standing {
-    /// Whether another node subscribed after this one.
-    fn is_lost(self) -> bool {
-        self.claim.is_some_and(|claim| self.rival.is_some_and(|rival| rival > claim))
-    }
-}
-
 /// Where a subscription's messages come from and how they are encrypted.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -67,6 +52,8 @@ pub struct Source {
     pub queue: QueueNumber,
     /// Its secret with the recipient.
     pub dh_secret: DhSecret,
+    /// The service to which its messages go, if to one: then whoever is that, is the subscriber.
+    pub service: Option<ServiceId>,
 }
 
 /// A reading that was begun.
@@ -80,6 +67,16 @@ pub struct Reading {
     pub ticket: Ticket,
     /// The state to return to when reading fails.
     before: Delivery,
+}
+
+impl Reading {
+    /// What is read, by whichever subscription of this node it belongs to.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        let Source { queue, service, .. } = &self.source;
+        let topic = service.map_or(Topic::Queue(self.recipient_id), Topic::Service);
+        Head { queue: *queue, subscription: Some(topic) }
+    }
 }
 
 /// An acknowledgement that was accepted.
@@ -120,9 +117,7 @@ impl Subscriptions {
     /// later and may not acknowledge any more.
     pub fn subscribe(&self, id: RecipientId, peer: &Arc<Peer>, source: Source, delivery: Delivery) {
         let mut shard = self.shard(&id);
-        // A new claim follows; what is known of rivals stays.
-        let rival = shard.get(&id).and_then(|subscription| subscription.standing.rival);
-        let standing = Standing { claim: None, rival };
+        let standing = Standing::after(shard.get(&id).map(|subscription| subscription.standing));
         // Tickets go on across subscribers: a late result of an earlier one must not fit.
         let ticket = shard.get(&id).map_or_else(|| self.first_ticket(), |subscription| subscription.ticket);
         let subscription =
@@ -174,64 +169,97 @@ impl Subscriptions {
         }
     }
 
-    /// The store gave the subscription of `peer` its place among those of other nodes.
-    pub fn claimed(&self, id: RecipientId, peer: &Peer, claim: Claim) {
-        self.stand(id, |subscription| {
-            if subscription.peer.id() == peer.id() {
-                let standing = &mut subscription.standing;
-                standing.claim = standing.claim.max(Some(claim));
+    /// The store gave the subscription of `peer` its place among those of other nodes. Whether `peer` has it still.
+    pub fn claimed(&self, id: RecipientId, peer: &Peer, claim: Claim) -> bool {
+        let mut is_its_own = false;
+        let is_lost = self.stand(id, |subscription| {
+            is_its_own = subscription.peer.id() == peer.id();
+            if is_its_own {
+                subscription.standing.claimed(claim);
             }
         });
+        is_its_own && !is_lost
     }
 
-    /// Whoever is subscribed here has this place now: the store had lost it.
-    pub fn claimed_anew(&self, id: RecipientId, claim: Claim) {
-        self.stand(id, |subscription| {
-            subscription.standing.claim = subscription.standing.claim.max(Some(claim));
-        });
+    /// Somebody subscribed at another node. Who is the subscriber here since before that hears so later. Whether there
+    /// was one.
+    pub fn moved_away(&self, id: RecipientId, rival: Claim) -> bool {
+        self.stand(id, |subscription| subscription.standing.heard_of(rival))
     }
 
-    /// Somebody subscribed at another node. Who is the subscriber here since before that hears so later.
-    pub fn moved_away(&self, id: RecipientId, rival: Claim) {
-        self.stand(id, |subscription| {
-            subscription.standing.rival = subscription.standing.rival.max(Some(rival));
-        });
+    /// A reading found that another node has the subscriber. Whether that is so; if not, reading goes on.
+    pub fn read_elsewhere(&self, reading: &Reading, peer: &Peer, rival: Claim) -> bool {
+        let is_lost = self.moved_away(reading.recipient_id, rival);
+        if !is_lost {
+            self.read_again(reading, peer);
+        }
+        is_lost
     }
 
-    fn stand(&self, id: RecipientId, change: impl FnOnce(&mut Subscription)) {
+    /// A reading is to be repeated.
+    pub fn read_again(&self, reading: &Reading, peer: &Peer) {
+        let id = reading.recipient_id;
         let mut shard = self.shard(&id);
-        let Some(subscription) = shard.get_mut(&id) else { return };
-        change(subscription);
-        if subscription.standing.is_lost()
-            && let Some(lost) = shard.remove(&id)
+        if let Some(subscription) = shard.get_mut(&id)
+            && subscription.peer.id() == peer.id()
         {
-            lost.peer.unsubscribed(id);
-            self.tell_later(&lost.peer, id, News::Moved);
+            subscription.delivery.failed(reading.ticket, Delivery::Ready);
+            // Without a claim, it is on its way, and the response that follows it delivers.
+            let is_claimed = subscription.standing.claim().is_some() || subscription.source.service.is_some();
+            if is_claimed && subscription.delivery == Delivery::Ready {
+                peer.ready(id);
+            }
         }
     }
 
-    /// All queues that are subscribed here.
+    /// Whether another node's claim came after that of the subscription, which is then removed.
+    fn stand(&self, id: RecipientId, change: impl FnOnce(&mut Subscription)) -> bool {
+        let mut shard = self.shard(&id);
+        let Some(subscription) = shard.get_mut(&id) else { return false };
+        change(subscription);
+        if !subscription.standing.is_lost() {
+            return false;
+        }
+        if let Some(lost) = shard.remove(&id) {
+            lost.peer.unsubscribed(id);
+            self.tell_later(&lost.peer, id, News::Moved);
+        }
+        true
+    }
+
+    /// The queue is no more that of the service whose connection has it here on demand.
+    pub fn lost_by(&self, id: RecipientId, service: ServiceId) {
+        let mut shard = self.shard(&id);
+        if shard.get(&id).is_some_and(|subscription| subscription.source.service == Some(service))
+            && let Some(lost) = shard.remove(&id)
+        {
+            lost.peer.unsubscribed(id);
+        }
+    }
+
+    /// All queues that are subscribed here, with their claims.
     #[must_use]
-    pub fn all(&self) -> Vec<RecipientId> {
-        let ids = |shard: &Mutex<HashMap<RecipientId, Subscription>>| -> Vec<RecipientId> {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    pub fn all(&self) -> Vec<(Topic, Option<Claim>)> {
+        let held = |shard: &Mutex<HashMap<RecipientId, Subscription>>| -> Vec<(Topic, Option<Claim>)> {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.iter().map(|(id, one)| (Topic::Queue(*id), one.standing.claim())).collect()
         };
-        self.shards.iter().flat_map(ids).collect()
+        self.shards.iter().flat_map(held).collect()
     }
 
     fn first_ticket(&self) -> Ticket {
         Ticket::after(self.tickets.fetch_add(TICKETS_PER_SUBSCRIPTION, Ordering::Relaxed))
     }
 
-    /// Removes a queue that `by` deleted. Another connection that subscribed to it hears so later.
-    pub fn remove(&self, id: RecipientId, by: Option<PeerId>) {
-        let removed = self.shard(&id).remove(&id);
-        if let Some(subscription) = removed {
-            subscription.peer.unsubscribed(id);
-            if Some(subscription.peer.id()) != by {
-                self.tell_later(&subscription.peer, id, News::Deleted);
-            }
+    /// Removes a queue that `by` deleted. Another connection that subscribed to it hears so later. Gives the claim that
+    /// ends with the subscription.
+    pub fn remove(&self, id: RecipientId, by: Option<PeerId>) -> Option<(Topic, Claim)> {
+        let subscription = self.shard(&id).remove(&id)?;
+        subscription.peer.unsubscribed(id);
+        if Some(subscription.peer.id()) != by {
+            self.tell_later(&subscription.peer, id, News::Deleted);
         }
+        subscription.standing.claim().map(|claim| (Topic::Queue(id), claim))
     }
 
     /// The operator blocked a queue: its subscriber hears so at once, and stays the subscriber.
@@ -242,14 +270,18 @@ impl Subscriptions {
         }
     }
 
-    /// Removes what a connection subscribed to: it is gone.
-    pub fn disconnect(&self, peer: &Peer) {
+    /// Removes what a connection subscribed to: it is gone. Gives the claims that end with it.
+    pub fn disconnect(&self, peer: &Peer) -> Vec<(Topic, Claim)> {
+        let mut claims = Vec::new();
         for id in peer.take_subscriptions() {
             let mut shard = self.shard(&id);
-            if shard.get(&id).is_some_and(|subscription| subscription.peer.id() == peer.id()) {
-                shard.remove(&id);
+            if shard.get(&id).is_some_and(|subscription| subscription.peer.id() == peer.id())
+                && let Some(claim) = shard.remove(&id).and_then(|removed| removed.standing.claim())
+            {
+                claims.push((Topic::Queue(id), claim));
             }
         }
+        claims
     }
 
     /// Whether `peer` is the subscriber, and with which message outstanding.
@@ -356,7 +388,7 @@ mod tests {
     }
 
     fn source() -> Source {
-        Source { queue: QueueNumber(1), dh_secret: DhSecret([0; 32]) }
+        Source { queue: QueueNumber(1), dh_secret: DhSecret([0; 32]), service: None }
     }
 
     #[test]
@@ -383,7 +415,7 @@ mod tests {
                 if own_first {
                     all.claimed(QUEUE, &one, Claim(own));
                 }
-                all.moved_away(QUEUE, Claim(rival));
+                assert_eq!(all.moved_away(QUEUE, Claim(rival)), own_first && !stays);
                 assert!(own_first || all.state_for(QUEUE, &one).is_some(), "its own claim is on its way");
                 if !own_first {
                     all.claimed(QUEUE, &one, Claim(own));
@@ -393,6 +425,35 @@ mod tests {
                 assert_eq!(one.take_news().len(), usize::from(!stays));
             }
         }
+    }
+
+    #[test]
+    fn a_reading_that_finds_another_node_in_its_place_ends_the_subscription_or_is_repeated() {
+        let (all, one) = (Subscriptions::default(), peer(1));
+        all.subscribe(QUEUE, &one, source(), Delivery::Ready);
+        let reading = all.take(QUEUE, &one).unwrap();
+        assert!(!all.read_elsewhere(&reading, &one, Claim(5)), "its own claim is on its way");
+        assert!(one.take_ready(1).is_empty(), "the response will deliver");
+        let reading = all.take(QUEUE, &one).unwrap();
+        all.claimed(QUEUE, &one, Claim(6));
+        assert!(!all.read_elsewhere(&reading, &one, Claim(5)));
+        assert_eq!(one.take_ready(9), [QUEUE]);
+        let reading = all.take(QUEUE, &one).unwrap();
+        assert!(all.read_elsewhere(&reading, &one, Claim(7)));
+        assert_eq!((all.state_for(QUEUE, &one), all.count()), (None, 0));
+        assert_eq!(all.disconnect(&one), []);
+    }
+
+    #[test]
+    fn claims_end_with_their_connection() {
+        let (all, first, second) = (Subscriptions::default(), peer(1), peer(2));
+        all.subscribe(QUEUE, &first, source(), Delivery::Idle);
+        all.claimed(QUEUE, &first, Claim(1));
+        all.subscribe(QUEUE, &second, source(), Delivery::Idle);
+        all.claimed(QUEUE, &second, Claim(2));
+        assert_eq!(all.all(), [(Topic::Queue(QUEUE), Some(Claim(2)))]);
+        assert_eq!(all.disconnect(&first), []);
+        assert_eq!(all.disconnect(&second), [(Topic::Queue(QUEUE), Claim(2))]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 -- Queues, their link data and the messages that wait in them, as in the embedded store.
 --
--- Every step of the protocol is one statement or one function, so that it costs one round trip. Steps run under a lock
--- that one transaction holds at a time (see begin in the program): numbers are given out in the order of commits, and
--- what a step looks at does not change before it writes.
+-- A group of steps is one transaction. It begins with the locks of all queues that it is about, in the order of their
+-- numbers: groups never wait for each other in a circle, and with its lock held nobody else changes what a step looks
+-- at. The few steps that are about many queues, or about ids that a client chose, wait for nobody: see expire_heads and
+-- reserve.
 
 CREATE TABLE services (
     service_id  bytea PRIMARY KEY CHECK (length(service_id) = 24),
@@ -51,14 +52,19 @@ CREATE TABLE links (
 );
 
 CREATE TABLE messages (
+    -- Of one queue, in the order of their arrival.
     number      bigint GENERATED ALWAYS AS IDENTITY,
-    queue       bigint NOT NULL REFERENCES queues (number) ON DELETE CASCADE,
+    -- A queue that is there as long as its lock is held: a check of each message would cost more than it is worth.
+    queue       bigint NOT NULL,
     message_id  bytea NOT NULL CHECK (length(message_id) = 24),
     -- Unix milliseconds.
     received_at bigint NOT NULL,
     notify      boolean NOT NULL,
     -- As the sender encrypted it; NULL is the marker of a full queue.
     body        bytea,
+    -- Where it stands, counted from the first since the queue was empty. Messages leave from the head alone, so those
+    -- that wait have no gap between them: first and last say how many they are.
+    place       bigint NOT NULL,
     PRIMARY KEY (queue, number)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
@@ -68,7 +74,20 @@ ALTER TABLE messages ALTER COLUMN body SET STORAGE EXTERNAL;
 -- Markers do not expire.
 CREATE INDEX messages_by_time ON messages (received_at, number, queue) WHERE body IS NOT NULL;
 
--- The number of the new queue; NULL when one of its ids belongs to another one.
+-- Opens a group.
+CREATE FUNCTION lock_queues(queue_numbers bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM queues WHERE number = ANY (queue_numbers) ORDER BY number FOR NO KEY UPDATE;
+END $$;
+
+-- Keeps others from taking an id until the transaction ends; false when another one keeps it. Two groups that store the
+-- same ids in a different order would wait for each other.
+CREATE FUNCTION reserve(id bytea) RETURNS boolean LANGUAGE sql AS $$
+    SELECT pg_try_advisory_xact_lock(hashtextextended(current_schema() || encode(id, 'hex'), 0))
+$$;
+
+-- The number of the new queue; NULL when one of its ids belongs to another one. Clients choose ids only together with
+-- link data; others are drawn and meet by chance, that is never.
 CREATE FUNCTION create_queue(
     new_recipient_id bytea, new_sender_id bytea, new_recipient_keys bytea, new_dh_secret bytea, new_sender_key bytea,
     new_mode text, new_status text, new_blocking text, new_notifier_id bytea, new_notifier_key bytea,
@@ -78,7 +97,9 @@ CREATE FUNCTION create_queue(
 DECLARE
     made bigint;
 BEGIN
-    IF EXISTS (SELECT 1 FROM links WHERE link_id = new_link_id) THEN
+    IF new_link_id IS NOT NULL
+       AND (NOT reserve(new_sender_id) OR NOT reserve(new_link_id)
+            OR EXISTS (SELECT 1 FROM links WHERE link_id = new_link_id)) THEN
         RETURN NULL;
     END IF;
     INSERT INTO queues (recipient_id, sender_id, recipient_keys, dh_secret, sender_key, mode, status, blocking,
@@ -117,6 +138,9 @@ BEGIN
         UPDATE links SET user_data = new_user_data WHERE queue = of_queue;
         RETURN true;
     END IF;
+    IF NOT reserve(new_link_id) THEN
+        RETURN false;
+    END IF;
     INSERT INTO links VALUES (of_queue, new_link_id, new_fixed_data, new_user_data) ON CONFLICT DO NOTHING;
     RETURN FOUND;
 END $$;
@@ -134,49 +158,97 @@ BEGIN
     RETURN deleted;
 END $$;
 
--- Puts a message at the end of the queue, or the marker when it is full.
--- Outcomes: stored, marked, full, suspended, blocked (then with the reason); no row when there is no such queue.
-CREATE FUNCTION append_message(
-    of_queue bigint, new_message_id bytea, new_received_at bigint, new_notify boolean, new_body bytea,
-    quota bigint, expire_before bigint, at_node bigint
-) RETURNS TABLE (outcome text, reason text) LANGUAGE plpgsql AS $$
+-- The same for many queues, without those that are in use: another look finds them.
+CREATE FUNCTION expire_heads(of_queues bigint[], expire_before bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    found_queue queues;
-    fits boolean;
+    free bigint[];
 BEGIN
-    SELECT * INTO found_queue FROM queues WHERE number = of_queue;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    IF found_queue.blocking IS NOT NULL THEN
-        RETURN QUERY SELECT 'blocked', found_queue.blocking;
-        RETURN;
-    ELSIF found_queue.status = 'off' THEN
-        RETURN QUERY SELECT 'suspended', NULL;
-        RETURN;
-    END IF;
-    IF link_is_used(found_queue.sender_key, found_queue.mode) THEN
-        DELETE FROM links WHERE queue = of_queue;
-    END IF;
-    IF expire_before IS NOT NULL THEN
-        PERFORM expire_head(of_queue, expire_before);
-    END IF;
-    IF (SELECT body IS NULL FROM messages WHERE queue = of_queue ORDER BY number DESC LIMIT 1) THEN
-        RETURN QUERY SELECT 'full', NULL;
-        RETURN;
-    END IF;
-    fits := (SELECT count(*) FROM (SELECT 1 FROM messages WHERE queue = of_queue LIMIT quota) waiting) < quota;
-    INSERT INTO messages (queue, message_id, received_at, notify, body)
-    VALUES (of_queue, new_message_id, new_received_at, fits AND new_notify, CASE WHEN fits THEN new_body END);
-    IF found_queue.recipient_service IS NULL THEN
-        PERFORM tell_subscriber(of_queue, at_node, 'arrived');
-    ELSE
-        -- The service may be connected anywhere.
-        PERFORM tell_others(at_node, 'arrived ' || encode(found_queue.recipient_id, 'hex'));
-    END IF;
-    IF fits AND new_notify AND found_queue.notifier_id IS NOT NULL THEN
-        PERFORM tell_others(at_node, 'notify ' || encode(found_queue.recipient_id, 'hex') || ' '
-                                     || encode(new_message_id, 'hex') || ' ' || new_received_at);
-    END IF;
-    RETURN QUERY SELECT CASE WHEN fits THEN 'stored' ELSE 'marked' END, NULL;
+    free := ARRAY(SELECT number FROM queues WHERE number = ANY (of_queues) FOR NO KEY UPDATE SKIP LOCKED);
+    RETURN (SELECT coalesce(sum(expire_head(queue, expire_before)), 0)::bigint FROM unnest(free) AS queue);
 END $$;
+
+-- Puts messages at the ends of their queues, in this order, or markers where a queue is full.
+-- Outcomes: stored, marked, full, suspended, blocked (then with the reason); none when there is no such queue.
+CREATE FUNCTION append_messages(
+    of_queues bigint[], new_message_ids bytea[], new_received_at bigint[], new_notify boolean[], new_bodies bytea[],
+    quotas bigint[], expire_before bigint[]
+) RETURNS TABLE (turn bigint, outcome text, reason text) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM expire_head(expired.queue, expired.before)
+    FROM (SELECT given.queue, max(given.before) AS before FROM unnest(of_queues, expire_before) AS given (queue, before)
+          JOIN queues ON queues.number = given.queue
+          WHERE given.before IS NOT NULL AND queues.status = 'active' AND queues.blocking IS NULL
+          GROUP BY given.queue) expired;
+    DELETE FROM links USING queues
+    WHERE links.queue = queues.number AND queues.number = ANY (of_queues)
+      AND queues.status = 'active' AND queues.blocking IS NULL AND link_is_used(queues.sender_key, queues.mode);
+    RETURN QUERY
+    WITH found AS MATERIALIZED (
+        SELECT queues.number, queues.status, queues.blocking,
+               coalesce(last.place, 0) AS last_place,
+               coalesce(last.place - first.place + 1, 0) AS waiting,
+               coalesce(last.is_marker, false) AS is_marked
+        FROM queues
+        LEFT JOIN LATERAL (SELECT messages.place, body IS NULL AS is_marker FROM messages
+                           WHERE queue = queues.number ORDER BY messages.number DESC LIMIT 1) last ON true
+        LEFT JOIN LATERAL (SELECT messages.place FROM messages
+                           WHERE queue = queues.number ORDER BY messages.number LIMIT 1) first ON true
+        WHERE queues.number = ANY (of_queues)),
+    judged AS MATERIALIZED (
+        SELECT given.turn, given.queue, found.last_place + given.nth AS place, found.blocking,
+               CASE WHEN found.blocking IS NOT NULL THEN 'blocked'
+                    WHEN found.status = 'off' THEN 'suspended'
+                    WHEN found.is_marked THEN 'full'
+                    WHEN found.waiting + given.nth <= given.quota THEN 'stored'
+                    WHEN given.nth = greatest(given.quota - found.waiting, 0) + 1 THEN 'marked'
+                    ELSE 'full' END AS outcome
+        FROM (SELECT all_given.*, row_number() OVER (PARTITION BY all_given.queue ORDER BY all_given.turn) AS nth
+              FROM unnest(of_queues, quotas) WITH ORDINALITY AS all_given (queue, quota, turn)) given
+        JOIN found ON found.number = given.queue),
+    stored AS (
+        INSERT INTO messages (queue, message_id, received_at, notify, body, place)
+        SELECT judged.queue, new_message_ids[judged.turn], new_received_at[judged.turn],
+               judged.outcome = 'stored' AND new_notify[judged.turn],
+               CASE WHEN judged.outcome = 'stored' THEN new_bodies[judged.turn] END, judged.place
+        FROM judged WHERE judged.outcome IN ('stored', 'marked') ORDER BY judged.turn)
+    SELECT judged.turn, judged.outcome, judged.blocking FROM judged;
+END $$;
+
+-- Deletes the heads of queues that are these messages, and gives the heads after that. Each queue is named once.
+-- With a subscription, another node may have taken it: then nothing is deleted and `elsewhere` is its claim.
+CREATE FUNCTION acknowledge_messages(of_queues bigint[], message_ids bytea[], kinds text[], ids bytea[], at_node bigint)
+RETURNS TABLE (turn bigint, elsewhere bigint, message_id bytea, received_at bigint, notify boolean, body bytea)
+LANGUAGE plpgsql AS $$
+DECLARE
+    rivals bigint[] := rival_claims(kinds, ids, at_node);
+BEGIN
+    DELETE FROM messages USING unnest(of_queues, message_ids, rivals) AS given (queue, message_id, rival),
+        LATERAL (SELECT head.number, head.message_id FROM messages head
+                 WHERE head.queue = given.queue ORDER BY head.number LIMIT 1) head
+    WHERE given.rival IS NULL
+      AND messages.queue = given.queue AND messages.number = head.number AND head.message_id = given.message_id;
+    RETURN QUERY
+    SELECT given.turn, given.rival, next.message_id, next.received_at, next.notify, next.body
+    FROM unnest(of_queues, rivals) WITH ORDINALITY AS given (queue, rival, turn)
+    JOIN queues ON queues.number = given.queue
+    LEFT JOIN LATERAL (SELECT messages.message_id, messages.received_at, messages.notify, messages.body FROM messages
+                       WHERE messages.queue = given.queue AND given.rival IS NULL
+                       ORDER BY messages.number LIMIT 1) next ON true;
+END $$;
+
+-- Deletes a queue with all it holds. Gives the notifier and the number of messages that it had; no row when there is no
+-- such queue.
+CREATE FUNCTION delete_queue(of_queue bigint) RETURNS TABLE (notifier_id bytea, messages bigint)
+LANGUAGE sql AS $$
+    WITH emptied AS (DELETE FROM messages WHERE queue = of_queue RETURNING 1),
+         gone AS (DELETE FROM queues WHERE number = of_queue RETURNING queues.notifier_id)
+    SELECT gone.notifier_id, (SELECT count(*) FROM emptied) FROM gone
+$$;
+
+-- Sets why a queue is blocked, or that it is not; gives what was before.
+CREATE FUNCTION set_blocking(of_queue bigint, new_blocking text) RETURNS TABLE (status text, blocking text)
+LANGUAGE sql AS $$
+    WITH former AS (SELECT queues.status, queues.blocking FROM queues WHERE number = of_queue),
+         written AS (UPDATE queues SET blocking = new_blocking WHERE number = of_queue)
+    SELECT former.status, former.blocking FROM former
+$$;

@@ -1,4 +1,4 @@
--- Several servers that share this database and serve one address: who they are, and who has the subscriber of a queue.
+-- Several servers that share this database and serve one address: who they are, and who has which subscription.
 
 CREATE TABLE nodes (
     number      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -8,70 +8,63 @@ CREATE TABLE nodes (
     lease_until timestamptz NOT NULL
 );
 
--- The order in which nodes take subscriptions.
+-- The order in which nodes take subscriptions: the highest claim holds.
 CREATE SEQUENCE claims;
 
--- At which node a queue has its subscriber. Not worth a log: a node that lost it claims what it has anew.
-CREATE UNLOGGED TABLE subscribers (
-    queue bigint PRIMARY KEY,
+-- Which node has a subscription. Not worth a log: after a crash of the database nodes bring their own back.
+CREATE UNLOGGED TABLE subscriptions (
+    -- 'Q' a queue by its recipient id, 'N' a notifier, 'S' a service.
+    kind  text NOT NULL CHECK (kind IN ('Q', 'N', 'S')),
+    id    bytea NOT NULL,
     node  bigint NOT NULL,
-    claim bigint NOT NULL
-);
+    claim bigint NOT NULL,
+    -- The node that had it before.
+    former bigint,
+    PRIMARY KEY (id, kind)
+) WITH (fillfactor = 70);
 
-CREATE INDEX subscribers_of_node ON subscribers (node);
+CREATE INDEX subscriptions_of_node ON subscriptions (node);
 
--- Tells the node of the queue's subscriber, if that is another one than `at_node`, once the transaction commits.
-CREATE FUNCTION tell_subscriber(of_queue bigint, at_node bigint, news text) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    to_channel text;
-    of_recipient bytea;
-BEGIN
-    SELECT nodes.channel, queues.recipient_id INTO to_channel, of_recipient
-    FROM subscribers
-    JOIN nodes ON nodes.number = subscribers.node
-    JOIN queues ON queues.number = subscribers.queue
-    WHERE subscribers.queue = of_queue AND subscribers.node IS DISTINCT FROM at_node;
-    IF FOUND THEN
-        PERFORM pg_notify(to_channel, news || ' ' || encode(of_recipient, 'hex'));
-    END IF;
-END $$;
-
--- Tells all nodes but `at_node`.
-CREATE FUNCTION tell_others(at_node bigint, news text) RETURNS void LANGUAGE sql AS $$
-    SELECT pg_notify(channel, news) FROM nodes WHERE number IS DISTINCT FROM at_node
+-- Takes subscriptions for a node; says by which claim, and which other node had it before.
+CREATE FUNCTION claim_subscriptions(kinds text[], ids bytea[], at_node bigint)
+RETURNS TABLE (kind text, id bytea, claim bigint, former bigint) LANGUAGE sql AS $$
+    INSERT INTO subscriptions AS present (kind, id, node, claim)
+    SELECT given.kind, given.id, at_node, nextval('claims')
+    FROM (SELECT DISTINCT all_given.kind, all_given.id FROM unnest(kinds, ids) AS all_given (kind, id)
+          ORDER BY all_given.id, all_given.kind) given
+    -- A node that was forgotten takes nothing.
+    WHERE EXISTS (SELECT 1 FROM nodes WHERE number = at_node)
+    -- A new number once the row is locked: who comes later has the higher one.
+    ON CONFLICT (id, kind) DO UPDATE SET former = present.node, node = excluded.node, claim = nextval('claims')
+    RETURNING present.kind, present.id, present.claim, nullif(present.former, at_node)
 $$;
 
--- Makes `at_node` the node of the subscribers of these queues; the nodes that had them are told.
-CREATE FUNCTION claim_subscribers(queue_numbers bigint[], at_node bigint, new_claim bigint)
-RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM tell_subscriber(queue, at_node, 'moved ' || new_claim)
-    FROM subscribers WHERE queue = ANY (queue_numbers) AND node <> at_node;
-    INSERT INTO subscribers (queue, node, claim)
-    SELECT number, at_node, new_claim FROM queues WHERE number = ANY (queue_numbers)
-    ON CONFLICT (queue) DO UPDATE SET node = excluded.node, claim = excluded.claim;
-END $$;
+-- Brings subscriptions of a node back that this table lost, unless a later claim holds. A claim is given out once: the
+-- same one is of the same node, under the number that it had before.
+CREATE FUNCTION restore_subscriptions(kinds text[], ids bytea[], of_claims bigint[], at_node bigint)
+RETURNS void LANGUAGE sql AS $$
+    INSERT INTO subscriptions AS present (kind, id, node, claim)
+    SELECT given.kind, given.id, at_node, given.claim
+    FROM unnest(kinds, ids, of_claims) AS given (kind, id, claim) ORDER BY given.id, given.kind
+    ON CONFLICT (id, kind) DO UPDATE SET former = NULL, node = excluded.node, claim = excluded.claim
+    WHERE present.claim <= excluded.claim
+$$;
 
--- Deletes a queue with all it holds, and tells the node of its subscriber.
--- Gives the notifier and the number of messages that it had; no row when there is no such queue.
-CREATE FUNCTION delete_queue(of_queue bigint, at_node bigint) RETURNS TABLE (notifier_id bytea, messages bigint)
-LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM tell_subscriber(of_queue, at_node, 'deleted');
-    DELETE FROM subscribers WHERE queue = of_queue;
-    RETURN QUERY
-        WITH counted AS (SELECT count(*) AS messages FROM messages WHERE queue = of_queue),
-             gone AS (DELETE FROM queues WHERE number = of_queue RETURNING queues.notifier_id)
-        SELECT gone.notifier_id, counted.messages FROM gone, counted;
-END $$;
+-- By which claims other nodes have subscriptions; NULL where none has it, or none is named.
+CREATE FUNCTION rival_claims(kinds text[], ids bytea[], at_node bigint) RETURNS bigint[] LANGUAGE sql STABLE AS $$
+    SELECT array_agg(subscriptions.claim ORDER BY given.turn)
+    FROM unnest(kinds, ids) WITH ORDINALITY AS given (kind, id, turn)
+    LEFT JOIN subscriptions ON subscriptions.kind = given.kind AND subscriptions.id = given.id
+                           AND subscriptions.node <> at_node
+$$;
 
--- Sets why a queue is blocked, or that it is not; gives what was before. The node of its subscriber is told.
-CREATE FUNCTION set_blocking(of_queue bigint, new_blocking text, at_node bigint)
-RETURNS TABLE (status text, blocking text) LANGUAGE plpgsql AS $$
+-- Forgets nodes, and whether there were any whose end was not their own will: then others may have missed something.
+CREATE FUNCTION forget_dead_nodes() RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    dead bigint[] := ARRAY(SELECT number FROM nodes WHERE lease_until < now() FOR UPDATE SKIP LOCKED);
 BEGIN
-    IF new_blocking IS NOT NULL THEN
-        PERFORM tell_subscriber(of_queue, at_node, 'blocked');
-    END IF;
-    RETURN QUERY SELECT queues.status, queues.blocking FROM queues WHERE number = of_queue;
-    UPDATE queues SET blocking = new_blocking WHERE number = of_queue;
+    DELETE FROM subscriptions WHERE node = ANY (dead);
+    DELETE FROM nodes WHERE number = ANY (dead);
+    PERFORM pg_notify(channel, 'missed') FROM nodes WHERE cardinality(dead) > 0;
+    RETURN cardinality(dead) > 0;
 END $$;

@@ -58,7 +58,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     let directory = place.directory();
     let keeps_queues = settings.storage.engine != Engine::Memory;
-    let link = engine.node_link(settings.storage.node_lease.0);
+    let nodes = engine.join_nodes(settings.storage.node_lease.0);
     let (store, threads) = Store::start(engine, &settings.storage)?;
     let listeners = server::listen(&settings)?;
     let monitoring = monitoring::listen(&settings).await?;
@@ -66,9 +66,10 @@ async fn start(
     if keeps_queues {
         server.limits.storage.watch(directory.path());
     }
-    if let Some(link) = link {
-        cluster::join(&server, link)?;
-    }
+    let joined = match nodes {
+        Some(nodes) => Some(cluster::join(&server, nodes).await?),
+        None => None,
+    };
     let saved = directory.saved_notifications();
     let keeps_notifications = server.settings.storage.save_notifications.0 && keeps_queues;
     if keeps_notifications && let Err(error) = saved_notifications::restore(&server, &saved).await {
@@ -131,6 +132,11 @@ async fn start(
         () = supervised => {}
         () = watched => {}
         () = controlled => {}
+    }
+    if let Some(threads) = joined
+        && tokio::task::spawn_blocking(|| threads.join()).await.is_err()
+    {
+        tracing::error!("the node did not leave the others properly");
     }
     if keeps_notifications {
         saved_notifications::save(&notifications, &saved)?;

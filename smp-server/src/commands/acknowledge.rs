@@ -4,10 +4,10 @@ use protocol::smp::error::ErrorType;
 use protocol::smp::ids::MessageId;
 use protocol::smp::response::BrokerMessage;
 
-use super::{CommandFailure, Outcome};
+use super::Outcome;
 use crate::connection::Client;
 use crate::delivery::AfterReading;
-use crate::store::{Acknowledgement, Head, QueueNumber, QueueRecord, StoredMessage};
+use crate::store::{Acknowledgement, Head, QueueRecord, StoreError, StoredMessage};
 
 pub(super) async fn acknowledge(client: &Client, queue: &QueueRecord, message_id: &[u8]) -> Outcome {
     let (server, peer) = (&client.server, &client.peer);
@@ -18,10 +18,20 @@ pub(super) async fn acknowledge(client: &Client, queue: &QueueRecord, message_id
         server.subscriptions.acknowledge(queue.recipient_id, peer, message_id).ok_or(ErrorType::NoMessage)?;
     let reading = acknowledged.reading;
     let removed = (!message_id.is_empty()).then_some(acknowledged.message_id);
-    let mut next = remove(client, queue.number, removed).await.inspect_err(|_| {
-        server.subscriptions.failed(&reading, peer);
-    })?;
+    let mut found = remove(client, reading.head(), removed).await;
     loop {
+        let next = match found {
+            Ok(next) => next,
+            // Another connection has the subscription, and the message with it.
+            Err(StoreError::Elsewhere(rival)) => {
+                server.read_elsewhere(&reading, peer, rival);
+                return Err(ErrorType::NoMessage.into());
+            }
+            Err(error) => {
+                server.subscriptions.failed(&reading, peer);
+                return Err(error.into());
+            }
+        };
         match server.subscriptions.read(&reading, peer, next.as_ref().map(|message| message.id)) {
             AfterReading::Deliver => {
                 return Ok(match next {
@@ -32,12 +42,8 @@ pub(super) async fn acknowledge(client: &Client, queue: &QueueRecord, message_id
             // The subscription moved on, and the next message with it; the acknowledgement stands.
             AfterReading::Stale => return Ok(BrokerMessage::Ok),
             AfterReading::ReadAgain => {
-                let number = queue.number;
-                next = server.store.read(move |reader| reader.first_message(number)).await.inspect_err(
-                    |_| {
-                        server.subscriptions.failed(&reading, peer);
-                    },
-                )?;
+                let head = server.store.heads(vec![reading.head()]).await.map(|mut heads| heads.pop());
+                found = head.and_then(|head| head.unwrap_or(Ok(None)));
             }
         }
     }
@@ -49,7 +55,8 @@ async fn acknowledge_got(client: &Client, queue: &QueueRecord, message_id: &[u8]
     if !message_id.is_empty() && message_id != got.as_bytes() {
         return Err(ErrorType::NoMessage.into());
     }
-    remove(client, queue.number, (!message_id.is_empty()).then_some(got)).await?;
+    let head = Head { queue: queue.number, subscription: None };
+    remove(client, head, (!message_id.is_empty()).then_some(got)).await?;
     client.peer.set_got(queue.recipient_id, None);
     Ok(BrokerMessage::Ok)
 }
@@ -57,10 +64,9 @@ async fn acknowledge_got(client: &Client, queue: &QueueRecord, message_id: &[u8]
 /// Deletes the head if it is this message; gives the head after that, once the deletion is durable.
 async fn remove(
     client: &Client,
-    queue: QueueNumber,
+    head: Head,
     message_id: Option<MessageId>,
-) -> Result<Option<StoredMessage>, CommandFailure> {
-    let head = Head { queue, subscription: None };
+) -> Result<Option<StoredMessage>, StoreError> {
     let next = client.server.store.acknowledge(Acknowledgement { message_id, head }).await?;
     protocol::crash_point!("server.ack.committed");
     Ok(next)

@@ -13,6 +13,7 @@ use super::{CommandFailure, Outcome, notifier, service};
 use crate::cluster;
 use crate::connection::Client;
 use crate::delivery::Delivery;
+use crate::news::Topic;
 use crate::store::{Created, DhSecret, NewQueue, day_of};
 use crate::subscriptions::Source;
 
@@ -68,7 +69,7 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
                 protocol::crash_point!("server.new.committed");
                 service::subscribe_to_one(client, true);
                 if subscribe {
-                    let source = Source { queue, dh_secret };
+                    let source = Source { queue, dh_secret, service: service_id };
                     // Ready: who knew the sender id beforehand may have sent since the commit.
                     client.server.subscriptions.subscribe(
                         recipient_id,
@@ -76,7 +77,9 @@ pub(super) async fn create(client: &Client, correlation_id: &[u8], command: NewC
                         source,
                         Delivery::Ready,
                     );
-                    cluster::claim(client, recipient_id, queue).await?;
+                    // Nobody else has a subscription to it yet that could be of another service or of none.
+                    let topic = service_id.is_none().then_some(Topic::Queue(recipient_id));
+                    cluster::claim(client, topic).await?;
                 }
                 return Ok(BrokerMessage::Ids(QueueIds {
                     recipient_id,

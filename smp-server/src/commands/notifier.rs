@@ -9,7 +9,9 @@ use protocol::smp::response::{BrokerMessage, NotifierIds};
 
 use super::new::ATTEMPTS_MAX;
 use super::{Outcome, service};
+use crate::cluster;
 use crate::connection::Client;
+use crate::news::Topic;
 use crate::store::{DhSecret, Notifier, NotifierSet, QueueRecord, Stream};
 
 /// A new notifier for these keys, and what its recipient is told of it.
@@ -71,5 +73,6 @@ pub(super) async fn subscribe(client: &Client, queue: &QueueRecord, notifier: &N
         Some(service) => notifications.give_to_service(notifier.id, service, &client.peer),
         None => notifications.subscribe(notifier.id, &client.peer),
     }
+    cluster::claim(client, Some(Topic::Notifier(notifier.id))).await?;
     Ok(BrokerMessage::Sok(service))
 }

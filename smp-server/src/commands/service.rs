@@ -8,9 +8,10 @@ use protocol::transport::handshake::AcceptedService;
 use protocol::transport::hello::ServiceRole;
 
 use super::{CommandFailure, Reply};
+use crate::cluster;
 use crate::connection::Client;
 use crate::news::{News, Topic};
-use crate::store::{QueueRecord, ServiceRecord, Stream};
+use crate::store::{NodeEvent, QueueRecord, ServiceRecord, Stream};
 
 /// The messages that wait follow the response, once in a session; then `ALLS`.
 pub(super) async fn subscribe(client: &Client) -> Result<Reply, CommandFailure> {
@@ -38,8 +39,9 @@ async fn subscribe_to_all(client: &Client) -> Result<(ServiceId, i64, bool), Com
     let queues = i64::try_from(queues).unwrap_or(i64::MAX);
     let former = services.subscribe_to_all(service_id, &client.peer, queues);
     if let Some(former) = former {
-        client.server.subscriptions.disconnect(&former);
+        client.server.release(client.server.subscriptions.disconnect(&former));
     }
+    cluster::claim(client, None).await?;
     if role == ServiceRole::Notifier {
         client.server.notifications.pass_to_service(service_id, &client.peer);
     }
@@ -66,6 +68,9 @@ pub(super) async fn associate(
             Stream::Notifications(notifier) => Topic::Notifier(notifier),
         };
         client.server.services.lost(other, topic, News::Moved, Some(client.peer.id()));
+        if let Some(cluster) = client.server.cluster() {
+            cluster.tell(Topic::Service(other), NodeEvent::Lost(other, topic));
+        }
     }
     if own.is_some() {
         subscribe_to_one(client, former != own);
@@ -78,7 +83,7 @@ pub(super) fn subscribe_to_one(client: &Client, is_new: bool) {
     let Some(AcceptedService { service_id, role, .. }) = client.service else { return };
     let former = client.server.services.subscribe_to_one(service_id, &client.peer, is_new);
     if let Some(former) = former {
-        client.server.subscriptions.disconnect(&former);
+        client.server.release(client.server.subscriptions.disconnect(&former));
         if role == ServiceRole::Notifier {
             client.server.notifications.pass_to_service(service_id, &client.peer);
         }

@@ -10,6 +10,7 @@ use super::{Outcome, service};
 use crate::cluster;
 use crate::connection::Client;
 use crate::delivery::Delivery;
+use crate::news::Topic;
 use crate::store::{QueueRecord, Stream};
 use crate::subscriptions::Source;
 
@@ -21,9 +22,9 @@ pub(super) async fn subscribe(client: &Client, queue: &QueueRecord) -> Outcome {
         client.check_room_for_subscription()?;
     }
     let service = service::associate(client, queue, Stream::Messages, queue.recipient_service).await?;
-    let source = Source { queue: queue.number, dh_secret: queue.dh_secret.clone() };
+    let source = Source { queue: queue.number, dh_secret: queue.dh_secret.clone(), service };
     // Ready: the first message is looked for once the response is on its way.
     client.server.subscriptions.subscribe(queue.recipient_id, &client.peer, source, Delivery::Ready);
-    cluster::claim(client, queue.recipient_id, queue.number).await?;
+    cluster::claim(client, Some(Topic::Queue(queue.recipient_id))).await?;
     Ok(BrokerMessage::Sok(service))
 }

@@ -19,6 +19,8 @@ pub(super) struct Backlog {
     found: VecDeque<ServiceQueue>,
     /// The last queue that was looked at; nothing after the last page.
     after: Option<QueueNumber>,
+    /// Whether the client waits to hear that it is done.
+    is_announced: bool,
 }
 
 /// What comes next.
@@ -29,14 +31,23 @@ pub(super) enum Next {
     /// The connection has as many subscriptions as it may: acknowledgements make room.
     Wait,
     /// Everything was delivered.
-    Done,
+    Done {
+        /// Whether the client waits to hear so.
+        is_announced: bool,
+    },
     /// The service moved to another connection.
     Moved,
 }
 
 impl Backlog {
+    /// All that waits when a service subscribes.
     pub(super) fn new(service: ServiceId) -> Self {
-        Self { service, found: VecDeque::new(), after: Some(QueueNumber(0)) }
+        Self { service, found: VecDeque::new(), after: Some(QueueNumber(0)), is_announced: true }
+    }
+
+    /// The same once more, because something may have arrived unheard of.
+    pub(super) fn again(service: ServiceId, under_way: Option<Self>) -> Self {
+        Self { is_announced: under_way.is_some_and(|backlog| backlog.is_announced), ..Self::new(service) }
     }
 
     /// Subscribes to the next queues, at most `count`, that nobody is subscribed to.
@@ -47,7 +58,9 @@ impl Backlog {
             return Ok(Next::Moved);
         }
         if self.found.is_empty() {
-            let Some(after) = self.after else { return Ok(Next::Done) };
+            let Some(after) = self.after else {
+                return Ok(Next::Done { is_announced: self.is_announced });
+            };
             let read =
                 server.store.read(move |reader| reader.service_backlog(service, after, QUEUES_PER_PAGE));
             let page = read.await?;
@@ -59,7 +72,7 @@ impl Backlog {
         let count = count.min(self.found.len());
         let mut queues = Vec::with_capacity(count);
         for ServiceQueue { number, recipient_id, dh_secret } in self.found.drain(..count) {
-            let source = Source { queue: number, dh_secret };
+            let source = Source { queue: number, dh_secret, service: Some(service) };
             match server.subscribe_for_service(service, recipient_id, source) {
                 Some(subscriber) if subscriber.id() == peer.id() => queues.push(recipient_id),
                 Some(other) => other.ready(recipient_id),

@@ -25,7 +25,7 @@ use crate::delivery::AfterReading;
 use crate::limits::Admission;
 use crate::peer::Peer;
 use crate::server::Server;
-use crate::store::{Head, StoreError};
+use crate::store::StoreError;
 use crate::subscriptions::Reading;
 
 /// The first message of a subscription goes into the block of its response when that has at most so many
@@ -88,11 +88,12 @@ pub(super) async fn run(
         peer.close();
         conversation.await;
     }
-    if let Some(service) = &client.service {
-        client.server.services.disconnect(service.service_id, &client.peer);
-    }
-    client.server.subscriptions.disconnect(&client.peer);
-    client.server.notifications.disconnect(&client.peer);
+    let server = &client.server;
+    let service = client.service.and_then(|one| server.services.disconnect(one.service_id, &client.peer));
+    let mut ended = server.subscriptions.disconnect(&client.peer);
+    ended.extend(server.notifications.disconnect(&client.peer));
+    ended.extend(service);
+    server.release(ended);
 }
 
 struct Conversation<'s> {
@@ -151,6 +152,11 @@ impl Conversation<'_> {
             }
             if self.client.peer.is_closing() {
                 return Ok(());
+            }
+            if let Some(service) = self.client.service
+                && self.client.peer.takes_another_look()
+            {
+                self.backlog = Some(Backlog::again(service.service_id, self.backlog.take()));
             }
             self.tell_news().await?;
             self.deliver_ready().await?;
@@ -280,10 +286,12 @@ impl Conversation<'_> {
                 }
                 Next::Wait => return Ok(()),
                 Next::Moved => self.backlog = None,
-                Next::Done => {
+                Next::Done { is_announced } => {
                     self.backlog = None;
-                    self.output.add(&[], &[], &BrokerMessage::Alls).await?;
-                    self.output.flush().await?;
+                    if is_announced {
+                        self.output.add(&[], &[], &BrokerMessage::Alls).await?;
+                        self.output.flush().await?;
+                    }
                 }
             }
         }
@@ -301,10 +309,7 @@ impl Conversation<'_> {
             queues.into_iter().filter_map(|queue| server.subscriptions.take(queue, peer)).collect();
         let mut messages = Vec::new();
         while !readings.is_empty() {
-            let heads = readings
-                .iter()
-                .map(|reading| Head { queue: reading.source.queue, subscription: None })
-                .collect();
+            let heads = readings.iter().map(Reading::head).collect();
             let heads = server.store.heads(heads).await.map_err(|error| store_failed(&error))?;
             let mut again = Vec::new();
             for (reading, head) in readings.into_iter().zip(heads) {
@@ -314,6 +319,10 @@ impl Conversation<'_> {
                     Err(error @ StoreError::Damaged(_)) => {
                         server.subscriptions.failed(&reading, peer);
                         messages.push((reading.recipient_id, BrokerMessage::Err(storage_error(&error))));
+                        continue;
+                    }
+                    Err(StoreError::Elsewhere(rival)) => {
+                        server.read_elsewhere(&reading, peer, rival);
                         continue;
                     }
                     Err(error) => return Err(store_failed(&error)),

@@ -61,7 +61,7 @@ type Asker<T> = oneshot::Sender<T>;
 
 /// A step, and the queue that it is about if there is one.
 enum Step {
-    Create(NewQueue, Asker<Result<Created>>),
+    Create(Box<NewQueue>, Asker<Result<Created>>),
     Append(Sent, Asker<Result<Appended>>),
     Acknowledge(Acknowledgement, Asker<Result<Option<StoredMessage>>>),
     Other(Option<QueueNumber>, Run),
@@ -151,7 +151,7 @@ impl Store {
     /// # Errors
     /// As [`Self::write_to`].
     pub async fn create(&self, new: NewQueue) -> Result<Created> {
-        self.ask(|asker| Step::Create(new, asker)).await
+        self.ask(|asker| Step::Create(Box::new(new), asker)).await
     }
 
     /// Puts a message at the end of its queue, and waits until that is durable.
@@ -402,7 +402,7 @@ impl Writer {
         let (mut new, mut sent, mut acknowledged) = (Equal::default(), Equal::default(), Equal::default());
         for step in group.drain(..) {
             match step {
-                Step::Create(one, asker) => new.add(one, asker),
+                Step::Create(one, asker) => new.add(*one, asker),
                 Step::Append(one, asker) => sent.add(one, asker),
                 Step::Acknowledge(one, asker) => acknowledged.add(one, asker),
                 Step::Other(_, run) => {

@@ -35,7 +35,7 @@ pub use bulk::{Acknowledgement, Head, Sent};
 pub use failure::{Failure, FailureKind};
 pub use group_commit::{CommitWatch, Store, StoreThreads};
 pub use memory::MemoryStore;
-pub use nodes::{Claim, NodeEvent, NodeLink, SubscribedQueue, SubscriberNode, Topic};
+pub use nodes::{Claim, NodeEar, NodeEvent, NodeVoice, Seen, Topic};
 pub use postgres::PostgresStore;
 pub use record::{
     DhSecret, NewMessage, NewQueue, Notifier, QueueName, QueueNumber, QueueRecord, QueueStatus, StoreCounts,
@@ -180,20 +180,11 @@ pub trait QueueStore: Send {
     /// When the database cannot be opened once more.
     fn open_reader(&self) -> Result<Box<dyn QueueReader>>;
 
-    /// The ear for other servers on the same store, which hold a lease of this length; nothing when there can be none.
-    fn node_link(&self, lease: std::time::Duration) -> Option<Box<dyn NodeLink>> {
+    /// Ear and voice of one of several servers on the same store, which hold leases of this length; nothing when there
+    /// can be one only.
+    fn join_nodes(&self, lease: std::time::Duration) -> Option<(Box<dyn NodeEar>, Box<dyn NodeVoice>)> {
         let _ = lease;
         None
-    }
-
-    /// Makes this node the one that has the queue's subscriber; the node that had it is told. Nothing when there can be
-    /// no other.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    fn claim_subscription(&mut self, queue: QueueNumber) -> Result<Option<Claim>> {
-        let _ = queue;
-        Ok(None)
     }
 
     /// Another writer on the same store that may work at the same time; nothing when there can be one only.

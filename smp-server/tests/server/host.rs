@@ -52,12 +52,7 @@ impl Host {
 
     /// Its address.
     pub(crate) fn server_address(&self) -> ServerAddress {
-        let Place { address, key_hash } = self.place;
-        let host = match address.ip() {
-            IpAddr::V4(ip) => ProtocolHost::Ipv4(ip),
-            IpAddr::V6(ip) => ProtocolHost::Ipv6(ip),
-        };
-        ServerAddress::new(vec![host], Some(address.port()), key_hash.into()).unwrap()
+        server_address(&self.place)
     }
 
     /// A server whose queues are in a directory, and outlive it.
@@ -111,6 +106,16 @@ impl Host {
         drop(server);
         running.await.unwrap();
     }
+}
+
+/// The address of a server by its IP address.
+pub(crate) fn server_address(server: &impl AsRef<Place>) -> ServerAddress {
+    let Place { address, key_hash } = *server.as_ref();
+    let host = match address.ip() {
+        IpAddr::V4(ip) => ProtocolHost::Ipv4(ip),
+        IpAddr::V6(ip) => ProtocolHost::Ipv6(ip),
+    };
+    ServerAddress::new(vec![host], Some(address.port()), key_hash.into()).unwrap()
 }
 
 impl AsRef<Place> for Host {

@@ -16,7 +16,7 @@ use protocol::smp::transmission::Transmission;
 use tokio::net::TcpListener;
 
 use crate::client::{Client, MESSAGING, body, ed25519, link_data, message};
-use crate::host::Host;
+use crate::host::{Host, Place};
 
 fn prxy(server: &ServerAddress, password: Option<BasicAuth>) -> Command<'static> {
     Command::Prxy { server: server.clone(), password }
@@ -31,20 +31,20 @@ fn no_network() -> ErrorType {
 }
 
 /// Somebody who sends through a proxy.
-struct Sender {
+pub(crate) struct Sender {
     client: Client,
     session: DestinationSession,
 }
 
 impl Sender {
-    async fn connect(proxy: &Host, destination: &Host) -> Self {
+    pub(crate) async fn connect(proxy: &impl AsRef<Place>, destination: &ServerAddress) -> Self {
         let mut client = Client::connect_as(proxy, 18, true).await;
-        let session = offer(&mut client, &destination.server_address()).await;
+        let session = offer(&mut client, destination).await;
         Self { client, session }
     }
 
     /// What the destination answers; or what the proxy says.
-    async fn ask(
+    pub(crate) async fn ask(
         &mut self,
         key: Option<&AuthPrivateKey>,
         entity: impl AsRef<[u8]>,
@@ -81,7 +81,7 @@ async fn messages_come_through_another_server_and_through_the_same() {
     let (proxy, destination) = (Host::start("").await, Host::start("").await);
     for proxy in [&proxy, &destination] {
         let mut recipient = Client::connect(&destination).await;
-        let mut sender = Sender::connect(proxy, &destination).await;
+        let mut sender = Sender::connect(proxy, &destination.server_address()).await;
         assert_eq!(sender.session.version, 17);
         let ok = BrokerMessage::Ok;
 
@@ -124,7 +124,7 @@ async fn links_are_read_through_a_proxy() {
     };
     let request = Some(QueueRequest::Contact(Some(link)));
     owner.create_with(ed25519(), id.as_bytes(), request, false).await.unwrap();
-    let mut reader = Sender::connect(&proxy, &destination).await;
+    let mut reader = Sender::connect(&proxy, &destination.server_address()).await;
     assert_eq!(reader.ask(None, [3; 24], &Command::Lget).await, BrokerMessage::Lnk { sender_id, data });
     for prohibited in [Command::Ping, Command::Prxy { server: destination.server_address(), password: None }]
     {
@@ -139,8 +139,8 @@ async fn links_are_read_through_a_proxy() {
 #[tokio::test]
 async fn clients_share_a_session_and_an_unknown_one_is_told() {
     let (proxy, destination) = (Host::start("").await, Host::start("").await);
-    let mut one = Sender::connect(&proxy, &destination).await;
-    let two = Sender::connect(&proxy, &destination).await;
+    let mut one = Sender::connect(&proxy, &destination.server_address()).await;
+    let two = Sender::connect(&proxy, &destination.server_address()).await;
     assert_eq!(one.session, two.session);
     let queue = Client::connect(&destination).await.create(None, false).await;
     one.session.session_id[0] ^= 1;
@@ -153,7 +153,7 @@ async fn clients_share_a_session_and_an_unknown_one_is_told() {
 #[tokio::test]
 async fn what_the_destination_cannot_open_is_told_as_its_error() {
     let (proxy, destination) = (Host::start("").await, Host::start("").await);
-    let mut sender = Sender::connect(&proxy, &destination).await;
+    let mut sender = Sender::connect(&proxy, &destination.server_address()).await;
     let id = CorrelationId::generate(&mut system_rng());
     let sealed = sender.session.seal(id, None, &[1; 24], &message(b"x"), &mut system_rng()).unwrap();
     let Command::Pfwd { version, client_key, sealed: t1 } = sealed.command else { panic!("not PFWD") };
@@ -285,7 +285,7 @@ async fn many_commands_at_a_time_each_have_their_answer() {
     let sender_id = queue.ids.sender_id;
     let mut sending = tokio::task::JoinSet::new();
     for _ in 0..CLIENTS {
-        let mut sender = Sender::connect(&proxy, &destination).await;
+        let mut sender = Sender::connect(&proxy, &destination.server_address()).await;
         sending.spawn(async move {
             // batched: two of the largest commands do not fit one block, so each block has one
             let mut sealed = Vec::new();
@@ -325,7 +325,7 @@ async fn a_session_that_is_gone_is_told_and_made_again() {
     let identity = smp_server::identity::Identity::generate("127.0.0.1").unwrap().identity;
     let destination = Host::start_in(directory.path(), "", &identity).await;
     let address = destination.server_address();
-    let mut sender = Sender::connect(&proxy, &destination).await;
+    let mut sender = Sender::connect(&proxy, &destination.server_address()).await;
     let queue = Client::connect(&destination).await.create(None, false).await;
     let port = address.port().unwrap();
     destination.stop().await;
@@ -348,7 +348,7 @@ async fn a_session_that_is_gone_is_told_and_made_again() {
 #[tokio::test]
 async fn versions_of_forwarded_commands_are_not_checked_and_decide_on_sizes() {
     let (proxy, destination) = (Host::start("").await, Host::start("").await);
-    let mut sender = Sender::connect(&proxy, &destination).await;
+    let mut sender = Sender::connect(&proxy, &destination.server_address()).await;
     let queue = Client::connect(&destination).await.create(None, false).await;
     for (version, longest) in [(7, 16_088), (8, 16_064), (10, 16_064), (11, 16_048), (18, 16_048)] {
         sender.session.version = version;

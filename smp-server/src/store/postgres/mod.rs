@@ -1,18 +1,20 @@
 //! Queues in PostgreSQL, for those who outgrow one machine.
 //!
 //! ```text
-//! BEGIN · lock ──▶ step ──▶ step ──▶ … ──▶ COMMIT        one round trip each
+//! BEGIN · lock the queues ──▶ all messages ──▶ all acknowledgements ──▶ other step ──▶ … ──▶ COMMIT
 //! ```
 //!
-//! A group of steps is one transaction under a lock that all processes on the database share: two of them never wait
-//! for each other in a circle, and messages are numbered in the order of their commits. A step that fails fails its
-//! whole group. A connection that is lost is made anew with the next group; a commit that was not answered is
-//! reported as such ([`FailureKind::InDoubt`]), never as done.
+//! A group of steps is one transaction: each arrow is one round trip, however many messages it stands for. It begins
+//! with the locks of its queues in one order, so that groups of several writers and several processes never wait for
+//! each other in a circle, and each queue's messages are numbered in the order of their commits; groups about different
+//! queues do not wait at all. A step that fails fails its whole group. A connection that is lost is made anew with the
+//! next group; a commit that was not answered is reported as such ([`FailureKind::InDoubt`]), never as done.
 
 mod failure;
 #[cfg(test)]
 mod loss;
 mod migrations;
+mod news;
 mod nodes;
 mod reader;
 mod rows;
@@ -21,6 +23,7 @@ pub(crate) mod scratch;
 mod services;
 mod session;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use postgres::{Config, Row};
@@ -31,19 +34,18 @@ use protocol::smp::ids::{LinkId, MessageId, NotifierId, ServiceId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
 
-use super::columns::{blocking_from, keys_blob, mode_text, status_from, status_text};
+use super::columns::{blocking_from, keys_blob, status_from};
 use super::{
-    AppendRules, Appended, Claim, Created, Deleted, ExpiryCursor, ExpiryPage, Failure, FailureKind, LinkSet,
-    NewMessage, NewQueue, NewService, NodeLink, Notifier, NotifierSet, QueueNumber, QueueReader, QueueRecord,
-    QueueStatus, QueueStore, Result, Secured, ServiceRecord, StoreError, StoredMessage, Stream, WholeQueue,
+    Acknowledgement, AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, Failure, FailureKind,
+    Head, LinkSet, NewMessage, NewQueue, NewService, NodeEar, NodeVoice, Notifier, NotifierSet, QueueNumber,
+    QueueReader, QueueStatus, QueueStore, Result, Secured, Sent, ServiceRecord, StoreError, StoredMessage,
+    Stream, WholeQueue,
 };
-use nodes::{NodeNumber, PostgresNodes};
+use news::kind;
+use nodes::{NodeNumber, PostgresEar, PostgresVoice};
 use reader::PostgresReader;
-use rows::{column, message_from, notifier_id_from};
+use rows::{QueueColumns, column, head_from, notifier_id_from};
 use session::{Access, Parameters, Refused, Session};
-
-/// Opens a group: the lock is held until its end.
-const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(hashtext(current_schema()), 2)";
 
 /// A store in a database. Connects when it is first used, on the thread that uses it.
 #[derive(Debug)]
@@ -51,9 +53,8 @@ pub struct PostgresStore {
     session: Session,
     group: Group,
     node: NodeNumber,
-    /// Subscriptions that the group claims, all by one claim.
-    claimed: Vec<i64>,
-    claim: Option<Claim>,
+    /// Whether it is the only one yet.
+    is_first: bool,
 }
 
 /// What became of the group of steps so far.
@@ -74,7 +75,7 @@ impl PostgresStore {
         let config: Config = connection.parse().map_err(|_| {
             Failure::new(FailureKind::Transient, "the connection string cannot be understood")
         })?;
-        let access = Access { config, patience };
+        let access = Access { config, patience, durable: true };
         let mut client = access.connect()?;
         migrations::apply(&mut client)?;
         let fsync: String = client.query_one("SHOW fsync", &[])?.get(0);
@@ -87,8 +88,7 @@ impl PostgresStore {
             session: Session::new(access),
             group: Group::Sound,
             node: NodeNumber::default(),
-            claimed: Vec::new(),
-            claim: None,
+            is_first: true,
         })
     }
 
@@ -110,54 +110,48 @@ impl PostgresStore {
     }
 
     fn insert(&mut self, whole: &WholeQueue) -> Result<Created> {
-        // Every field by name: one that is added must be stored.
-        let QueueRecord {
-            number: _,
-            recipient_id,
-            sender_id,
-            recipient_keys,
-            dh_secret,
-            sender_key,
-            mode,
-            notifier,
-            status,
-            used_on,
-            recipient_service,
-            notifier_service,
-        } = &whole.record;
-        let notifier = notifier.as_ref();
-        let link = whole.link.as_ref();
+        self.insert_all(std::slice::from_ref(whole)).pop().unwrap_or(Err(StoreError::Damaged("answer")))
+    }
+
+    fn insert_all(&mut self, all: &[WholeQueue]) -> Vec<Result<Created>> {
+        let columns = QueueColumns::of(all);
         let rows = self.step(
-            "SELECT create_queue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-             AS number",
-            &[
-                &recipient_id.as_bytes().as_slice(),
-                &sender_id.as_bytes().as_slice(),
-                &keys_blob(recipient_keys),
-                &dh_secret.0.as_slice(),
-                &sender_key.as_ref().map(|key| key.to_bytes()),
-                &mode_text(*mode),
-                &status_text(*status),
-                &status.blocking().map(|info| info.to_string()),
-                &notifier.map(|notifier| notifier.id.as_bytes().as_slice()),
-                &notifier.map(|notifier| notifier.key.to_bytes()),
-                &notifier.map(|notifier| notifier.dh_secret.0.as_slice()),
-                used_on,
-                &recipient_service.as_ref().map(|id| id.as_bytes().as_slice()),
-                &notifier_service.as_ref().map(|id| id.as_bytes().as_slice()),
-                &link.map(|(id, _)| id.as_bytes().as_slice()),
-                &link.map(|(_, data)| &*data.fixed),
-                &link.map(|(_, data)| &*data.user),
-            ],
-        )?;
-        let number: Option<i64> = rows.first().map_or(Ok(None), |row| column(row, "number"))?;
-        Ok(number.map_or(Created::IdTaken, |number| Created::Stored(QueueNumber(number))))
+            "SELECT create_queue(recipient_id, sender_id, recipient_keys, dh_secret, sender_key, mode, status,
+                                 blocking, notifier_id, notifier_key, notifier_secret, used_on, recipient_service,
+                                 notifier_service, link_id, fixed_data, user_data) AS number
+             FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::text[], $7::text[],
+                         $8::text[], $9::bytea[], $10::bytea[], $11::bytea[], $12::bigint[], $13::bytea[],
+                         $14::bytea[], $15::bytea[], $16::bytea[], $17::bytea[])
+                  WITH ORDINALITY AS new (
+                      recipient_id, sender_id, recipient_keys, dh_secret, sender_key, mode, status, blocking,
+                      notifier_id, notifier_key, notifier_secret, used_on, recipient_service, notifier_service,
+                      link_id, fixed_data, user_data, turn)
+             ORDER BY turn",
+            &columns.parameters(),
+        );
+        each(all.len(), rows, |row| {
+            let number: Option<i64> = column(row, "number")?;
+            Ok(number.map_or(Created::IdTaken, |number| Created::Stored(QueueNumber(number))))
+        })
+    }
+
+    /// Acknowledges in queues of which each is named once.
+    fn acknowledge_in(&mut self, some: &[Acknowledgement]) -> Vec<Result<Option<StoredMessage>>> {
+        let queues: Vec<i64> = some.iter().map(|one| one.head.queue.0).collect();
+        let ids: Vec<Option<&[u8]>> =
+            some.iter().map(|one| one.message_id.as_ref().map(|id| id.as_bytes().as_slice())).collect();
+        let (kinds, topics) = subscriptions(some.iter().map(|one| &one.head));
+        let rows = self.step(
+            "SELECT * FROM acknowledge_messages($1, $2, $3, $4, $5)",
+            &[&queues, &ids, &kinds, &topics, &self.node.get()],
+        );
+        in_turn(some.len(), rows, head_from)
     }
 
     fn set_blocking(&mut self, queue: QueueNumber, blocking: Option<BlockingInfo>) -> Result<QueueStatus> {
         let row = self.step_on(
-            "SELECT status, blocking FROM set_blocking($1, $2, $3)",
-            &[&queue.0, &blocking.map(|info| info.to_string()), &self.node.get()],
+            "SELECT status, blocking FROM set_blocking($1, $2)",
+            &[&queue.0, &blocking.map(|info| info.to_string())],
         )?;
         status_from(column(&row, "status")?, column(&row, "blocking")?)
     }
@@ -165,47 +159,46 @@ impl PostgresStore {
 
 impl QueueStore for PostgresStore {
     fn open_reader(&self) -> Result<Box<dyn QueueReader>> {
-        Ok(Box::new(PostgresReader::new(self.session.access().clone())))
+        Ok(Box::new(PostgresReader::new(self.session.access().clone(), self.node.clone())))
     }
 
-    fn node_link(&self, lease: Duration) -> Option<Box<dyn NodeLink>> {
-        let access = self.session.access().clone();
-        Some(Box::new(PostgresNodes::new(access, self.node.clone(), lease)))
+    fn join_nodes(&self, lease: Duration) -> Option<(Box<dyn NodeEar>, Box<dyn NodeVoice>)> {
+        let (access, number) = (self.session.access(), &self.node);
+        let ear = PostgresEar::new(access.clone(), number.clone(), lease);
+        let voice = PostgresVoice::new(access.clone(), number.clone());
+        Some((Box::new(ear), Box::new(voice)))
     }
 
-    fn claim_subscription(&mut self, queue: QueueNumber) -> Result<Option<Claim>> {
-        if self.node.get().is_none() {
-            return Ok(None);
-        }
-        if self.claim.is_none() {
-            let rows = self.step("SELECT nextval('claims') AS claim", &[])?;
-            self.claim = rows.first().map(|row| column(row, "claim").map(Claim)).transpose()?;
-        }
-        self.claimed.push(queue.0);
-        Ok(self.claim)
+    fn second_writer(&self) -> Option<Box<dyn QueueStore>> {
+        let session = Session::new(self.session.access().clone());
+        let second = Self { session, group: Group::Sound, node: self.node.clone(), is_first: false };
+        self.is_first.then(|| -> Box<dyn QueueStore> { Box::new(second) })
     }
 
     fn begin(&mut self) -> Result<()> {
+        self.begin_on(&[])
+    }
+
+    fn begin_on(&mut self, queues: &[QueueNumber]) -> Result<()> {
+        let queues: BTreeSet<i64> = queues.iter().map(|queue| queue.0).collect();
+        let mut begin = "BEGIN".to_owned();
+        if !queues.is_empty() {
+            let queues: Vec<String> = queues.iter().map(i64::to_string).collect();
+            begin.push_str(&format!("; SELECT lock_queues('{{{}}}')", queues.join(",")));
+        }
         self.group = Group::Sound;
-        self.claimed.clear();
-        self.claim = None;
         self.session.connect()?;
-        let mut begun = self.session.with(|client| client.batch_execute(BEGIN));
+        let mut begun = self.session.with(|client| client.batch_execute(&begin));
         if let Err(Refused::Lost(_)) = begun {
             // The connection was lost while nothing was to be done: nothing is lost with it.
             self.session.connect()?;
-            begun = self.session.with(|client| client.batch_execute(BEGIN));
+            begun = self.session.with(|client| client.batch_execute(&begin));
         }
-        // Without the lock there is no group: the server forgets that it was begun.
+        // Without the locks there is no group: the server forgets that it was begun.
         Ok(begun.inspect_err(|_| self.session.give_up())?)
     }
 
     fn commit(&mut self) -> Result<()> {
-        if let (Some(Claim(claim)), Some(node)) = (self.claim.take(), self.node.get()) {
-            let claimed = std::mem::take(&mut self.claimed);
-            // Should it fail, so does the group, as told below.
-            let _ = self.step("SELECT claim_subscribers($1, $2, $3)", &[&claimed, &node, &claim]);
-        }
         if let Group::Failed(reason) = std::mem::replace(&mut self.group, Group::Sound) {
             if self.session.with(|client| client.batch_execute("ROLLBACK")).is_err() {
                 self.session.give_up();
@@ -260,31 +253,43 @@ impl QueueStore for PostgresStore {
         .map(drop)
     }
 
+    fn create_queues(&mut self, new: &[NewQueue]) -> Vec<Result<Created>> {
+        let all: Vec<WholeQueue> = new.iter().map(NewQueue::whole).collect();
+        self.insert_all(&all)
+    }
+
     fn append_message(
         &mut self,
         queue: QueueNumber,
         message: &NewMessage<'_>,
         rules: AppendRules,
     ) -> Result<Appended> {
-        let row = self.step_on(
-            "SELECT outcome, reason FROM append_message($1, $2, $3, $4, $5, $6, $7, $8)",
-            &[
-                &queue.0,
-                &message.id.as_bytes().as_slice(),
-                &message.received_at.0,
-                &message.notify,
-                &message.body,
-                &i64::from(rules.quota),
-                &rules.expire_before.map(|moment| moment.0),
-                &self.node.get(),
-            ],
-        )?;
-        Ok(match column(&row, "outcome")? {
-            "stored" => Appended::Stored,
-            "marked" => Appended::Full { marked: true },
-            "full" => Appended::Full { marked: false },
-            "suspended" => Appended::Suspended,
-            _ => Appended::Blocked(blocking_from(column(&row, "reason")?)?),
+        let NewMessage { id, received_at, notify, body } = *message;
+        let sent = Sent { queue, id, received_at, notify, body: body.to_vec().into(), rules };
+        self.append_messages(&[sent]).pop().unwrap_or(Err(StoreError::NoQueue))
+    }
+
+    fn append_messages(&mut self, sent: &[Sent]) -> Vec<Result<Appended>> {
+        let queues: Vec<i64> = sent.iter().map(|one| one.queue.0).collect();
+        let ids: Vec<&[u8]> = sent.iter().map(|one| one.id.as_bytes().as_slice()).collect();
+        let received: Vec<i64> = sent.iter().map(|one| one.received_at.0).collect();
+        let notify: Vec<bool> = sent.iter().map(|one| one.notify).collect();
+        let bodies: Vec<&[u8]> = sent.iter().map(|one| &*one.body).collect();
+        let quotas: Vec<i64> = sent.iter().map(|one| i64::from(one.rules.quota)).collect();
+        let expired: Vec<Option<i64>> =
+            sent.iter().map(|one| one.rules.expire_before.map(|moment| moment.0)).collect();
+        let rows = self.step(
+            "SELECT turn, outcome, reason FROM append_messages($1, $2, $3, $4, $5, $6, $7)",
+            &[&queues, &ids, &received, &notify, &bodies, &quotas, &expired],
+        );
+        in_turn(sent.len(), rows, |row| {
+            Ok(match column(row, "outcome")? {
+                "stored" => Appended::Stored,
+                "marked" => Appended::Full { marked: true },
+                "full" => Appended::Full { marked: false },
+                "suspended" => Appended::Suspended,
+                _ => Appended::Blocked(blocking_from(column(row, "reason")?)?),
+            })
         })
     }
 
@@ -293,19 +298,23 @@ impl QueueStore for PostgresStore {
         queue: QueueNumber,
         message_id: Option<MessageId>,
     ) -> Result<Option<StoredMessage>> {
-        let row = self.step_on(
-            "WITH head AS (SELECT number, message_id FROM messages WHERE queue = $1 ORDER BY number LIMIT 1),
-             gone AS (DELETE FROM messages USING head
-                      WHERE messages.queue = $1 AND messages.number = head.number AND head.message_id = $2
-                      RETURNING messages.number)
-             SELECT next.* FROM queues LEFT JOIN LATERAL (
-                 SELECT message_id, received_at, notify, body FROM messages
-                 WHERE queue = $1 AND number > coalesce((SELECT number FROM gone), 0) ORDER BY number LIMIT 1
-             ) next ON true
-             WHERE queues.number = $1",
-            &[&queue.0, &message_id.as_ref().map(|id| id.as_bytes().as_slice())],
-        )?;
-        message_from(&row)
+        let one = Acknowledgement { message_id, head: Head { queue, subscription: None } };
+        self.acknowledge_in(&[one]).pop().unwrap_or(Err(StoreError::NoQueue))
+    }
+
+    fn acknowledge_messages(
+        &mut self,
+        acknowledged: &[Acknowledgement],
+    ) -> Vec<Result<Option<StoredMessage>>> {
+        let mut named = BTreeSet::new();
+        if acknowledged.iter().all(|one| named.insert(one.head.queue)) {
+            return self.acknowledge_in(acknowledged);
+        }
+        // Two connections acknowledge in one queue: one after the other.
+        acknowledged
+            .iter()
+            .map(|one| self.acknowledge_in(&[*one]).pop().unwrap_or(Err(StoreError::NoQueue)))
+            .collect()
     }
 
     fn suspend_queue(&mut self, queue: QueueNumber) -> Result<()> {
@@ -314,10 +323,7 @@ impl QueueStore for PostgresStore {
     }
 
     fn delete_queue(&mut self, queue: QueueNumber) -> Result<Deleted> {
-        let row = self.step_on(
-            "SELECT notifier_id, messages FROM delete_queue($1, $2)",
-            &[&queue.0, &self.node.get()],
-        )?;
+        let row = self.step_on("SELECT notifier_id, messages FROM delete_queue($1)", &[&queue.0])?;
         let messages: i64 = column(&row, "messages")?;
         Ok(Deleted {
             notifier: notifier_id_from(&row)?,
@@ -394,8 +400,10 @@ impl QueueStore for PostgresStore {
 
     fn restore_message(&mut self, queue: QueueNumber, message: &StoredMessage) -> Result<()> {
         self.step_on(
-            "INSERT INTO messages (queue, message_id, received_at, notify, body)
-             SELECT number, $2, $3, $4, $5 FROM queues WHERE number = $1 RETURNING queue",
+            "INSERT INTO messages (queue, message_id, received_at, notify, body, place)
+             SELECT number, $2, $3, $4, $5, 1 + coalesce(
+                 (SELECT place FROM messages WHERE queue = $1 ORDER BY messages.number DESC LIMIT 1), 0)
+             FROM queues WHERE number = $1 RETURNING queue",
             &[
                 &queue.0,
                 &message.id.as_bytes().as_slice(),
@@ -414,9 +422,8 @@ impl QueueStore for PostgresStore {
                  WHERE body IS NOT NULL AND received_at < $1 AND (received_at, number) > ($2, $3)
                  ORDER BY received_at, number LIMIT $4),
              emptied AS MATERIALIZED (
-                 SELECT expire_head(queue, $1) AS deleted FROM (SELECT DISTINCT queue FROM looked_at) queues)
-             SELECT received_at, number,
-                    (SELECT coalesce(sum(deleted), 0)::bigint FROM emptied) AS deleted,
+                 SELECT expire_heads(ARRAY(SELECT DISTINCT queue FROM looked_at), $1) AS deleted)
+             SELECT received_at, number, (SELECT deleted FROM emptied) AS deleted,
                     (SELECT count(*) FROM looked_at) AS looked_at
              FROM looked_at ORDER BY received_at DESC, number DESC LIMIT 1",
             &[&before.0, &cursor.received_at, &cursor.number, &i64::from(limit)],
@@ -429,4 +436,42 @@ impl QueueStore for PostgresStore {
             next: (looked_at >= i64::from(limit)).then_some(next),
         })
     }
+}
+
+/// Under which kinds and ids of subscriptions heads are read; nothing where by none.
+fn subscriptions<'h>(
+    heads: impl Iterator<Item = &'h Head>,
+) -> (Vec<Option<&'static str>>, Vec<Option<&'h [u8]>>) {
+    heads.map(|head| head.subscription.as_ref().map(|topic| (kind(topic), topic.entity_id())).unzip()).unzip()
+}
+
+/// The answers of steps that were one statement with a row for each.
+fn each<T>(count: usize, rows: Result<Vec<Row>>, read: impl Fn(&Row) -> Result<T>) -> Vec<Result<T>> {
+    match rows {
+        Ok(rows) => rows.iter().map(read).collect(),
+        Err(error) => failed(count, error),
+    }
+}
+
+/// The same with a row for those whose queue there is; it says in its column `turn` which one it is, from 1.
+fn in_turn<T>(count: usize, rows: Result<Vec<Row>>, read: impl Fn(&Row) -> Result<T>) -> Vec<Result<T>> {
+    let rows = match rows {
+        Ok(rows) => rows,
+        Err(error) => return failed(count, error),
+    };
+    let mut answers: Vec<Result<T>> = (0..count).map(|_| Err(StoreError::NoQueue)).collect();
+    for row in &rows {
+        let turn = column::<i64>(row, "turn").ok().and_then(|turn| usize::try_from(turn).ok());
+        if let Some(answer) = turn.and_then(|turn| answers.get_mut(turn.checked_sub(1)?)) {
+            *answer = read(row);
+        }
+    }
+    answers
+}
+
+/// The first has the error, and the others what it did to their group.
+fn failed<T>(count: usize, error: StoreError) -> Vec<Result<T>> {
+    let reason = error.to_string();
+    let others = (1..count).map(|_| Err(StoreError::Commit(reason.clone())));
+    std::iter::once(Err(error)).chain(others).collect()
 }

@@ -1,21 +1,25 @@
-//! This process as one of several nodes: its number, its lease, and its ear (LISTEN).
+//! This process as one of several nodes: its number, its lease, its ear (LISTEN) and its voice (NOTIFY).
+//!
+//! Nothing here is worth a wait for the disk: subscriptions end with connections, and what was told and lost is made
+//! good by [`NodeEvent::Missed`]. PostgreSQL lets one transaction at a time commit that notifies; so groups of steps
+//! never do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator as _;
-use postgres::{Client, Notification};
-use protocol::smp::ids::{MessageId, RecipientId};
-use protocol::timestamp::Timestamp;
 
+use super::news::{EVENTS_PER_NOTIFICATION, events, kind, text, topic_of};
 use super::rows::{column, fixed};
-use super::session::Access;
+use super::session::{Access, Session};
 use crate::store::{
-    Claim, Failure, FailureKind, NodeEvent, NodeLink, QueueNumber, Result, SubscribedQueue, SubscriberNode,
+    Claim, Failure, FailureKind, NodeEar, NodeEvent, NodeVoice, Result, Seen, StoreError, Topic,
 };
 
-/// The number of this node, shared with the writer; 0 while it is none.
+/// The number of this node, shared with those that write and read; 0 while it is none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NodeNumber(Arc<AtomicI64>);
 
@@ -25,8 +29,13 @@ impl NodeNumber {
     }
 }
 
-/// The link of one node. A lease that is not renewed for its whole length ends: other nodes then forget this one.
-pub(super) struct PostgresNodes {
+/// Topics as the database names them: their kinds, and their ids.
+pub(super) fn named<'t>(topics: impl Iterator<Item = &'t Topic>) -> (Vec<&'static str>, Vec<&'t [u8]>) {
+    topics.map(|topic| (kind(topic), topic.entity_id())).unzip()
+}
+
+/// The ear of one node. A lease that is not renewed for its whole length ends: other nodes then forget this one.
+pub(super) struct PostgresEar {
     access: Access,
     number: NodeNumber,
     lease: Duration,
@@ -38,9 +47,9 @@ struct Listening {
     renewed: Instant,
 }
 
-impl PostgresNodes {
+impl PostgresEar {
     pub(super) fn new(access: Access, number: NodeNumber, lease: Duration) -> Self {
-        Self { access, number, lease, listening: None }
+        Self { access: access.forgetful(), number, lease, listening: None }
     }
 
     /// Connects, listens, and becomes a node or stays the one that it was.
@@ -75,11 +84,7 @@ impl PostgresNodes {
             "UPDATE nodes SET lease_until = now() + $2 * interval '1 second' WHERE number = $1",
             &[&self.number.get(), &self.lease.as_secs_f64()],
         )?;
-        client.execute(
-            "WITH gone AS (DELETE FROM nodes WHERE lease_until < now() RETURNING number)
-             DELETE FROM subscribers USING gone WHERE node = gone.number",
-            &[],
-        )?;
+        client.execute("SELECT forget_dead_nodes()", &[])?;
         Ok(renewed == 1)
     }
 
@@ -94,97 +99,180 @@ impl PostgresNodes {
             }
             listening.renewed = Instant::now();
         }
-        let mut events = Vec::new();
+        let mut heard = Vec::new();
         {
-            let mut heard = listening.client.notifications();
-            let first = heard.timeout_iter(patience).next()?;
-            events.extend(first.as_ref().and_then(event_from));
-            let mut more = heard.iter();
+            let mut notifications = listening.client.notifications();
+            let first = notifications.timeout_iter(patience).next()?;
+            heard.extend(first.iter().flat_map(|notification| events(notification.payload())));
+            let mut more = notifications.iter();
             while let Some(notification) = more.next()? {
-                events.extend(event_from(&notification));
+                heard.extend(events(notification.payload()));
             }
         }
         if listening.client.is_closed() {
             return Err(lost());
         }
         self.listening = Some(listening);
-        Ok(events)
+        Ok(heard)
     }
 }
 
-impl NodeLink for PostgresNodes {
+impl NodeEar for PostgresEar {
     fn events(&mut self, patience: Duration) -> Result<Vec<NodeEvent>> {
         self.hear(patience)
     }
 
-    fn subscribed(&mut self, queues: &[RecipientId]) -> Result<Vec<SubscribedQueue>> {
-        let listening = self.listening.as_mut().ok_or_else(lost)?;
-        let ids: Vec<&[u8]> = queues.iter().map(|id| id.as_bytes().as_slice()).collect();
-        let rows = listening.client.query(
-            "SELECT recipient_id, number, node, claim FROM queues
-             LEFT JOIN subscribers ON subscribers.queue = queues.number
-             WHERE recipient_id = ANY ($1)",
-            &[&ids],
+    fn look_again(&mut self, held: &[(Topic, Option<Claim>)]) -> Result<Vec<Seen>> {
+        let Listening { client, .. } = self.listening.as_mut().ok_or_else(lost)?;
+        let node = self.number.get();
+        let claimed: Vec<(&Topic, i64)> =
+            held.iter().filter_map(|(topic, claim)| claim.map(|claim| (topic, claim.0))).collect();
+        let (kinds, ids) = named(claimed.iter().map(|(topic, _)| *topic));
+        let claims: Vec<i64> = claimed.iter().map(|(_, claim)| *claim).collect();
+        client.execute("SELECT restore_subscriptions($1, $2, $3, $4)", &[&kinds, &ids, &claims, &node])?;
+        let (kinds, ids) = named(held.iter().map(|(topic, _)| topic));
+        let rows = client.query(
+            "SELECT given.rival, given.kind = 'S' OR queues.number IS NOT NULL AS is_there,
+                    given.kind = 'Q' AND EXISTS (SELECT 1 FROM messages WHERE queue = queues.number) AS is_waiting
+             FROM unnest($1::text[], $2::bytea[], rival_claims($1, $2, $3))
+                  WITH ORDINALITY AS given (kind, id, rival, turn)
+             LEFT JOIN queues ON CASE given.kind WHEN 'Q' THEN queues.recipient_id = given.id
+                                                 WHEN 'N' THEN queues.notifier_id = given.id END
+             ORDER BY given.turn",
+            &[&kinds, &ids, &node],
         )?;
-        rows.iter()
-            .map(|row| {
-                let node: Option<i64> = column(row, "node")?;
-                let subscriber = match node {
-                    None => SubscriberNode::Unknown,
-                    Some(_) if node == self.number.get() => SubscriberNode::Here,
-                    Some(_) => SubscriberNode::Elsewhere(Claim(column(row, "claim")?)),
-                };
-                let (recipient_id, number) =
-                    (RecipientId(fixed(row, "recipient_id")?), column(row, "number")?);
-                Ok(SubscribedQueue { recipient_id, number: QueueNumber(number), subscriber })
+        let seen = rows.iter().map(|row| {
+            let rival: Option<i64> = column(row, "rival")?;
+            Ok(match (column(row, "is_there")?, rival) {
+                (false, _) => Seen::Gone,
+                (true, Some(claim)) => Seen::Elsewhere(Claim(claim)),
+                (true, None) => Seen::Here { waiting: column(row, "is_waiting")? },
             })
-            .collect()
+        });
+        seen.collect()
+    }
+}
+
+/// The voice of one node.
+pub(super) struct PostgresVoice {
+    session: Session,
+    number: NodeNumber,
+}
+
+impl PostgresVoice {
+    pub(super) fn new(access: Access, number: NodeNumber) -> Self {
+        Self { session: Session::new(access.forgetful()), number }
+    }
+
+    /// Sends events, each to a channel, as few notifications as hold them.
+    fn send(&mut self, events: BTreeMap<String, Vec<String>>) -> Result<()> {
+        let mut channels = Vec::new();
+        let mut payloads = Vec::new();
+        for (channel, events) in events {
+            for some in events.chunks(EVENTS_PER_NOTIFICATION) {
+                channels.push(channel.clone());
+                payloads.push(some.join(";"));
+            }
+        }
+        if channels.is_empty() {
+            return Ok(());
+        }
+        let sql = "SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS sent (channel, payload)";
+        self.session.read(sql, &[&channels, &payloads]).map(drop)
+    }
+
+    /// Where other nodes listen, by their numbers.
+    fn channels(&mut self) -> Result<BTreeMap<i64, String>> {
+        let sql = "SELECT number, channel FROM nodes WHERE number IS DISTINCT FROM $1";
+        let rows = self.session.read(sql, &[&self.number.get()])?;
+        rows.iter().map(|row| Ok((column(row, "number")?, column(row, "channel")?))).collect()
+    }
+}
+
+impl NodeVoice for PostgresVoice {
+    fn claim(&mut self, topics: &[Topic]) -> Result<Vec<Claim>> {
+        let (kinds, ids) = named(topics.iter());
+        let rows = self.session.read(
+            "SELECT kind, id, claim, former FROM claim_subscriptions($1, $2, $3)",
+            &[&kinds, &ids, &self.number.get()],
+        )?;
+        let mut claims: BTreeMap<Topic, Claim> = BTreeMap::new();
+        let mut moved: Vec<(Topic, Claim, Option<i64>)> = Vec::new();
+        for row in &rows {
+            let topic = topic_of(column(row, "kind")?, fixed(row, "id")?);
+            let topic = topic.ok_or(StoreError::Damaged("subscription"))?;
+            let claim = Claim(column(row, "claim")?);
+            claims.insert(topic, claim);
+            moved.push((topic, claim, column(row, "former")?));
+        }
+        // Notifications may wait for it anywhere.
+        let for_all = |topic: &Topic| !matches!(topic, Topic::Queue(_));
+        if moved.iter().any(|(topic, _, former)| for_all(topic) || former.is_some()) {
+            let mut news: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (number, channel) in self.channels()? {
+                let told =
+                    moved.iter().filter(|(topic, _, former)| for_all(topic) || *former == Some(number));
+                let told: Vec<String> =
+                    told.map(|(topic, claim, _)| text(&NodeEvent::Moved(*topic, *claim))).collect();
+                news.insert(channel, told);
+            }
+            self.send(news)?;
+        }
+        let claims = topics.iter().map(|topic| claims.get(topic).copied());
+        claims.collect::<Option<_>>().ok_or_else(forgotten)
+    }
+
+    fn release(&mut self, held: &[(Topic, Claim)]) -> Result<()> {
+        let (kinds, ids) = named(held.iter().map(|(topic, _)| topic));
+        let claims: Vec<i64> = held.iter().map(|(_, claim)| claim.0).collect();
+        let sql = "DELETE FROM subscriptions USING unnest($1::text[], $2::bytea[], $3::bigint[]) AS given (kind, id, claim)
+             WHERE subscriptions.kind = given.kind AND subscriptions.id = given.id
+               AND subscriptions.claim = given.claim";
+        self.session.read(sql, &[&kinds, &ids, &claims]).map(drop)
+    }
+
+    fn tell(&mut self, news: &[(Topic, NodeEvent)]) -> Result<Vec<bool>> {
+        let (kinds, ids) = named(news.iter().map(|(topic, _)| topic));
+        let rows = self.session.read(
+            "SELECT nodes.channel FROM unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS given (kind, id, turn)
+             LEFT JOIN subscriptions ON subscriptions.kind = given.kind AND subscriptions.id = given.id
+             LEFT JOIN nodes ON nodes.number = subscriptions.node AND nodes.number IS DISTINCT FROM $3
+             ORDER BY given.turn",
+            &[&kinds, &ids, &self.number.get()],
+        )?;
+        let mut heard = Vec::with_capacity(news.len());
+        let mut to_send: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (row, (_, event)) in rows.iter().zip(news) {
+            let channel: Option<String> = column(row, "channel")?;
+            heard.push(channel.is_some());
+            if let Some(channel) = channel {
+                to_send.entry(channel).or_default().push(text(event));
+            }
+        }
+        self.send(to_send)?;
+        Ok(heard)
+    }
+
+    fn tell_missed(&mut self) -> Result<()> {
+        let missed = vec![text(&NodeEvent::Missed)];
+        let news = self.channels()?.into_values().map(|channel| (channel, missed.clone())).collect();
+        self.send(news)
     }
 
     fn leave(&mut self) {
-        if let Some(Listening { mut client, .. }) = self.listening.take() {
-            // Should this fail, the lease ends by itself.
-            let _ = client.execute(
-                "WITH gone AS (DELETE FROM nodes WHERE number = $1 RETURNING number)
-                 DELETE FROM subscribers USING gone WHERE node = gone.number",
-                &[&self.number.get()],
-            );
-        }
+        // Should this fail, the lease ends by itself.
+        let _ = self.session.read(
+            "WITH gone AS (DELETE FROM nodes WHERE number = $1 RETURNING number)
+             DELETE FROM subscriptions USING gone WHERE node = gone.number",
+            &[&self.number.get()],
+        );
     }
 }
 
-fn lost() -> crate::store::StoreError {
+fn lost() -> StoreError {
     Failure::new(FailureKind::Transient, "the connection to PostgreSQL was lost").into()
 }
 
-/// What a notification says; nothing when another program uses the channel.
-fn event_from(notification: &Notification) -> Option<NodeEvent> {
-    let mut words = notification.payload().split(' ');
-    let what = words.next()?;
-    // A claim stands between the word and the queue.
-    let claim = if what == "moved" { Some(Claim(words.next()?.parse().ok()?)) } else { None };
-    let queue = RecipientId(id_from(words.next()?)?);
-    match (what, claim) {
-        ("arrived", _) => Some(NodeEvent::Arrived(queue)),
-        ("deleted", _) => Some(NodeEvent::Deleted(queue)),
-        ("blocked", _) => Some(NodeEvent::Blocked(queue)),
-        ("moved", Some(claim)) => Some(NodeEvent::Moved(queue, claim)),
-        ("notify", _) => {
-            let message = MessageId(id_from(words.next()?)?);
-            Some(NodeEvent::Notify(queue, message, Timestamp(words.next()?.parse().ok()?)))
-        }
-        _ => None,
-    }
-}
-
-fn id_from(hex: &str) -> Option<[u8; 24]> {
-    let mut id = [0; 24];
-    if hex.len() != 48 || !hex.is_ascii() {
-        return None;
-    }
-    for (position, byte) in id.iter_mut().enumerate() {
-        let at = position.checked_mul(2)?;
-        *byte = u8::from_str_radix(hex.get(at..at.checked_add(2)?)?, 16).ok()?;
-    }
-    Some(id)
+fn forgotten() -> StoreError {
+    Failure::new(FailureKind::Transient, "other servers take this one for dead: it joins them again").into()
 }

@@ -1,41 +1,142 @@
-//! Reads: one statement each, on a connection of the reader's own.
+//! Reads, those that come in great number by few statements, on a connection of the reader's own.
+
+use std::collections::HashMap;
 
 use protocol::smp::command::LinkData;
-use protocol::smp::ids::ServiceId;
+use protocol::smp::ids::{LinkId, NotifierId, RecipientId, SenderId, ServiceId};
 
-use super::rows::{column, link_data_from, message_from, queue_from, whole_from};
+use super::nodes::NodeNumber;
+use super::rows::{column, fixed, head_from, link_data_from, message_from, queue_from, whole_from};
 use super::services;
 use super::session::{Access, Session};
+use super::{each, failed, subscriptions};
 use crate::store::{
-    BacklogPage, NewService, QueueName, QueueNumber, QueueReader, QueueRecord, Result, ServiceRecord,
-    StoreCounts, StoredMessage, WholeQueue,
+    BacklogPage, Head, NewService, QueueName, QueueNumber, QueueReader, QueueRecord, Result, ServiceRecord,
+    StoreCounts, StoreError, StoredMessage, WholeQueue,
 };
+
+/// Reads of different connections that share their statements.
+const READS_PER_VISIT: usize = 32;
 
 /// A view of what is committed.
 #[derive(Debug)]
 pub(super) struct PostgresReader {
     session: Session,
+    node: NodeNumber,
 }
 
 impl PostgresReader {
-    pub(super) fn new(access: Access) -> Self {
-        Self { session: Session::new(access) }
+    pub(super) fn new(access: Access, node: NodeNumber) -> Self {
+        Self { session: Session::new(access), node }
+    }
+
+    /// Adds the queues under names of one kind.
+    fn find(&mut self, kind: NameKind, names: &[QueueName], found: &mut Found) -> Result<()> {
+        let ids: Vec<&[u8]> = names.iter().filter_map(|name| kind.id_of(name)).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        for row in self.session.read(kind.sql(), &[&ids])? {
+            let record = queue_from(&row);
+            let name = kind.name(fixed(&row, kind.column())?);
+            found.insert(name, record.ok());
+        }
+        Ok(())
+    }
+}
+
+/// Queues by the names that were asked for; nothing where the record is damaged.
+type Found = HashMap<QueueName, Option<QueueRecord>>;
+
+/// By which of its ids a queue is looked for.
+#[derive(Clone, Copy)]
+enum NameKind {
+    Recipient,
+    Sender,
+    Notifier,
+    Link,
+}
+
+impl NameKind {
+    const ALL: [Self; 4] = [Self::Recipient, Self::Sender, Self::Notifier, Self::Link];
+
+    fn id_of(self, name: &QueueName) -> Option<&[u8]> {
+        match (self, name) {
+            (Self::Recipient, QueueName::Recipient(id)) => Some(id.as_bytes()),
+            (Self::Sender, QueueName::Sender(id)) => Some(id.as_bytes()),
+            (Self::Notifier, QueueName::Notifier(id)) => Some(id.as_bytes()),
+            (Self::Link, QueueName::Link(id)) => Some(id.as_bytes()),
+            (Self::Recipient | Self::Sender | Self::Notifier | Self::Link, _) => None,
+        }
+    }
+
+    fn name(self, id: [u8; 24]) -> QueueName {
+        match self {
+            Self::Recipient => QueueName::Recipient(RecipientId(id)),
+            Self::Sender => QueueName::Sender(SenderId(id)),
+            Self::Notifier => QueueName::Notifier(NotifierId(id)),
+            Self::Link => QueueName::Link(LinkId(id)),
+        }
+    }
+
+    fn column(self) -> &'static str {
+        match self {
+            Self::Recipient => "recipient_id",
+            Self::Sender => "sender_id",
+            Self::Notifier => "notifier_id",
+            Self::Link => "link_id",
+        }
+    }
+
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Recipient => "SELECT * FROM queues WHERE recipient_id = ANY ($1)",
+            Self::Sender => "SELECT * FROM queues WHERE sender_id = ANY ($1)",
+            Self::Notifier => "SELECT * FROM queues WHERE notifier_id = ANY ($1)",
+            Self::Link => {
+                "SELECT queues.*, link_id FROM links JOIN queues ON queues.number = links.queue
+                 WHERE link_id = ANY ($1)"
+            }
+        }
     }
 }
 
 impl QueueReader for PostgresReader {
+    fn reads_per_visit(&self) -> usize {
+        READS_PER_VISIT
+    }
+
     fn queue(&mut self, name: &QueueName) -> Result<Option<QueueRecord>> {
-        let (sql, id) = match name {
-            QueueName::Recipient(id) => ("SELECT * FROM queues WHERE recipient_id = $1", id.as_bytes()),
-            QueueName::Sender(id) => ("SELECT * FROM queues WHERE sender_id = $1", id.as_bytes()),
-            QueueName::Notifier(id) => ("SELECT * FROM queues WHERE notifier_id = $1", id.as_bytes()),
-            QueueName::Link(id) => (
-                "SELECT queues.* FROM links JOIN queues ON queues.number = links.queue WHERE link_id = $1",
-                id.as_bytes(),
-            ),
+        self.queues(std::slice::from_ref(name)).pop().unwrap_or(Ok(None))
+    }
+
+    fn queues(&mut self, names: &[QueueName]) -> Vec<Result<Option<QueueRecord>>> {
+        let mut found = Found::new();
+        let looked = NameKind::ALL.into_iter().try_for_each(|kind| self.find(kind, names, &mut found));
+        if let Err(error) = looked {
+            return failed(names.len(), error);
+        }
+        let record = |name| match found.get(name) {
+            None => Ok(None),
+            Some(Some(record)) => Ok(Some(record.clone())),
+            Some(None) => Err(StoreError::Damaged("queue")),
         };
-        let rows = self.session.read(sql, &[&id.as_slice()])?;
-        rows.first().map(queue_from).transpose()
+        names.iter().map(record).collect()
+    }
+
+    fn heads(&mut self, heads: &[Head]) -> Vec<Result<Option<StoredMessage>>> {
+        let queues: Vec<i64> = heads.iter().map(|head| head.queue.0).collect();
+        let (kinds, ids) = subscriptions(heads.iter());
+        let rows = self.session.read(
+            "SELECT given.rival AS elsewhere, message_id, received_at, notify, body
+             FROM unnest($1::bigint[], rival_claims($2, $3, $4)) WITH ORDINALITY AS given (queue, rival, turn)
+             LEFT JOIN LATERAL (SELECT message_id, received_at, notify, body FROM messages
+                                WHERE queue = given.queue AND given.rival IS NULL
+                                ORDER BY number LIMIT 1) head ON true
+             ORDER BY given.turn",
+            &[&queues, &kinds, &ids, &self.node.get()],
+        );
+        each(heads.len(), rows, head_from)
     }
 
     fn link_data(&mut self, queue: QueueNumber) -> Result<Option<LinkData<'static>>> {

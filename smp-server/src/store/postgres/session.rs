@@ -18,6 +18,8 @@ pub(super) struct Access {
     pub(super) config: Config,
     /// Bounds connecting, waiting for locks, and a session that is silent within a transaction.
     pub(super) patience: Duration,
+    /// Whether an answered commit is on the server's disk, whatever its configuration says.
+    pub(super) durable: bool,
 }
 
 /// A connection with the statements that it has prepared.
@@ -38,7 +40,12 @@ impl std::fmt::Debug for Session {
 }
 
 impl Access {
-    /// A new connection. An answered commit is on the server's disk, whatever its configuration says.
+    /// The same for what need not outlive the server's memory.
+    pub(super) fn forgetful(self) -> Self {
+        Self { durable: false, ..self }
+    }
+
+    /// A new connection.
     pub(super) fn connect(&self) -> Result<Client> {
         let mut config = self.config.clone();
         if config.get_connect_timeout().is_none() {
@@ -50,8 +57,9 @@ impl Access {
         }
         let mut client = config.connect(NoTls)?;
         let patience_ms = self.patience.as_millis();
+        let durable = if self.durable { "on" } else { "off" };
         client.batch_execute(&format!(
-            "SET synchronous_commit = on;
+            "SET synchronous_commit = {durable};
              SET lock_timeout = {patience_ms};
              SET idle_in_transaction_session_timeout = {patience_ms};"
         ))?;
@@ -108,7 +116,7 @@ impl Session {
         self.judge(result)
     }
 
-    /// Reads; once more on a new connection when the one in use turns out to be lost.
+    /// Reads, or does what may be done twice; once more on a new connection when the one in use turns out to be lost.
     pub(super) fn read(&mut self, sql: &'static str, parameters: Parameters<'_>) -> Result<Vec<Row>> {
         self.connect()?;
         match self.query(sql, parameters) {
