@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -57,27 +57,29 @@ impl PeerProcess {
             }
             Err(error) => return Err(error).with_context(|| format!("Unable to run {program}")),
         };
-        let process = Self { child, directory, socket: SocketAddr::from(([127, 0, 0, 1], port)) };
-        tokio::time::timeout(START_LIMIT, process.connect())
+        let mut process = Self { child, directory, socket: SocketAddr::from(([127, 0, 0, 1], port)) };
+        tokio::time::timeout(START_LIMIT, process.started())
             .await
             .with_context(|| format!("{program} does not start"))??;
         Ok(Some(process))
     }
 
-    /// A connection, as soon as there can be one.
-    async fn connect(&self) -> anyhow::Result<TcpStream> {
-        loop {
-            match TcpStream::connect(self.socket).await {
-                Ok(socket) => {
-                    socket.set_nodelay(true)?;
-                    return Ok(socket);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                    tokio::time::sleep(START_PAUSE).await;
-                }
-                Err(error) => bail!(error),
+    /// Waits until there can be a connection.
+    async fn started(&mut self) -> anyhow::Result<()> {
+        while let Err(error) = self.connect().await {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(error.context(format!("It ended at once: {status}")));
             }
+            tokio::time::sleep(START_PAUSE).await;
         }
+        Ok(())
+    }
+
+    /// A connection to it.
+    async fn connect(&self) -> anyhow::Result<TcpStream> {
+        let socket = TcpStream::connect(self.socket).await?;
+        socket.set_nodelay(true)?;
+        Ok(socket)
     }
 
     fn pid(&self) -> u32 {
