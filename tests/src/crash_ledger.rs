@@ -37,6 +37,11 @@ use crate::session::{Received, Session};
 const DRAINED_AT_ONCE: usize = 64;
 /// Commands that a sender has on the way.
 const WINDOW: usize = 64;
+/// Messages that wait in all queues together before senders hold back: recipients are slower, and what is left at the
+/// end has to be drained.
+const WAITING_MAX: usize = 4000;
+/// And in each, however many there are.
+const WAITING_MIN: u32 = 4;
 /// Commands in one block: as many as fit with the smallest bodies.
 const BATCH: usize = 8;
 /// The server is killed after at most so many answers to senders and recipients together.
@@ -289,6 +294,7 @@ impl Load {
 
     /// Sends as fast as answers come, until the server is gone.
     async fn send_all(&self, mut session: Session, which: usize) -> anyhow::Result<()> {
+        let each = u32::try_from(WAITING_MAX / self.queues.len().max(1))?.max(WAITING_MIN);
         let mut waiting: BTreeMap<Vec<u8>, (&Queue, u32)> = BTreeMap::new();
         let mut turn = 0_usize;
         loop {
@@ -296,7 +302,8 @@ impl Load {
                 let length = BODY_BYTES.get(turn % BODY_BYTES.len()).copied().unwrap_or_default();
                 let count = if length > 1000 { 1 } else { BATCH };
                 let mut block = Vec::new();
-                for queue in self.share(which, self.sizes.senders).cycle().skip(turn).take(count) {
+                let queues = self.share(which, self.sizes.senders).cycle().skip(turn).take(count);
+                for queue in queues.filter(|queue| queue.book().outstanding() < each) {
                     let number = queue.book().attempt();
                     let mut body = number.to_be_bytes().to_vec();
                     body.resize(length, 7);
@@ -312,9 +319,20 @@ impl Load {
                     waiting.insert(correlation_id, (queue, number));
                 }
                 turn = turn.wrapping_add(1);
+                if block.is_empty() {
+                    break;
+                }
                 if session.send(&block).await.is_err() {
                     return Ok(());
                 }
+            }
+            if waiting.is_empty() {
+                // The queues are full. The next look at them comes after a while, or never when the server is gone.
+                let ping = session.transmission(None, b"ping", b"", &command::Command::Ping);
+                if session.send(&[ping]).await.is_err() || session.receive().await.is_err() {
+                    return Ok(());
+                }
+                continue;
             }
             let Ok(received) = session.receive().await else { return Ok(()) };
             let (queue, number) = waiting.remove(&received.correlation_id).context("An answer to nothing")?;

@@ -35,6 +35,12 @@ impl QueueBook {
         self.attempted
     }
 
+    /// How many messages may be on their way or wait, at most.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        self.attempted.saturating_sub(self.acknowledging)
+    }
+
     /// The server answered `OK` to a message.
     pub fn confirm(&mut self, number: u32) {
         // The recipient may have been quicker.
@@ -67,7 +73,7 @@ impl QueueBook {
     /// An acknowledgement is sent after this.
     pub fn acknowledge(&mut self, number: u32) {
         self.acknowledging = self.acknowledging.max(number);
-        self.confirmed.retain(|confirmed| *confirmed > number);
+        self.confirmed = self.confirmed.split_off(&number.saturating_add(1));
     }
 
     /// The server answered an acknowledgement.
@@ -107,6 +113,7 @@ mod tests {
         lost.deliver(1).unwrap();
         lost.acknowledge(1);
         lost.acknowledged(1);
+        assert_eq!(lost.outstanding(), 2);
         lost.clone().deliver(2).unwrap();
         lost.deliver(3).unwrap();
         assert!(book(3, &[1]).deliver(2).is_err(), "1 is lost");
