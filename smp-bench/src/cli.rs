@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Parser, ValueEnum as _};
 use protocol::smp::SENT_BODY_BYTES_MAX;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::connection::Target;
 use crate::measure::Measurement;
@@ -137,22 +138,31 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
         // Each phase has a server of its own, so that none finds what another left.
         let mut subject = arguments.subject()?;
         let target = Target::of(&subject);
-        let measured = runtime
-            .block_on(phases::run(*phase, &mut subject, &target, &plan))
+        runtime
+            .block_on(unless_stopped(phases::run(*phase, &mut subject, &target, &plan, &mut say)))
             .with_context(|| format!("The phase {phase} failed"))?;
-        measured.into_iter().for_each(&mut say);
     }
     for result in limits::measure(&plan, arguments.within.as_deref())? {
         say(result);
     }
     if arguments.peers {
-        for result in runtime.block_on(peers::measure(&plan, arguments.within.as_deref()))? {
+        for result in runtime.block_on(unless_stopped(peers::measure(&plan, arguments.within.as_deref())))? {
             say(result);
         }
     }
     report::ratios(&results, arguments.json);
     report::targets(&results, arguments.json);
     Ok(())
+}
+
+/// Ends early when the program is told to stop, so that servers are killed and their directories removed.
+async fn unless_stopped<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => bail!("Interrupted"),
+        _ = terminate.recv() => bail!("Terminated"),
+    }
 }
 
 fn beside_this_program() -> anyhow::Result<PathBuf> {

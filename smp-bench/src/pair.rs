@@ -17,6 +17,9 @@ use crate::connection::{Connection, Received, Target, Ticket};
 use crate::measure::Latencies;
 use crate::queue::{KeyKind, Keys, Queue, Signer, create_secured};
 
+/// Messages that are sent before anything is received again: whoever sends and does not read for long is cut off.
+const SENT_AT_ONCE: usize = 16;
+
 /// How messages are sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
@@ -105,23 +108,26 @@ impl Pair {
         self.epoch = started;
         let mut due = started.checked_add(first_after).context("Time ends")?;
         let mut sent = 0u64;
-        if let Pace::Window(window) = pace {
-            for _ in 0..window {
-                self.send(Instant::now())?;
-                sent = sent.saturating_add(1);
-            }
-            self.sender.flush().await?;
-        }
+        // Messages that may go out at once.
+        let mut room = match pace {
+            Pace::Window(window) => window,
+            Pace::Every(_) => 0,
+        };
         loop {
             let over = started.elapsed() >= time;
             if over && self.cycles.completed.count() >= sent {
                 return Ok(self.cycles);
             }
-            let mut finished = 0;
             tokio::select! {
                 received = self.sender.receive() => self.hear_sender(received?)?,
-                received = self.recipient.receive() => finished = self.hear_recipient(received?)?,
+                received = self.recipient.receive() => {
+                    let finished = self.hear_recipient(received?)?;
+                    if matches!(pace, Pace::Window(_)) {
+                        room = room.saturating_add(finished);
+                    }
+                }
                 () = tokio::time::sleep_until(due.into()), if !over && matches!(pace, Pace::Every(_)) => {}
+                () = std::future::ready(()), if !over && room > 0 => {}
             }
             self.recipient.flush().await?;
             if over {
@@ -129,10 +135,12 @@ impl Pair {
             }
             match pace {
                 Pace::Window(_) => {
-                    for _ in 0..finished {
+                    let now = room.min(SENT_AT_ONCE);
+                    for _ in 0..now {
                         self.send(Instant::now())?;
-                        sent = sent.saturating_add(1);
                     }
+                    sent = sent.saturating_add(now as u64);
+                    room = room.saturating_sub(now);
                 }
                 Pace::Every(interval) => {
                     while due <= Instant::now() && due.duration_since(started) < time {

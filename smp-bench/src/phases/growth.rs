@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Plan;
 use super::steady::{at_rate, run};
+use super::{Plan, Say};
 use crate::connection::Target;
 use crate::measure::Measurement;
 use crate::pair::Pace;
@@ -14,16 +14,17 @@ pub(super) async fn measure(
     subject: &Subject,
     target: &Target,
     plan: &Plan,
-) -> anyhow::Result<Vec<Measurement>> {
+    say: &mut Say<'_>,
+) -> anyhow::Result<()> {
     let plan = Plan { time: plan.time / 2, ..*plan };
-    let (mut results, mut costs) = (Vec::new(), BTreeMap::new());
+    let mut costs = BTreeMap::new();
     // The same number of messages a second, between more and more connections.
     for connections in plan.grown_connections {
         let pairs = connections.div_ceil(2);
         let (meter, cycles) = run(subject, target, &plan, pairs, at_rate(&plan, pairs)).await?;
         let name = format!("growth: cycle at {}/s, {connections} connections", plan.rate);
         let measured = meter.stop(name, cycles.completed.count(), Some(cycles.delivered));
-        results.push(with_ratio(measured, "connections", &mut costs));
+        say(with_ratio(measured, "connections", &mut costs));
     }
     for waiting in plan.grown_backlog {
         let pace = Pace::Window(plan.pair_queues.saturating_mul(waiting));
@@ -31,9 +32,9 @@ pub(super) async fn measure(
         let (meter, cycles) = run(subject, target, &plan, pairs, pace).await?;
         let name = format!("growth: cycle, {waiting} on the way in each queue");
         let measured = meter.stop(name, cycles.completed.count(), Some(cycles.completed));
-        results.push(with_ratio(measured, "backlog", &mut costs));
+        say(with_ratio(measured, "backlog", &mut costs));
     }
-    Ok(results)
+    Ok(())
 }
 
 /// Adds the ratio of the server's processor time to that of the first of this kind.

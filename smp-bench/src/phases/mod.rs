@@ -133,23 +133,30 @@ impl Plan {
     pub(crate) const FULL: Self = Self { stored_queues: 1_000_000, messages: 1_000_000, ..Self::STANDARD };
 }
 
+/// Hears of results as they come.
+pub(crate) type Say<'a> = dyn FnMut(Measurement) + 'a;
+
 /// Runs one phase against a fresh server.
 pub(crate) async fn run(
     phase: Phase,
     subject: &mut Subject,
     target: &Target,
     plan: &Plan,
-) -> anyhow::Result<Vec<Measurement>> {
-    match phase {
-        Phase::Connect => handshakes::connect(subject, target, plan).await,
-        Phase::Handshakes => handshakes::flood(subject, target, plan).await,
-        Phase::Queues => queues::measure(subject, target, plan).await,
-        Phase::Send => sending::measure(subject, target, plan).await,
-        Phase::Cycle => steady::cycle(subject, target, plan).await,
-        Phase::Steady => steady::steady(subject, target, plan).await,
-        Phase::Idle => idle::measure(subject, target, plan).await,
-        Phase::Refusals => refusals::measure(target, plan).await,
-        Phase::Growth => growth::measure(subject, target, plan).await,
-        Phase::Store => store::measure(subject, plan).await,
-    }
+    say: &mut Say<'_>,
+) -> anyhow::Result<()> {
+    let measured = match phase {
+        Phase::Connect => handshakes::connect(subject, target, plan).await?,
+        Phase::Handshakes => handshakes::flood(subject, target, plan).await?,
+        Phase::Queues => queues::measure(subject, target, plan).await?,
+        Phase::Send => sending::measure(subject, target, plan).await?,
+        Phase::Cycle => steady::cycle(subject, target, plan).await?,
+        Phase::Steady => steady::steady(subject, target, plan).await?,
+        Phase::Idle => idle::measure(subject, target, plan).await?,
+        Phase::Refusals => refusals::measure(target, plan).await?,
+        // They take minutes.
+        Phase::Growth => return growth::measure(subject, target, plan, say).await,
+        Phase::Store => return store::measure(subject, plan, say).await,
+    };
+    measured.into_iter().for_each(say);
+    Ok(())
 }

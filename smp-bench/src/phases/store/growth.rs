@@ -10,28 +10,27 @@ use protocol::smp::command::Command;
 use super::held::{Held, HeldQueue};
 use super::resident;
 use crate::connection::{Connection, Target};
-use crate::measure::{Measurement, Meter};
-use crate::phases::{Plan, growth};
+use crate::measure::Meter;
+use crate::phases::{Plan, Say, growth};
 use crate::progress::Progress;
 use crate::queue::{COMMANDS_AT_ONCE, is_ok, pipeline};
 use crate::subject::Subject;
 
 /// Parts of all queues at which costs are measured.
 const PARTS: [usize; 3] = [100, 10, 1];
-/// Subscriptions for each message that is sent to measure its cost: they take less time.
-const SUBSCRIPTIONS_PER_MESSAGE: usize = 4;
 
 pub(super) async fn measure(
     subject: &Subject,
     target: &Target,
     plan: &Plan,
     held: &mut Held,
-) -> anyhow::Result<Vec<Measurement>> {
+    say: &mut Say<'_>,
+) -> anyhow::Result<()> {
     // What only the first use takes is not a queue's.
     drop(Connection::open_service(target, &held.identity).await?);
     let progress = Progress::new("queues", plan.stored_queues);
     let before = resident(subject)?;
-    let (mut results, mut costs) = (Vec::new(), BTreeMap::new());
+    let mut costs = BTreeMap::new();
     for part in PARTS {
         let size = plan.stored_queues.div_ceil(part);
         let wanted = size.saturating_sub(held.queues.len());
@@ -41,28 +40,27 @@ pub(super) async fn measure(
         held.create(target, sample, &progress).await?;
         let per_queue = resident(subject)?.saturating_sub(before) as f64 / size as f64;
         let created = meter.stop(format!("growth: NEW at {size} queues"), sample as u64, None);
-        results.push(growth::with_ratio(created, "NEW", &mut costs).with("bytes_per_queue", per_queue));
+        say(growth::with_ratio(created, "NEW", &mut costs).with("bytes_per_queue", per_queue));
 
-        let count = plan.sample.saturating_mul(SUBSCRIPTIONS_PER_MESSAGE);
-        let some = held.some(count)?;
+        let some = held.some(plan.sample)?;
         let mut service = Connection::open_service(target, &held.identity).await?;
         let meter = Meter::start(subject);
         let push = |connection: &mut Connection, position| {
             let queue: &HeldQueue = some.get(position).context("There is no such queue")?;
             connection.push_of_service(&held.keys.recipient, queue.recipient_id.as_bytes(), &Command::Sub)
         };
-        pipeline(&mut service, count, COMMANDS_AT_ONCE, push, is_ok).await?;
-        let subscribed = meter.stop(format!("growth: SUB at {size} queues"), count as u64, None);
-        results.push(growth::with_ratio(subscribed, "SUB", &mut costs));
+        pipeline(&mut service, plan.sample, COMMANDS_AT_ONCE, push, is_ok).await?;
+        let subscribed = meter.stop(format!("growth: SUB at {size} queues"), plan.sample as u64, None);
+        say(growth::with_ratio(subscribed, "SUB", &mut costs));
         drop(service);
 
         let receivers = held.some(plan.sample)?.into_iter().map(|queue| queue.sender_id).collect();
         let meter = Meter::start(subject);
         held.send_to(target, plan, receivers, &Progress::silent()).await?;
         let sent = meter.stop(format!("growth: SEND at {size} queues"), plan.sample as u64, None);
-        results.push(growth::with_ratio(sent, "SEND", &mut costs));
+        say(growth::with_ratio(sent, "SEND", &mut costs));
     }
-    Ok(results)
+    Ok(())
 }
 
 impl Held {

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use super::Plan;
+use super::{Plan, Say};
 use crate::connection::Target;
 use crate::measure::{Measurement, Meter};
 use crate::progress::Progress;
@@ -22,15 +22,15 @@ use crate::subject::Subject;
 use crate::usage;
 use held::Held;
 
-pub(super) async fn measure(subject: &mut Subject, plan: &Plan) -> anyhow::Result<Vec<Measurement>> {
+pub(super) async fn measure(subject: &mut Subject, plan: &Plan, say: &mut Say<'_>) -> anyhow::Result<()> {
     if !subject.is_own() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let target = Target::of(subject);
     let mut held = Held::new(&target)?;
-    let mut results = growth::measure(subject, &target, plan, &mut held).await?;
+    growth::measure(subject, &target, plan, &mut held, say).await?;
     held.sort();
-    results.push(service::some(subject, &target, &held).await?);
+    say(service::some(subject, &target, &held).await?);
 
     let meter = Meter::start(subject);
     let before = resident(subject)?;
@@ -38,11 +38,11 @@ pub(super) async fn measure(subject: &mut Subject, plan: &Plan) -> anyhow::Resul
     held.send(&target, plan, plan.messages, &progress).await?;
     let per_message = resident(subject)?.saturating_sub(before) as f64 / plan.messages.max(1) as f64;
     let name = format!("store: {} messages into {} queues", plan.messages, held.queues.len());
-    results.push(meter.stop(name, plan.messages as u64, None).with("bytes_per_message", per_message));
+    say(meter.stop(name, plan.messages as u64, None).with("bytes_per_message", per_message));
 
-    results.push(restart(subject, plan, &held).await?);
-    results.push(service::all(subject, &Target::of(subject), plan, &held).await?);
-    Ok(results)
+    say(restart(subject, plan, &held).await?);
+    say(service::all(subject, &Target::of(subject), plan, &held).await?);
+    Ok(())
 }
 
 /// Kills the server and waits until it gives out a message again.
