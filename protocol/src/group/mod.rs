@@ -6,11 +6,12 @@
 //! profile       what a group or person shows            link, opened                               what links say
 //! roster, roster_transfer    who holds which role       introduction, joining                      who comes in
 //! relay_status  an owner's view of one relay            served_group                               a relay's view of one group
-//! dedup         copies of several relays, compared
+//! dedup         copies of several relays, compared      author_chain  what of an author did not come
 //! ```
 //!
 //! Everything here is pure: bytes, moments and keys come in as arguments; records and effects go out.
 
+pub mod author_chain;
 pub mod batch;
 pub mod chunk;
 pub mod compress;

@@ -12,9 +12,11 @@
 
 use thiserror::Error;
 
+use super::author_chain::Digest;
 use super::constants::{SIGNATURES_MAX, STATEMENT_READ_BYTES_MAX};
 use super::event::{Message, MessageError};
 use super::identity::{MemberId, MemberKey, PublicGroupId};
+use crate::crypto::hash::sha256;
 use crate::crypto::sign::{Ed25519PrivateKey, Signature};
 use crate::encoding::{DecodeError, Encode as _, Reader};
 
@@ -150,6 +152,12 @@ impl<'a> Statement<'a> {
     /// When it is not a JSON message.
     pub fn message(&self) -> Result<Message, MessageError> {
         Message::parse(self.body)
+    }
+
+    /// The digest by which the next statement of `author` in `group` names this one: of what a signature covers.
+    #[must_use]
+    pub fn digest(&self, group: &PublicGroupId, author: &MemberId) -> Digest {
+        sha256(&bytes_to_sign(group, author, self.body))
     }
 
     /// Checks the signatures as those of `author` in `group`. Every one must verify.

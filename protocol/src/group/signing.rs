@@ -106,6 +106,13 @@ impl super::event::Event {
             other => other.tag().is_forwardable(),
         }
     }
+
+    /// Whether our clients number this statement: see [`EventTag::is_chained`]. What stays at the relays is not missed
+    /// by members.
+    #[must_use]
+    pub fn is_chained(&self) -> bool {
+        self.tag().is_chained() && self.is_forwarded()
+    }
 }
 
 /// Whether a reader expects `event` to be signed in a group with these preferences. A statement that lacks an expected

@@ -20,6 +20,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub use self::catalogue::{Event, EventTag, UnknownEvent};
+use super::author_chain::{AUTHOR_CHAIN_KEY, ChainLink};
 use super::constants::CHAT_VERSIONS;
 use super::msg_id::SharedMessageId;
 use crate::version::VersionRange;
@@ -31,6 +32,8 @@ pub struct Message {
     pub versions: Option<VersionRange>,
     /// The id under which copies are one; messages that only two parties exchange may have none.
     pub message_id: Option<SharedMessageId>,
+    /// Its place in its author's chain, if it has one.
+    pub chain: Option<ChainLink>,
     /// What is said.
     pub event: Event,
 }
@@ -66,7 +69,13 @@ impl Message {
     /// A message of ours: our versions, and an id if it has one.
     #[must_use]
     pub fn new(message_id: Option<SharedMessageId>, event: Event) -> Self {
-        Self { versions: Some(CHAT_VERSIONS), message_id, event }
+        Self { versions: Some(CHAT_VERSIONS), message_id, chain: None, event }
+    }
+
+    /// The same in its author's chain.
+    #[must_use]
+    pub fn chained(self, link: ChainLink) -> Self {
+        Self { chain: Some(link), ..self }
     }
 
     /// Parses a message.
@@ -76,14 +85,21 @@ impl Message {
     pub fn parse(json: &[u8]) -> Result<Self, MessageError> {
         let envelope: Envelope = serde_json::from_slice(json).map_err(|_| MessageError::NotAMessage)?;
         let versions = envelope.v.map(|text| text.parse()).transpose().map_err(|_| MessageError::Versions)?;
+        // Another's idea of this key is no place in a chain; the message is as good without.
+        let chain =
+            envelope.params.get(AUTHOR_CHAIN_KEY).and_then(|field| ChainLink::deserialize(field).ok());
         let event = Event::from_parts(envelope.event, envelope.params)?;
-        Ok(Self { versions, message_id: envelope.msg_id, event })
+        Ok(Self { versions, message_id: envelope.msg_id, chain, event })
     }
 
     /// The JSON text.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let (event, params) = self.event.to_parts();
+        let (event, mut params) = self.event.to_parts();
+        if let (Some(link), Some(params)) = (self.chain, params.as_object_mut()) {
+            let field = serde_json::to_value(link).expect("a place in a chain is text and a number");
+            params.insert(AUTHOR_CHAIN_KEY.to_owned(), field);
+        }
         let envelope = Envelope {
             v: self.versions.map(|range| range.to_string()),
             msg_id: self.message_id.clone(),
