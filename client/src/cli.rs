@@ -74,6 +74,7 @@ pub(crate) enum Command {
     Send(commands::send::SendArgs),
     Listen(commands::listen::ListenArgs),
     History(commands::history::HistoryArgs),
+    Read(commands::read::ReadArgs),
     Members(commands::members::MembersArgs),
     Evidence(commands::evidence::EvidenceArgs),
     Role(commands::role::RoleArgs),

@@ -53,6 +53,22 @@ pub(crate) enum Event {
     Waiting { group: String, messages: u64 },
     /// End of an answer to `history`.
     HistoryEnd { group: String, messages: u64, duplicates_dropped: u64, conflicts: u64 },
+    /// Statements of an author did not come, or have not yet.
+    Gap(GapRow),
+    /// A statement came after some that its author made later.
+    Late {
+        group: String,
+        author: String,
+        author_id: String,
+        number: u64,
+        message_id: String,
+        relay: String,
+        skipped_by: Vec<String>,
+    },
+    /// An author's numbers begin anew: after a restore from a backup, or on another device.
+    Restarted { group: String, author: String, author_id: String, relay: String },
+    /// Messages that were not read yet.
+    Unread { group: String, unread: u64 },
     /// Copies of one message from two relays differ, or a relay sent what its author did not sign.
     Evidence { group: String, message_id: Option<String>, relay: String, kind: EvidenceKind, detail: String },
     /// Something that was kept against a relay, with its bytes as base64url.
@@ -205,6 +221,29 @@ pub(crate) struct MessageRow {
     pub(crate) reactions: Vec<ReactionRow>,
     /// For own messages: whether some relay's server has it.
     pub(crate) delivered: bool,
+    /// Its number by its author's count; none for own ones and for those whose author does not count.
+    pub(crate) number: Option<u64>,
+    /// Whether it came after some that its author made later.
+    pub(crate) late: bool,
+}
+
+/// Statements of one author that are missing: posts, edits and whatever else all members get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GapRow {
+    /// The group.
+    pub(crate) group: String,
+    /// Author's name.
+    pub(crate) author: String,
+    /// Author's member id, base64url.
+    pub(crate) author_id: String,
+    /// The lowest number, by the author's own count.
+    pub(crate) from: u64,
+    /// The highest number.
+    pub(crate) to: u64,
+    /// Relays that brought lower and higher numbers and left these out.
+    pub(crate) skipped_by: Vec<String>,
+    /// Connected relays that brought none of these numbers, nor a higher one.
+    pub(crate) silent: Vec<String>,
 }
 
 /// How often one reaction was put on a message.
@@ -258,6 +297,8 @@ pub(crate) enum EvidenceKind {
     NotAllowed,
     /// A server showed older link data than was seen before.
     RolledBackLink,
+    /// The author signed two statements that contradict each other. The relays are innocent.
+    AuthorForked,
     /// Bytes that are no message at all.
     Malformed,
 }

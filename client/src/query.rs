@@ -8,13 +8,14 @@ use protocol::smp::short_link::{LinkType, ShortLink};
 
 use crate::archive;
 use crate::error::CommandError;
-use crate::event::Event;
+use crate::event::{Event, EvidenceKind};
 use crate::exit_code::ExitCode;
 use crate::network::NetworkChoice;
 use crate::request::Request;
 use crate::rows;
 use crate::store::group::GroupId;
 use crate::store::kept::KeptRelay;
+use crate::store::message::Evidence;
 use crate::store::{Store, StoreError, member, message};
 
 /// Answers a request that needs no network, each step in a transaction of its own.
@@ -109,6 +110,13 @@ pub(crate) fn answer_within(
             }
         }
         Request::History { group, limit } => history(store, find_group(store, &group)?, limit, emit)?,
+        Request::Read { group, message } => {
+            let id = find_group(store, &group)?;
+            let last = message.map(|message| find_message(store, id, &message)).transpose()?;
+            store.mark_shown_up_to(id, last.map(|last| last.row))?;
+            let (_, unread) = store.count_messages(id)?;
+            emit(Event::Unread { group: store.group(id)?.alias, unread });
+        }
         Request::Members { group } => {
             let id = find_group(store, &group)?;
             let record = store.group(id)?;
@@ -279,6 +287,17 @@ fn history(
     let messages = store.newest_messages(id, limit)?;
     for message in &messages {
         emit(Event::Message(rows::message_row(store, id, &group, message)?));
+    }
+    for chain in store.author_chains(id)? {
+        for gap in chain.chain.missing() {
+            emit(Event::Gap(rows::gap_row(store, id, &group, chain.id, &chain.author, *gap)?));
+        }
+    }
+    for (_, fork) in
+        store.evidence(id)?.into_iter().filter(|(_, kept)| kept.kind == EvidenceKind::AuthorForked)
+    {
+        let Evidence { kind, relay, message_id, detail, .. } = fork;
+        emit(Event::Evidence { group: group.alias.clone(), message_id, relay, kind, detail });
     }
     let (duplicates_dropped, conflicts) = store.count_copies(id)?;
     let messages = messages.len() as u64;

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::event::{
-    DeliveryState, Event, EvidenceKind, GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow, Signature,
+    DeliveryState, Event, EvidenceKind, GapRow, GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow,
+    Signature,
 };
 use crate::sanitize::{line, lines};
 
@@ -66,6 +67,20 @@ pub(crate) fn human(event: &Event) -> String {
             }
             text
         }
+        Event::Gap(row) => gap(row),
+        Event::Late { author, message_id, relay, skipped_by, .. } => {
+            let skipped = named(", left out by", skipped_by);
+            format!(
+                "-- [{}] came late: relay {} brought what {} said earlier{skipped}",
+                short(message_id),
+                line(relay),
+                line(author)
+            )
+        }
+        Event::Restarted { author, .. } => {
+            format!("-- {} counts anew: another device, or one restored from a backup", line(author))
+        }
+        Event::Unread { group, unread } => format!("{}: {unread} unread", line(group)),
         Event::Evidence { message_id, relay, kind, detail, .. } => {
             let id = message_id.as_ref().map(|id| format!("[{}] ", short(id))).unwrap_or_default();
             format!("!! {id}{} {}: {}", line(relay), accusation(*kind), line(detail))
@@ -89,6 +104,25 @@ pub(crate) fn human(event: &Event) -> String {
             format!("-- {} is {}{reason}", line(server), if *up { "reached" } else { "out of reach" })
         }
     }
+}
+
+fn gap(row: &GapRow) -> String {
+    let numbers = if row.from == row.to {
+        format!("number {}", row.from)
+    } else {
+        format!("numbers {} to {}", row.from, row.to)
+    };
+    let (skipped, silent) = (named("; left out by", &row.skipped_by), named("; nothing yet by", &row.silent));
+    format!("!! of {} {numbers} did not come{skipped}{silent}", line(&row.author))
+}
+
+/// `what` relays, when there are any.
+fn named(what: &str, relays: &[String]) -> String {
+    if relays.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = relays.iter().map(|name| line(name)).collect();
+    format!("{what} relay {}", names.join(", "))
 }
 
 fn counted(count: impl Into<u64>, what: &str) -> String {
@@ -169,6 +203,9 @@ fn message(row: &MessageRow) -> String {
     if row.conflict {
         text.push_str("  !! relays brought different copies");
     }
+    if row.late {
+        text.push_str("  (came late)");
+    }
     if row.own && !row.delivered {
         text.push_str("  (waits)");
     }
@@ -191,6 +228,7 @@ fn accusation(kind: EvidenceKind) -> &'static str {
         EvidenceKind::UnsignedPost => "brought an unsigned post",
         EvidenceKind::NotAllowed => "brought something that its author may not do",
         EvidenceKind::RolledBackLink => "showed older data of the group link",
+        EvidenceKind::AuthorForked => "brought one of two statements that contradict each other",
         EvidenceKind::Malformed => "sent what is no message",
     }
 }
@@ -231,6 +269,8 @@ mod tests {
             reply_to: None,
             reactions: Vec::new(),
             delivered: false,
+            number: None,
+            late: false,
         }
     }
 

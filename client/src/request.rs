@@ -51,6 +51,8 @@ pub(crate) enum Request {
     Listen { group: Option<String>, history: bool },
     /// Show messages that are here.
     History { group: String, limit: u32 },
+    /// Count messages as read: all, or up to one.
+    Read { group: String, message: Option<String> },
     /// Show members.
     Members { group: String },
     /// Show what is kept against relays.
@@ -146,6 +148,7 @@ impl Request {
                 | Self::GroupLink { .. }
                 | Self::GroupRelays { follow: false, .. }
                 | Self::History { .. }
+                | Self::Read { .. }
                 | Self::Members { .. }
                 | Self::Evidence { .. }
                 | Self::ExportHome { .. }

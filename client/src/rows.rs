@@ -1,12 +1,14 @@
 //! Records as people and scripts see them.
 
+use protocol::group::author_chain::follow::Range;
 use protocol::group::identity::MemberId;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::timestamp::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::event::{GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow, ReactionRow};
+use crate::event::{GapRow, GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow, ReactionRow};
+use crate::store::author_chain::ChainId;
 use crate::store::group::{Group, GroupId};
 use crate::store::relay::RelayRow;
 use crate::store::{Store, StoreError, member, message};
@@ -91,6 +93,7 @@ pub(crate) fn message_row(
         }
     }
     let reactions = store.reactions(id, &message.shared_id)?;
+    let place = store.chain_place(id, &message.shared_id)?;
     Ok(MessageRow {
         group: group.alias.clone(),
         message_id: message.shared_id.to_string(),
@@ -108,6 +111,41 @@ pub(crate) fn message_row(
         reply_to: message.record.reply_to.as_ref().map(SharedMessageId::to_string),
         reactions: reactions.into_iter().map(|(emoji, count)| ReactionRow { emoji, count }).collect(),
         delivered: message.record.delivered,
+        number: place.map(|(number, _)| number),
+        late: place.is_some_and(|(_, late)| late),
+    })
+}
+
+/// What is missing of an author, and what each relay did about it.
+pub(crate) fn gap_row(
+    store: &Store,
+    id: GroupId,
+    group: &Group,
+    chain: ChainId,
+    author: &MemberId,
+    gap: Range,
+) -> Result<GapRow, StoreError> {
+    let brought = store.chain_relays(chain)?;
+    let (mut skipped_by, mut silent) = (Vec::new(), Vec::new());
+    for relay in store.relays(id)? {
+        match brought.iter().find(|brought| brought.relay == relay.id) {
+            // One that only began above it was not there when it was said.
+            Some(brought) if brought.highest > gap.to && brought.lowest < gap.from => {
+                skipped_by.push(relay.record.name);
+            }
+            Some(brought) if brought.highest >= gap.from => {}
+            _ if relay.record.connected => silent.push(relay.record.name),
+            _ => {}
+        }
+    }
+    Ok(GapRow {
+        group: group.alias.clone(),
+        author: author_name(store, id, group, Some(author))?,
+        author_id: author.to_string(),
+        from: gap.from,
+        to: gap.to,
+        skipped_by,
+        silent,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use e2e::stage::{GROUP, Stage, connected, has, relay_becomes};
-use e2e::world::{Person, eventually};
+use e2e::world::{Person, event, eventually};
 
 /// Runs `export` or `import` with the passphrase of archives.
 fn archive(person: &Person, arguments: &[&str]) -> anyhow::Result<()> {
@@ -31,6 +31,11 @@ fn goes_on(person: &Person, texts: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many gaps are shown in a person's history.
+fn told_of_gaps(person: &Person) -> anyhow::Result<usize> {
+    Ok(person.ok(&["history", GROUP])?.of_type("gap").count())
+}
+
 fn file(stage: &Stage, name: &str) -> String {
     stage.world.path().join(name).display().to_string()
 }
@@ -53,6 +58,10 @@ fn an_owner_out_of_an_old_backup_goes_on() -> anyhow::Result<()> {
     stage.listening[0] = owner.listen()?;
     owner.ok(&["send", GROUP, "four"])?;
     has(stage.member(0)?, &["one", "two", "three", "four"])?;
+    // The owner counts anew: the backup does not know the number of "two".
+    let told = stage.listening[1].wait_for("the restart", |line| event(line, "restarted"))?;
+    ensure!(told["author"] == "Olga", "{told}");
+    ensure!(told_of_gaps(stage.member(0)?)? == 0, "nothing is missing");
     stage.member(0)?.ok(&["send", GROUP, "five"])?;
     goes_on(&owner, &["one", "four", "five"])?;
     owner.ok(&["group", "relay", "remove", GROUP, "relay-1"])?;

@@ -176,3 +176,42 @@ fn a_changed_profile_and_the_end_of_the_group_reach_members() -> anyhow::Result<
     assert_eq!(refused.code, 12, "a deleted group has its own exit code: {}", refused.talk);
     Ok(())
 }
+
+#[test]
+fn what_is_unread_is_counted_once_over_relays_and_reconnections() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 2, 1, "member")?;
+    let ann = stage.member(0)?.clone();
+    let unread = || -> anyhow::Result<u64> {
+        ann.ok(&["flush"])?;
+        let groups = ann.ok(&["group", "list"])?;
+        let row = groups.of_type("group").next().context("Ann has a group")?;
+        row.get("unread").and_then(Value::as_u64).context("A count")
+    };
+    stage.listening.pop().context("Ann listens")?.kill()?;
+    assert_eq!(unread()?, 0);
+    for words in ["one", "two", "three", "four"] {
+        stage.owner.ok(&["send", GROUP, words])?;
+    }
+    eventually("both relays have brought all", || {
+        ann.ok(&["flush"])?;
+        let rows = ann.history(GROUP)?;
+        let twice = |row: &Value| row.get("duplicates") == Some(&Value::from(1));
+        Ok((rows.len() == 4 && rows.iter().all(twice)).then_some(()))
+    })?;
+    assert_eq!(unread()?, 4);
+    let id = message_id(&stage.owner, "four")?;
+    stage.owner.ok(&["delete", GROUP, &id])?;
+    eventually("what is deleted is not unread", || Ok((unread()? == 3).then_some(())))?;
+    ann.ok(&["send", GROUP, "mine"])?;
+    assert_eq!(unread()?, 3);
+    let left = |arguments: &[&str]| -> anyhow::Result<u64> {
+        let answer = ann.ok(arguments)?;
+        let row = answer.of_type("unread").next().context("A count")?;
+        row.get("unread").and_then(Value::as_u64).context("A count")
+    };
+    assert_eq!(left(&["read", GROUP, &message_id(&ann, "one")?])?, 2);
+    assert_eq!(unread()?, 2);
+    assert_eq!(left(&["read", GROUP])?, 0);
+    assert_eq!(unread()?, 0);
+    Ok(())
+}

@@ -33,6 +33,7 @@ pub(crate) mod listen;
 pub(crate) mod members;
 pub(crate) mod network;
 pub(crate) mod react;
+pub(crate) mod read;
 pub(crate) mod relay_add;
 pub(crate) mod relay_list;
 pub(crate) mod relay_remove;
@@ -162,6 +163,7 @@ fn request(command: Command) -> Result<Request, CommandError> {
         Command::Join(args) => args.request(),
         Command::Send(args) => args.request(),
         Command::History(args) => args.request(),
+        Command::Read(args) => args.request(),
         Command::Members(args) => args.request(),
         Command::Evidence(args) => args.request(),
         Command::Role(args) => args.request(),

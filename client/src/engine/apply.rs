@@ -168,6 +168,7 @@ impl Step<'_, '_> {
             message.record.text.clear();
             message.record.deleted = true;
             self.store.save_message(message.row, &message.record)?;
+            self.store.mark_shown(message.row)?;
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Step<'_, '_> {
             reply_to: new.quote.and_then(|quote| quote.msg_ref.msg_id),
             delivered: own,
         };
-        let shown = (self.followed)(&group.alias);
+        let shown = own || (self.followed)(&group.alias);
         let author = by.author.id.as_ref();
         self.store.add_message(id, &by.shared_id, author, by.sent_at, shown, &record)?;
         if signature == Signature::Unsigned && group.profile.preferences().signs_messages() && !own {
@@ -203,6 +203,8 @@ impl Step<'_, '_> {
         message.record.text.clear();
         message.record.deleted = true;
         self.store.save_message(message.row, &message.record)?;
+        // Nothing is left to be read.
+        self.store.mark_shown(message.row)?;
         let event = Event::Deleted {
             group: group.alias.clone(),
             message_id: message.shared_id.to_string(),

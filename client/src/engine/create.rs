@@ -93,6 +93,7 @@ impl Step<'_, '_> {
             link_counter: None,
             roster: Roster::default(),
             restore: Restore::default(),
+            joined_at_ms: None,
         };
         let id = self.store.add_group(&group)?;
         let mut me = Member::with_role(MemberRole::Owner);

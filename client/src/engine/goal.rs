@@ -355,6 +355,7 @@ fn group_of(event: &Event) -> Option<&str> {
         Event::GroupRelay(row) => Some(&row.group),
         Event::Member(row) => Some(&row.group),
         Event::Message(row) => Some(&row.group),
+        Event::Gap(row) => Some(&row.group),
         Event::GroupLink { group, .. }
         | Event::Edited { group, .. }
         | Event::Deleted { group, .. }
@@ -362,6 +363,9 @@ fn group_of(event: &Event) -> Option<&str> {
         | Event::Delivery { group, .. }
         | Event::Waiting { group, .. }
         | Event::HistoryEnd { group, .. }
+        | Event::Late { group, .. }
+        | Event::Restarted { group, .. }
+        | Event::Unread { group, .. }
         | Event::Evidence { group, .. }
         | Event::KeptEvidence { group, .. }
         | Event::Joined { group, .. }

@@ -20,6 +20,7 @@ impl Step<'_, '_> {
         let restored = self.store.is_restored()?;
         if restored {
             self.resync_all()?;
+            self.store.forget_own_chains()?;
             self.store.forget_restored()?;
         }
         self.delete_stray_connections()?;

@@ -101,6 +101,7 @@ impl Step<'_, '_> {
             link_counter: opened.data.link_data_version,
             roster: Roster::default(),
             restore: Restore::default(),
+            joined_at_ms: None,
         };
         group.role = default_role(&group);
         let id = self.store.add_group(&group)?;
@@ -261,10 +262,12 @@ impl Step<'_, '_> {
         relay.due_at_ms = None;
         self.save_relay(&relay)?;
         let mut first = false;
+        let now = self.now();
         let group = self.store.change_group(relay.group, |group| {
             first = group.status == GroupStatus::Joining;
             if first {
                 group.status = GroupStatus::Active;
+                group.joined_at_ms = Some(now.0);
             }
         })?;
         if first {

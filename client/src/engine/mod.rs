@@ -6,6 +6,7 @@
 //! create, owner_relays, link_data, govern                           the owner's side
 //! join, restore                                                     the member's side
 //! send       own events, outbox      receive, apply, content, roster   what relays bring
+//! author_chain                       what they did not bring
 //! goal       what a command waits for                               step   one transaction
 //! relay_test whether a relay holds the key of its address
 //! unusable   servers for which waiting does not help
@@ -14,6 +15,7 @@
 mod app;
 mod apply;
 mod ask;
+mod author_chain;
 mod content;
 mod create;
 mod goal;

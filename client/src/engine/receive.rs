@@ -22,6 +22,7 @@ use protocol::group::signed::Statement;
 use protocol::group::signing::{DropReason, Reception, Verdict, verdict};
 use protocol::timestamp::Timestamp;
 
+use super::author_chain::Chained;
 use super::step::{Done, Step, default_role};
 use crate::event::{EvidenceKind, Signature};
 use crate::store::group::Group;
@@ -153,8 +154,8 @@ impl Step<'_, '_> {
         let verbatim = forward.statement.verbatim();
         let malformed = |detail: String| (EvidenceKind::Malformed, detail);
         let parsed = match forward.statement.message() {
-            Ok(Message { message_id: Some(id), event, .. }) if event.tag().is_forwardable() => {
-                Ok((id, event))
+            Ok(Message { message_id: Some(id), event, chain, .. }) if event.tag().is_forwardable() => {
+                Ok((id, event, chain))
             }
             Ok(Message { message_id: None, .. }) => Err(malformed("a forwarded message has no id".into())),
             Ok(Message { event, .. }) => {
@@ -162,7 +163,7 @@ impl Step<'_, '_> {
             }
             Err(problem) => Err(malformed(problem.to_string())),
         };
-        let (shared_id, event) = match parsed {
+        let (shared_id, event, chain) = match parsed {
             Ok(parsed) => parsed,
             Err((kind, detail)) => return self.accuse(&relay, kind, None, &detail, verbatim),
         };
@@ -179,9 +180,12 @@ impl Step<'_, '_> {
             author_role: author.role,
             receiver_role: group.role,
         });
-        let Some(again) = self.compare_copies(&relay, &shared_id, &author, verdict, verbatim)? else {
-            return Ok(());
-        };
+        let compared = self.compare_copies(&relay, &shared_id, &author, verdict, verbatim)?;
+        if let (Verdict::Verified, Some(link), Some(by), Some(key)) = (verdict, &chain, &author.id, key) {
+            let said = Chained { author: by, key, link, shared_id: &shared_id };
+            self.chain_came(&relay, group, forward, said)?;
+        }
+        let Some(again) = compared else { return Ok(()) };
         if let Verdict::Drop(reason) = verdict {
             let id = Some(shared_id.to_string());
             return self.accuse(&relay, kind_of(reason), id, &reason.to_string(), verbatim);

@@ -9,7 +9,7 @@
 use protocol::agent::Body;
 use protocol::agent::event::SendFailure;
 use protocol::agent::store::{AgentStore as _, ConnectionId};
-use protocol::group::constants::MESSAGE_BYTES_MAX;
+use protocol::group::constants::STATEMENT_BYTES_MAX;
 use protocol::group::event::content::{Content, MessageNew, MessageReference, Quote};
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::msg_id::SharedMessageId;
@@ -81,15 +81,19 @@ impl Step<'_, '_> {
     ) -> Done<SharedMessageId> {
         let signing = event.tag().signing();
         let shared_id = SharedMessageId::generate(self.context.rng());
-        let json = Message::new(Some(shared_id.clone()), event).to_json();
+        let message = self.chain(id, Message::new(Some(shared_id.clone()), event))?;
+        let json = message.to_json();
         let element = match signing {
             Signing::Never => json,
             Signing::Must | Signing::May => {
                 signed::sign(&group.key.key(), &group.public_id, &group.member_id, &json)
             }
         };
-        if element.len() > MESSAGE_BYTES_MAX {
-            return Err(too_large(element.len(), MESSAGE_BYTES_MAX));
+        if element.len() > STATEMENT_BYTES_MAX {
+            return Err(too_large(element.len(), STATEMENT_BYTES_MAX));
+        }
+        if message.chain.is_some() {
+            self.has_said(id, group, &element)?;
         }
         // A copy that comes back must be this one.
         let copy = HeldCopy {

@@ -12,8 +12,11 @@ impl Step<'_, '_> {
     /// Takes over a group. The counter of the link is learned from the link before anything is written.
     pub(super) fn take_over(&mut self, archive: &OwnerArchive) -> Done<GroupId> {
         let (id, _) = self.store.take_over_group(archive)?;
+        let now = self.now();
         self.store.change_group(id, |group| {
             group.restore = Restore::default();
+            // What was said before is not known here, nor missed.
+            group.joined_at_ms = Some(now.0);
             if group.status == GroupStatus::Creating {
                 group.status = GroupStatus::Active;
             }

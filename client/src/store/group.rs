@@ -55,6 +55,10 @@ pub(crate) struct Group {
     pub(crate) roster: Roster,
     /// When the group link is read next, unasked.
     pub(crate) restore: Restore,
+    /// When the first relay let us in, by our clock; none for the owner. What was said before is history, of which
+    /// nothing counts as missing.
+    #[serde(default)]
+    pub(crate) joined_at_ms: Option<i64>,
 }
 
 /// How a group stands with us.
@@ -308,6 +312,7 @@ pub(super) mod tests {
             link_counter: Some(1),
             roster: Roster::default(),
             restore: Restore::default(),
+            joined_at_ms: None,
         }
     }
 

@@ -288,6 +288,15 @@ impl Store {
         self.change_one("UPDATE messages SET shown = 1 WHERE message_id = ?1", params![row])
     }
 
+    /// Remembers that all messages of a group were shown, or those up to a row.
+    pub(crate) fn mark_shown_up_to(&mut self, group: GroupId, last: Option<i64>) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE messages SET shown = 1 WHERE group_id = ?1 AND shown = 0 AND message_id <= ?2",
+            params![group.0, last.unwrap_or(i64::MAX)],
+        )?;
+        Ok(())
+    }
+
     /// Ids that begin as this text does, at most two: enough to see whether it is clear which is meant.
     pub(crate) fn message_ids_like(
         &self,

@@ -6,12 +6,14 @@
 //!         ├─ members        keys, names, roles
 //!         ├─ messages       with copies: who brought what, compared
 //!         ├─ outbox         own events on their way, with deliveries per relay
+//!         ├─ author_chains  which of an author's numbered statements came, by which relay
 //!         └─ evidence       what relays did wrong
 //! ```
 //!
 //! The engine opens a transaction per batch of inputs; nothing here commits by itself.
 
 mod agent;
+pub(crate) mod author_chain;
 pub(crate) mod group;
 pub(crate) mod kept;
 pub(crate) mod member;
@@ -35,8 +37,11 @@ use crate::seal::{SealBroken, Sealer};
 use protocol::net::rng::system_rng;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_connections.sql"), include_str!("../../migrations/0002_groups.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/0001_connections.sql"),
+    include_str!("../../migrations/0002_groups.sql"),
+    include_str!("../../migrations/0003_author_chains.sql"),
+];
 
 /// Statements kept compiled; more than this crate has.
 const CACHED_STATEMENTS: usize = 128;

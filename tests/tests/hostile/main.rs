@@ -2,6 +2,7 @@
 //! of them misbehaves by itself, so databases are changed behind their backs, see `e2e::tampering`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used)]
 
+mod author_chains;
 mod bytes;
 mod links;
 mod lying_relay;
