@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
 pub mod control;
+pub mod exit_code;
 pub mod http;
 pub mod monitoring;
 pub mod supervision;

@@ -19,8 +19,8 @@ pub mod observer;
 pub mod peer;
 pub mod place;
 pub mod raw;
-
 pub mod report;
 pub mod spawn;
 pub mod suite;
+pub mod tls;
 pub mod trial;

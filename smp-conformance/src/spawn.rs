@@ -56,6 +56,8 @@ pub struct Wanted {
     pub new_queues: bool,
     /// The password for creating queues and for the proxy; empty for none.
     pub password: &'static str,
+    /// Whether browsers are served at the same port.
+    pub web: bool,
 }
 
 impl Default for Wanted {
@@ -73,6 +75,7 @@ impl Default for Wanted {
             proxy_timeout: 30_000,
             new_queues: true,
             password: "",
+            web: false,
         }
     }
 }
@@ -96,6 +99,7 @@ impl Wanted {
             ("CONFORMANCE_PROXY_TIMEOUT", self.proxy_timeout.to_string()),
             ("CONFORMANCE_NEW_QUEUES", switch(self.new_queues)),
             ("CONFORMANCE_PASSWORD", self.password.to_owned()),
+            ("CONFORMANCE_WEB", switch(self.web)),
         ]
     }
 }
@@ -155,9 +159,15 @@ impl Home {
             .map_err(error)?;
         let state = self.directory.path().join("state");
         std::fs::create_dir_all(&state).map_err(error)?;
+        let (certificate, key) = self.certificate_for_browsers();
+        if wanted.web && !key.exists() {
+            make_certificate(&certificate, &key)?;
+        }
         let mut child = Command::new("sh")
             .args(["-c", &self.command])
             .envs(wanted.environment(&state, self.port))
+            .env("CONFORMANCE_WEB_CERTIFICATE", &certificate)
+            .env("CONFORMANCE_WEB_KEY", &key)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -232,6 +242,12 @@ impl Home {
         }
     }
 
+    /// Where a certificate for browsers and its key are, when one is wanted.
+    fn certificate_for_browsers(&self) -> (PathBuf, PathBuf) {
+        let place = self.directory.path();
+        (place.join("web.crt"), place.join("web.key"))
+    }
+
     fn failure(&self, what: &str) -> Failure {
         let log = std::fs::read_to_string(self.directory.path().join("conformance.log")).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(3).collect();
@@ -279,6 +295,18 @@ impl Spawned {
                 Command::new("kill").args(["-s", signal, "--", &group]).stderr(Stdio::null()).status().await;
         }
     }
+}
+
+/// A certificate as servers want it for browsers: some take RSA of 4096 bits alone (smp.md §18.1).
+fn make_certificate(certificate: &Path, key: &Path) -> Outcome {
+    let made = || -> anyhow::Result<()> {
+        let pair = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_4096)?;
+        let params = rcgen::CertificateParams::new(vec!["smp.example.org".to_owned()])?;
+        std::fs::write(certificate, params.self_signed(&pair)?.pem())?;
+        std::fs::write(key, pair.serialize_pem())?;
+        Ok(())
+    };
+    made().map_err(|error| Failure::differs("a certificate for browsers", error.to_string()))
 }
 
 /// The address in what a server prints.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::exit_code::ExitCode;
+use daemon::exit_code::ExitCode;
 
 /// A failure that a person can act on. Everything else is an [`anyhow::Error`] with context.
 #[derive(Debug, Error)]

@@ -10,7 +10,6 @@
 //! Every `OK` stands for something that is on disk; every queue, list and wait has a bound.
 
 pub mod authorize;
-mod certificates;
 pub mod cli;
 mod cluster;
 pub mod commands;
@@ -22,7 +21,6 @@ mod daily;
 pub mod delivery;
 pub mod directory;
 pub mod error;
-pub mod exit_code;
 mod expiration;
 pub mod identity;
 pub mod import_reference;
@@ -34,6 +32,7 @@ pub mod news;
 pub mod notifications;
 pub mod peer;
 mod proxy;
+mod reload;
 pub mod rotation;
 pub mod saved_notifications;
 pub mod server;
@@ -42,6 +41,7 @@ pub mod shutdown;
 mod standing;
 pub mod store;
 pub mod subscriptions;
+mod web;
 
 /// Every point at which a test build can be made to abort.
 pub const CRASH_POINTS: &[&str] = &[

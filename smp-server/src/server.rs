@@ -37,6 +37,7 @@ use crate::services::Services;
 use crate::shutdown::{Shutdown, Stop};
 use crate::store::{QueueRecord, Store, StoreThreads, day_of};
 use crate::subscriptions::Subscriptions;
+use crate::web::{self, Door, Web};
 
 /// Connections that the system holds until they are accepted (smp.md §3.7).
 const BACKLOG: u32 = 1024;
@@ -73,6 +74,8 @@ pub struct Server {
     credentials: Credentials,
     /// Its sessions with other servers.
     pub(crate) proxy: Proxy,
+    /// What browsers see, if anything.
+    web: OnceLock<Web>,
     peers: Mutex<BTreeMap<PeerId, Arc<Peer>>>,
     last_peer: AtomicU64,
     exposition: Arc<Exposition>,
@@ -116,6 +119,7 @@ impl Server {
             create_password,
             credentials,
             proxy,
+            web: OnceLock::new(),
             peers: Mutex::default(),
             last_peer: AtomicU64::new(0),
             shutdown: Shutdown::default(),
@@ -193,6 +197,18 @@ impl Server {
     pub(crate) fn join_cluster(&self, cluster: Cluster) {
         // It stays in the first.
         let _ = self.cluster.set(cluster);
+    }
+
+    /// What browsers see, if anything.
+    pub(crate) fn web(&self) -> Option<&Web> {
+        self.web.get()
+    }
+
+    /// Has it show this to browsers, before any is accepted.
+    pub(crate) fn show(&self, web: Web) {
+        if self.web.set(web).is_err() {
+            tracing::error!("the web pages were given twice: the first stay");
+        }
     }
 
     /// Hears when the server stops.
@@ -288,7 +304,7 @@ pub fn listen(settings: &Settings) -> anyhow::Result<Vec<TcpListener>> {
     settings.listen.ports.0.iter().map(|port| listen_at(settings.listen.bind, *port)).collect()
 }
 
-fn listen_at(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
+pub(crate) fn listen_at(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
     let open = |address: IpAddr| {
         let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
         socket.set_reuseaddr(true)?;
@@ -311,9 +327,12 @@ fn listen_at(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
 pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: StoreThreads) {
     expiration::at_start(&server).await;
     let mut tasks = JoinSet::new();
-    for listener in listeners {
-        tasks.spawn(accept(server.clone(), listener));
+    let doors: Vec<Door> = server.doors().collect();
+    let alone = server.web().map(Web::take_listeners).unwrap_or_default();
+    for (door, listener) in doors.into_iter().zip(listeners).chain(alone) {
+        tasks.spawn(accept(server.clone(), door, listener));
     }
+    tasks.spawn(web::serve(server.clone()));
     tasks.spawn(release_news(server.clone()));
     tasks.spawn(notify(server.clone()));
     tasks.spawn(tidy_metrics(server.clone()));
@@ -337,8 +356,8 @@ pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: Stor
     }
 }
 
-/// Accepts clients at one port until the server stops, then waits for them to end.
-async fn accept(server: Arc<Server>, listener: TcpListener) {
+/// Accepts peers at one port until the server stops, then waits for them to end.
+async fn accept(server: Arc<Server>, door: Door, listener: TcpListener) {
     let mut stop = server.stopping();
     let mut clients = JoinSet::new();
     loop {
@@ -348,7 +367,7 @@ async fn accept(server: Arc<Server>, listener: TcpListener) {
                     Ok((admission, greeting, displaced)) => {
                         server.metrics.connections_accepted.one();
                         server.metrics.handshakes_displaced.add(displaced.into());
-                        clients.spawn(serve(server.clone(), socket, admission, greeting));
+                        clients.spawn(serve(server.clone(), door, socket, admission, greeting));
                     }
                     // Dropping the socket closes it.
                     Err(refusal) => server.turned_away(refusal),
@@ -388,14 +407,20 @@ pub async fn serve_secured(
     connection::serve_secured(server, peer, admission, stream, session_id).await
 }
 
-async fn serve(server: Arc<Server>, socket: TcpStream, admission: Admission, greeting: Greeting) {
+async fn serve(server: Arc<Server>, door: Door, socket: TcpStream, admission: Admission, greeting: Greeting) {
+    let shared = match door {
+        Door::Clients => None,
+        Door::Shared => server.web().and_then(Web::tls),
+        Door::Https | Door::Http => return web::greet(&server, door, socket, admission, greeting).await,
+    };
     let id = PeerId(server.last_peer.fetch_add(1, Ordering::Relaxed));
     let peer = Arc::new(Peer::new(id, now()).holding(admission.held.clone()));
     server.peers().insert(id, peer.clone());
-    let served = connection::serve(server.clone(), peer, socket, admission, greeting).await;
+    let served = connection::serve(server.clone(), peer, socket, shared, admission, greeting).await;
     server.peers().remove(&id);
     match served {
-        Ok(()) => tracing::debug!(connection = id.0, "ended"),
+        Ok(Some((browser, admission))) => server.receive_browser(browser, admission),
+        Ok(None) => tracing::debug!(connection = id.0, "ended"),
         Err(error) => tracing::debug!(connection = id.0, "no session: {error:#}"),
     }
 }

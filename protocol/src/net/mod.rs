@@ -6,6 +6,7 @@
 //! session   one connection: hellos, block encryption, batches, correlation, time limits
 //! service   certificates and sessions of high-traffic clients, which take back all their queues with one command
 //! proxy     a server's session with another server, for commands that it forwards
+//! web_tls   TLS with browsers, also on a port that they share with clients
 //! dial      TCP with keep-alive, or by socks      tls, tap, verify   TLS 1.3, session identifier, identity of the server
 //! ```
 
@@ -26,5 +27,6 @@ pub mod socks;
 mod tap;
 pub mod tls;
 pub mod verify;
+pub mod web_tls;
 
 pub use tap::TlsUnique;

@@ -113,11 +113,23 @@ impl ServerTls {
         let handshake = tap(self.acceptor.accept(io));
         let (stream, finished) =
             tokio::time::timeout(limit, handshake).await.map_err(|_| TlsError::TimedOut)?;
+        Self::admit(stream, finished)
+    }
+
+    /// Takes a client whose handshake is over.
+    pub(super) fn admit<IO>(
+        stream: io::Result<tokio_rustls::server::TlsStream<IO>>,
+        finished: Finished,
+    ) -> Result<Secured<IO>, TlsError> {
         let stream = stream.map_err(TlsError::Handshake)?;
         if stream.get_ref().1.alpn_protocol().is_none() {
             return Err(TlsError::NoAlpn);
         }
         secured(TlsStream::Server(stream), finished)
+    }
+
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        self.acceptor.config().clone()
     }
 }
 

@@ -12,6 +12,7 @@ mod services;
 mod settings;
 mod syntax;
 mod transport;
+mod web;
 
 use crate::case::Case;
 
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Case> {
         proxy::CASES,
         blocking::CASES,
         settings::CASES,
+        web::CASES,
     ]
     .concat()
 }

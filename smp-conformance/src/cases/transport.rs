@@ -17,6 +17,7 @@ use crate::peer::commands::Draft;
 use crate::peer::keys::{Key, KeyKind, random};
 use crate::peer::wire::{BLOCK_BYTES, Fields, ed25519_spki, large, short, x25519_spki};
 use crate::peer::{Greeted, Hello, PATIENCE, same};
+use crate::tls::credulous;
 use crate::trial::Trial;
 
 pub(super) const CASES: &[Case] = &[
@@ -163,15 +164,7 @@ async fn no_resumption(trial: Trial) -> Outcome {
 type Tls = tokio_rustls::client::TlsStream<TcpStream>;
 
 fn tls_config(alpn: &[&[u8]], provider: rustls::crypto::CryptoProvider) -> Outcome<rustls::ClientConfig> {
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| Failure::differs("TLS", error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    config.enable_sni = false;
-    Ok(config)
+    credulous(alpn, provider, None).map_err(|error| Failure::differs("TLS", error.to_string()))
 }
 
 async fn tls_stream(trial: &Trial, config: rustls::ClientConfig) -> Outcome<Tls> {
@@ -185,45 +178,6 @@ async fn tls_stream_of(trial: &Trial, config: Arc<rustls::ClientConfig>) -> Outc
     match timeout(PATIENCE, TlsConnector::from(config).connect(name, socket)).await {
         Ok(stream) => stream.map_err(|error| failed(&error)),
         Err(_) => Err(failed(&"silence")),
-    }
-}
-
-/// Looks at nothing: who the server is, other cases check.
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        vec![rustls::SignatureScheme::ED25519, rustls::SignatureScheme::ED448]
     }
 }
 

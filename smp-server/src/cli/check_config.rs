@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{Place, identity, say};
 use crate::config::SettingsLayer;
 use crate::identity::CA_KEY_FILE;
+use crate::web;
 
 /// Check the settings, and what they name, without starting.
 ///
@@ -26,8 +27,9 @@ pub(super) fn run(place: &Place, args: CheckConfigArgs) -> anyhow::Result<()> {
     let settings = place.settings(args.settings)?;
     identity(&settings, &directory)?.check()?;
     directory.create_password(&settings.access)?;
+    web::read_tls(&settings.web, &directory)?;
 
-    let mut advice = Vec::new();
+    let mut advice: Vec<String> = web::advice(&settings).into_iter().collect();
     let ca_key = directory.join(CA_KEY_FILE.as_ref());
     if ca_key.exists() {
         advice.push(format!(

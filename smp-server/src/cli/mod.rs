@@ -22,13 +22,13 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use daemon::exit_code::ExitCode;
 use protocol::smp::address::{DEFAULT_PORT, KeyHash, ServerAddress, ServerAddressWithAuth};
 use protocol::smp::password::BasicAuth;
 
 use crate::config::{Settings, SettingsLayer};
 use crate::directory::Directory;
 use crate::error::CommandError;
-use crate::exit_code::ExitCode;
 use crate::identity::Identity;
 
 /// A queue server for private messaging (SMP).
@@ -80,7 +80,7 @@ enum Command {
 }
 
 /// Where everything is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Place {
     /// Directory of keys, certificates, settings and data.
     #[arg(

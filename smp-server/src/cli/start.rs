@@ -16,16 +16,17 @@ use tracing_subscriber::EnvFilter;
 use daemon::supervision;
 
 use super::{Place, engine, identity, say, server_address};
-use crate::certificates;
 use crate::cluster;
 use crate::config::{Engine, Settings, SettingsLayer};
 use crate::control;
 use crate::error::CommandError;
 use crate::identity::Identity;
 use crate::monitoring;
+use crate::reload::Reload;
 use crate::saved_notifications;
 use crate::server::{self, Server};
 use crate::store::{QueueStore, Store};
+use crate::web::{Door, Web};
 
 /// Serve until SIGINT or SIGTERM.
 ///
@@ -39,6 +40,7 @@ pub(super) struct StartArgs {
 pub(super) fn run(place: &Place, args: StartArgs) -> anyhow::Result<()> {
     let StartArgs { settings } = args;
     log_to_stderr(place)?;
+    let layer = settings.clone();
     let settings = place.settings(settings)?;
     let directory = place.directory();
     let identity = identity(&settings, &directory)?;
@@ -46,11 +48,12 @@ pub(super) fn run(place: &Place, args: StartArgs) -> anyhow::Result<()> {
     let _lock = directory.lock()?;
     let engine = engine::open(&settings, &directory)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(start(place, settings, &identity, create_password, engine))
+    runtime.block_on(start(place, layer, settings, &identity, create_password, engine))
 }
 
 async fn start(
     place: &Place,
+    flags: SettingsLayer,
     settings: Settings,
     identity: &Identity,
     create_password: Option<BasicAuth>,
@@ -63,6 +66,10 @@ async fn start(
     let listeners = server::listen(&settings)?;
     let monitoring = monitoring::listen(&settings).await?;
     let server = Arc::new(Server::new(settings, identity, store, create_password)?);
+    let address = address(&server, identity.key_hash(), &listeners)?;
+    if server.settings.web.is_on() {
+        server.show(Web::open(&server, &directory, &address)?);
+    }
     if keeps_queues {
         server.limits.storage.watch(directory.path());
     }
@@ -80,8 +87,10 @@ async fn start(
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     let control_socket = control::open(&directory.join(control::CONTROL_SOCKET.as_ref()));
-    announce(place, &server, identity.key_hash(), &listeners, monitoring.as_ref())?;
+    announce(place, &server, &address, identity.key_hash(), &listeners, monitoring.as_ref())?;
     supervision::ready();
+    let again = place.clone();
+    let reload = Arc::new(Reload::new(directory, move || again.settings(flags.clone()), address));
 
     // `run` closes the store when nobody else holds the server: beside it there are weak holders only.
     let seen = Arc::downgrade(&server);
@@ -93,7 +102,7 @@ async fn start(
     };
     let controlled = async {
         match control_socket {
-            Some(socket) => control::serve(socket, seen.clone(), directory.clone()).await,
+            Some(socket) => control::serve(socket, seen.clone(), reload.clone()).await,
             None => std::future::pending().await,
         }
     };
@@ -107,7 +116,7 @@ async fn start(
                 _ = hang_up.recv() => {
                     if let Some(server) = seen.upgrade() {
                         // What went wrong is in the log.
-                        let _ = certificates::reload(&server, &directory);
+                        let _ = reload.run(&server);
                     }
                 }
             }
@@ -145,33 +154,46 @@ async fn start(
     Ok(())
 }
 
+/// What clients are given.
+fn address(server: &Server, key_hash: [u8; 32], listeners: &[TcpListener]) -> anyhow::Result<String> {
+    let first = listeners.first().context("At least one port is needed")?;
+    let address = server_address(&server.settings, key_hash, first.local_addr()?.port(), None)?;
+    Ok(address.to_string())
+}
+
 /// Says on stdout where the server listens, for people and for programs that started it.
 fn announce(
     place: &Place,
     server: &Server,
+    address: &str,
     key_hash: [u8; 32],
     listeners: &[TcpListener],
     monitoring: Option<&TcpListener>,
 ) -> anyhow::Result<()> {
     let sockets: Vec<SocketAddr> = listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
     let port = sockets.first().map(SocketAddr::port).context("At least one port is needed")?;
-    let address = server_address(&server.settings, key_hash, port, None)?;
+    let web = server.web().map(Web::sockets).unwrap_or_default();
     let key_hash = base64url::encode(&key_hash);
     if place.json {
         let sockets: Vec<String> = sockets.iter().map(SocketAddr::to_string).collect();
         let line = json!({
             "type": "listening",
-            "address": address.to_string(),
+            "address": address,
             "fingerprint": key_hash,
             "port": port,
             "sockets": sockets,
             "monitoring": monitoring::address(monitoring).map(|address| address.to_string()),
+            "web": web.iter().map(|(_, socket)| socket.to_string()).collect::<Vec<_>>(),
         });
         say(line)?;
     } else {
         say(format_args!("Server address: {address}"))?;
         for socket in sockets {
             say(format_args!("Listening on {socket}"))?;
+        }
+        for (door, socket) in web {
+            let scheme = if *door == Door::Https { "https" } else { "http" };
+            say(format_args!("Web pages at {scheme}://{socket}/"))?;
         }
         if let Some(address) = monitoring::address(monitoring) {
             say(format_args!("Monitoring at http://{address}/metrics"))?;

@@ -1,13 +1,16 @@
 //! Values of settings as people write them: `15s`, `on`, `5223,443`.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use protocol::smp::host::Host;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use thiserror::Error;
+
+use super::section::quoted;
 
 /// Why the text of a setting was not understood.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -24,9 +27,20 @@ pub enum ValueError {
     /// Not a list of ports.
     #[error("`{0}` is not a list of ports: write numbers from 0 to 65535 joined by commas")]
     Ports(String),
+    /// Not a port.
+    #[error("`{0}` is neither `off` nor a port: write a number from 0 to 65535")]
+    Port(String),
     /// Not a place to listen at.
     #[error("`{0}` is neither `off` nor an address and port such as 127.0.0.1:9223 or [::1]:9223")]
     Endpoint(String),
+    /// Not what is told in this place.
+    #[error("`{text}` is not {expected}")]
+    Information {
+        /// What was written.
+        text: String,
+        /// What is expected, in words.
+        expected: &'static str,
+    },
     /// Not a list of host names.
     #[error("`{0}` is not a list of host names: write names or addresses joined by commas, without spaces")]
     Hosts(String),
@@ -53,6 +67,17 @@ impl Period {
     #[must_use]
     pub const fn hours(hours: u64) -> Self {
         Self(Duration::from_secs(hours * 3600))
+    }
+
+    /// As people say it: `21 days`.
+    #[must_use]
+    pub fn in_words(self) -> String {
+        let ms = self.as_ms().unsigned_abs();
+        let units = [("day", 86_400_000), ("hour", 3_600_000), ("minute", 60_000), ("second", 1000)];
+        let whole = units.iter().find(|(_, unit_ms)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms));
+        let (name, unit_ms) = whole.unwrap_or(&("millisecond", 1));
+        let count = ms / unit_ms;
+        format!("{count} {name}{}", if count == 1 { "" } else { "s" })
     }
 
     /// Whole milliseconds, as stored times are compared.
@@ -151,6 +176,44 @@ impl fmt::Display for Hosts {
     }
 }
 
+/// A path; relative ones start at the server's directory.
+pub type FilePath = PathBuf;
+
+quoted! {
+    IpAddr: |value| value.to_string(),
+    FilePath: |value| value.display().to_string(),
+    Ports: |value| value.to_string(),
+    Port: |value| value.to_string(),
+    Hosts: |value| value.to_string(),
+    Period: |value| value.to_string(),
+    Switch: |value| value.to_string(),
+    Endpoint: |value| value.to_string(),
+}
+
+/// A TCP port, or `off`; port 0 lets the system choose a free one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port(pub Option<u16>);
+
+impl FromStr for Port {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|port| Self(Some(port))).map_err(|_| ValueError::Port(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(port) => port.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
 /// Where something listens, or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint(pub Option<SocketAddr>);
@@ -185,7 +248,7 @@ macro_rules! read_as_text {
         }
     )*};
 }
-read_as_text!(Period, Switch, Ports, Hosts, Endpoint);
+read_as_text!(Period, Switch, Ports, Port, Hosts, Endpoint);
 
 struct AsText;
 
@@ -226,6 +289,9 @@ mod tests {
             assert_eq!(wrong.parse::<Period>(), Err(ValueError::Period(wrong.to_owned())));
         }
         assert_eq!(Period::ms(0).to_string(), "0ms");
+        assert_eq!(Period::hours(21 * 24).in_words(), "21 days");
+        assert_eq!(Period::hours(1).in_words(), "1 hour");
+        assert_eq!(Period::ms(90_500).in_words(), "90500 milliseconds");
     }
 
     #[test]
@@ -234,6 +300,14 @@ mod tests {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
         assert!("9223".parse::<Endpoint>().is_err() && "localhost:1".parse::<Endpoint>().is_err());
+    }
+
+    #[test]
+    fn a_port_is_off_or_a_number() {
+        for text in ["off", "0", "443"] {
+            assert_eq!(text.parse::<Port>().unwrap().to_string(), text);
+        }
+        assert!("on".parse::<Port>().is_err() && "65536".parse::<Port>().is_err());
     }
 
     #[test]

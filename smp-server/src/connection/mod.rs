@@ -25,6 +25,7 @@ use protocol::crypto::secretbox::BoxKey;
 use protocol::net::certificate::certificate_key;
 use protocol::net::rng::system_rng;
 use protocol::net::tls::Secured;
+use protocol::net::web_tls::{Arrival, WebTls};
 use protocol::smp::error::CommandError;
 use protocol::smp::message::{seal_message, seal_quota};
 use protocol::smp::response::BrokerMessage;
@@ -67,7 +68,10 @@ pub struct Client {
     pub(crate) admission: Admission,
 }
 
-/// Serves a client until either side ends.
+/// A browser that came to a port of clients, ready for its requests, and its place among all connections.
+pub(crate) type Browser = (tokio_rustls::server::TlsStream<TcpStream>, Admission);
+
+/// Serves a client until either side ends. With `shared`, browsers may come too: one is handed back.
 ///
 /// # Errors
 /// When there is no session: TLS or the hellos fail, or take too long.
@@ -75,27 +79,29 @@ pub(crate) async fn serve(
     server: Arc<Server>,
     peer: Arc<Peer>,
     socket: TcpStream,
+    shared: Option<Arc<WebTls>>,
     admission: Admission,
     greeting: Greeting,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Browser>> {
     let mut stop = server.stopping();
     let (stream, session) = tokio::select! {
-        greeted = greet(&server, &admission, socket) => match greeted {
-            Ok(greeted) => {
+        greeted = greet(&server, &admission, socket, shared.as_deref()) => match greeted {
+            Ok(Greeted::Client(stream, session)) => {
                 server.metrics.handshakes_done.one();
-                greeted
+                (stream, session)
             }
+            Ok(Greeted::Browser(stream)) => return Ok(Some((*stream, admission))),
             Err(error) => {
                 server.metrics.handshakes_failed.one();
                 return Err(error);
             }
         },
         () = greeting.gives_way() => bail!("The handshake gave way to newer ones"),
-        () = stop.requested() => return Ok(()),
+        () = stop.requested() => return Ok(None),
     };
     drop(greeting);
     session::run(server, peer, admission, stream, session).await;
-    Ok(())
+    Ok(None)
 }
 
 /// Serves a client over a stream that is secured already, from the hellos on. `session_id` stands for what TLS says of
@@ -117,25 +123,40 @@ pub(crate) async fn serve_secured(
     Ok(())
 }
 
+/// Who turned out to be there.
+#[expect(clippy::large_enum_variant, reason = "clients are what usually comes")]
+enum Greeted {
+    Client(TlsStream<TcpStream>, Box<Session>),
+    Browser(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+}
+
 /// TLS and the hellos, each within its time limit.
 async fn greet(
     server: &Server,
     admission: &Admission,
     socket: TcpStream,
-) -> anyhow::Result<(TlsStream<TcpStream>, Box<Session>)> {
+    shared: Option<&WebTls>,
+) -> anyhow::Result<Greeted> {
     let times = &server.settings.times;
     socket.set_nodelay(true).context("Unable to configure the socket")?;
     let silence = times.keep_alive.0.clamp(Duration::from_secs(1), KEEP_ALIVE_MAX);
     let keep_alive = TcpKeepalive::new().with_time(silence);
     SockRef::from(&socket).set_tcp_keepalive(&keep_alive).context("Unable to configure the socket")?;
     let presented = server.presented();
-    let secured = presented.tls.accept_within(socket, times.tls_timeout.0).await?;
+    let limit = times.tls_timeout.0;
+    let secured = match shared {
+        None => presented.tls.accept_within(socket, limit).await?,
+        Some(web) => match web.accept_shared(&presented.tls, socket, limit).await? {
+            Arrival::Client(secured) => secured,
+            Arrival::Browser(stream) => return Ok(Greeted::Browser(Box::new(stream))),
+        },
+    };
     let Secured { mut stream, tls_unique, chain } = secured;
     let certificates = chain.iter().map(|certificate| certificate.to_vec()).collect();
     let hellos =
         say_hello(server, admission, &presented.hello, &mut stream, tls_unique.as_bytes(), certificates);
     match timeout(times.handshake_timeout.0, hellos).await.context("The hellos took too long").flatten() {
-        Ok(session) => Ok((stream, session)),
+        Ok(session) => Ok(Greeted::Client(stream, session)),
         Err(error) => {
             goodbye(&mut stream).await;
             Err(error)

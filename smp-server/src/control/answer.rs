@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 
 use super::Request;
-use crate::certificates;
-use crate::directory::Directory;
 use crate::metrics::{gauges, snapshot};
 use crate::moderation::{KnownId, ModerationError};
+use crate::reload::Reload;
 use crate::server::Server;
 use crate::store::{QueueStatus, StoreError};
 
@@ -16,13 +15,13 @@ pub(super) fn error(reason: impl std::fmt::Display) -> Value {
 }
 
 /// Does what is asked; draining begins when the answer is written.
-pub(super) async fn answer(server: &Server, directory: &Directory, request: Request) -> Value {
+pub(super) async fn answer(server: &Server, reload: &Reload, request: Request) -> Value {
     match request {
         Request::Stats => stats(server),
         Request::Sockets => sockets(server),
-        Request::Reload => match certificates::reload(server, directory) {
-            Ok(()) => json!({ "done": "certificates were read again" }),
-            Err(refused) => error(format_args!("the certificates in use stay: {refused:#}")),
+        Request::Reload => match reload.run(server) {
+            Ok(()) => json!({ "done": "certificates and information were read again" }),
+            Err(refused) => error(format_args!("what is in use stays: {refused:#}")),
         },
         Request::Drain => {
             json!({ "done": "draining: no new connections, and the end when what was begun is finished" })

@@ -9,13 +9,13 @@ mod answer;
 mod request;
 
 use std::path::Path;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use daemon::control::{Answer, ControlSocket};
 
 pub use request::{Reason, Request};
 
-use crate::directory::Directory;
+use crate::reload::Reload;
 use crate::server::Server;
 
 /// The socket's name in the directory.
@@ -31,9 +31,9 @@ pub(crate) fn open(path: &Path) -> Option<ControlSocket> {
 }
 
 /// Answers requests until the future is dropped.
-pub(crate) async fn serve(socket: ControlSocket, server: Weak<Server>, directory: Directory) {
+pub(crate) async fn serve(socket: ControlSocket, server: Weak<Server>, reload: Arc<Reload>) {
     let handler = move |line: String| {
-        let (server, directory) = (server.clone(), directory.clone());
+        let (server, reload) = (server.clone(), reload.clone());
         async move {
             let (answer, drains) = match (serde_json::from_str(&line), server.upgrade()) {
                 (Err(_), _) => {
@@ -42,7 +42,7 @@ pub(crate) async fn serve(socket: ControlSocket, server: Weak<Server>, directory
                 (Ok(_), None) => (answer::error("the server has stopped"), false),
                 (Ok(request), Some(server)) => {
                     let drains = request == Request::Drain;
-                    (answer::answer(&server, &directory, request).await, drains)
+                    (answer::answer(&server, &reload, request).await, drains)
                 }
             };
             let stop = move || {

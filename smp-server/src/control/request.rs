@@ -45,7 +45,7 @@ pub enum Request {
         #[arg(allow_hyphen_values = true)]
         id: String,
     },
-    /// Take up a renewed certificate.
+    /// Take up renewed certificates and the [information] of the settings.
     Reload,
     /// Take no new connections, finish what was begun, and end.
     Drain,

@@ -1,6 +1,7 @@
 //! What is looked at when it is asked for: how much there is of something now.
 
 use crate::server::Server;
+use crate::web::Web;
 
 /// A number that goes up and down.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,6 +20,11 @@ pub fn gauges(server: &Server) -> Vec<Gauge> {
     let gauge = |name, help, value| Gauge { name, help, value };
     vec![
         gauge("smp_server_connections", "Connections open now.", count(server.connection_count())),
+        gauge(
+            "smp_server_web_connections",
+            "Browsers connected now.",
+            count(server.web().map_or(0, Web::open_count)),
+        ),
         gauge(
             "smp_server_subscriptions",
             "Queues that a connection is subscribed to now.",

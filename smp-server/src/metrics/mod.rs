@@ -120,6 +120,10 @@ counts! {
     refusals: "smp_server_refusals_total",
     /// Messages handed to a recipient's connection, markers of full queues included.
     messages_delivered: "smp_server_messages_delivered_total",
+    /// Connections of browsers, for the web pages.
+    web_connections: "smp_server_web_connections_total",
+    /// Connections of browsers that were closed because there were too many.
+    web_refusals: "smp_server_web_refusals_total",
     /// Messages removed because they waited too long.
     messages_expired: "smp_server_messages_expired_total",
 }

@@ -7,6 +7,7 @@ use protocol::encoding::Encode as _;
 use protocol::net::rng::system_rng;
 use protocol::transport::certified_key::{CertificateChain, CertifiedKey, SignedKey};
 use protocol::transport::hello::{ClientHello, ServiceHello, ServiceRole};
+use smp_conformance::tls::credulous;
 use smp_server::identity::Identity;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
@@ -114,15 +115,8 @@ async fn clients_of_port_443_are_served_and_those_without_alpn_closed() {
 
 /// Whether the server says its hello to a client that offers this protocol.
 async fn hello_arrives(host: &Host, alpn: Option<&[u8]>) -> bool {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.map(<[u8]>::to_vec).into_iter().collect();
-    config.enable_sni = false;
+    let alpn: Vec<&[u8]> = alpn.into_iter().collect();
+    let config = credulous(&alpn, rustls::crypto::aws_lc_rs::default_provider(), None).unwrap();
     let socket = TcpStream::connect(host.as_ref().address).await.unwrap();
     let name = rustls::pki_types::ServerName::try_from("server.invalid").unwrap();
     let Ok(mut stream) = TlsConnector::from(Arc::new(config)).connect(name, socket).await else {
@@ -130,43 +124,4 @@ async fn hello_arrives(host: &Host, alpn: Option<&[u8]>) -> bool {
     };
     let mut block = [0; 16_384];
     stream.read_exact(&mut block).await.is_ok()
-}
-
-/// Looks at nothing: only what the server says is tested here.
-#[derive(Debug)]
-pub(crate) struct AnyCertificate;
-
-impl rustls::client::danger::ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        vec![rustls::SignatureScheme::ED25519]
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use protocol::crypto::sign::Ed25519PrivateKey;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use smp_conformance::tls::credulous;
 use smp_server::identity::Identity;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -125,17 +126,8 @@ async fn tls_client(
     sni: Option<&str>,
     certificate: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 ) -> Option<TlsStream<TcpStream>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(crate::handshake::AnyCertificate));
-    let mut config = match certificate {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut config = credulous(alpn, provider, certificate).unwrap();
     config.enable_sni = sni.is_some();
     let socket = TcpStream::connect(host.as_ref().address).await.unwrap();
     let name = ServerName::try_from(sni.unwrap_or("server.invalid").to_owned()).unwrap();

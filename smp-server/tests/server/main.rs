@@ -39,3 +39,4 @@ mod settings;
 mod subscriptions;
 mod syntax;
 mod transfer;
+mod web;

@@ -36,6 +36,7 @@ pub(crate) struct Program {
     child: Child,
     place: Place,
     monitoring: Option<SocketAddr>,
+    web: Vec<SocketAddr>,
 }
 
 impl AsRef<Place> for Program {
@@ -66,12 +67,19 @@ impl Program {
             key_hash: address.server.key_hash().sha256().unwrap(),
         };
         let monitoring = listening["monitoring"].as_str().map(|address| address.parse().unwrap());
-        Self { child, place, monitoring }
+        let web = listening["web"].as_array().into_iter().flatten();
+        let web = web.map(|address| address.as_str().unwrap().parse().unwrap()).collect();
+        Self { child, place, monitoring, web }
     }
 
     /// Where its monitoring is.
     pub(crate) fn monitoring(&self) -> SocketAddr {
         self.monitoring.unwrap()
+    }
+
+    /// Where its web pages are, beside the ports of clients.
+    pub(crate) fn web(&self) -> &[SocketAddr] {
+        &self.web
     }
 
     /// The port that it took.

@@ -1,6 +1,6 @@
 //! How the process ends, as its caller sees it. The numbers mean the same in all programs of this workspace.
 
-/// Exit codes of `smp-server`.
+/// Exit codes of the daemons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
@@ -10,11 +10,11 @@ pub enum ExitCode {
     Failure = 1,
     /// The command line or a setting is wrong (clap uses the same number).
     Usage = 2,
-    /// There is no server in the directory.
+    /// There is nothing in the directory, or others can read it.
     NoDirectory = 3,
     /// Another process holds the directory.
     DirectoryBusy = 4,
-    /// There is a server in the directory already.
+    /// The directory is in use already.
     AlreadyThere = 7,
     /// What is stored is damaged.
     Damaged = 20,
