@@ -22,7 +22,8 @@ pub enum CommandError {
     /// `check` or `restore` found damage.
     #[error(
         "{directory} is damaged in {count} places: put it aside and restore a backup with `smp-server restore`; \
-         without one, keep what is there and ask for help before you change anything"
+         without one, keep what is there and ask for help before you change anything. Damaged messages alone can be \
+         dropped with `smp-server ctl drop-damaged`"
     )]
     Damaged {
         /// Where.

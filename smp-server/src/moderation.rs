@@ -12,7 +12,7 @@ use protocol::smp::ids::{LinkId, SenderId};
 use thiserror::Error;
 
 use crate::server::Server;
-use crate::store::{Deleted, QueueName, QueueRecord, QueueStatus, StoreError};
+use crate::store::{Deleted, QueueName, QueueNumber, QueueRecord, QueueStatus, StoreError};
 
 /// Names a queue as those know it who do not own it: by its sender id or by its link id, which look the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,66 @@ impl Server {
         let deleted = self.store.write_to(&queue, move |store| store.delete_queue(queue.number)).await?;
         self.forget_queue(&queue, deleted.notifier, None);
         Ok(deleted)
+    }
+
+    /// Queues with damaged messages, and how many those are. Reads all that is stored, a few queues at a time.
+    ///
+    /// # Errors
+    /// [`ModerationError::Store`].
+    pub async fn damaged_queues(&self) -> Result<Vec<(QueueNumber, u32)>, ModerationError> {
+        /// Their messages take some ten milliseconds to be read.
+        const QUEUES_PER_READ: u32 = 8;
+        let (mut found, mut after) = (Vec::new(), Some(QueueNumber(0)));
+        while let Some(from) = after {
+            let page = self.store.read(move |reader| reader.damaged_queues(from, QUEUES_PER_READ)).await?;
+            found.extend(page.queues);
+            after = page.next;
+        }
+        Ok(found)
+    }
+
+    /// Drops the damaged messages of a queue, and has its subscriber get what was behind them. Says how many they were.
+    ///
+    /// # Errors
+    /// [`ModerationError::NoQueue`].
+    pub async fn drop_damaged(&self, id: KnownId) -> Result<u64, ModerationError> {
+        let queue = self.known_queue(id).await?;
+        self.drop_damaged_of(&queue).await
+    }
+
+    /// The same in all queues.
+    ///
+    /// # Errors
+    /// [`ModerationError::Store`].
+    pub async fn drop_all_damaged(&self) -> Result<u64, ModerationError> {
+        let mut dropped = 0_u64;
+        for (number, _) in self.damaged_queues().await? {
+            let before = QueueNumber(number.0.saturating_sub(1));
+            let page = self.store.read(move |reader| reader.queues_after(before, 1)).await?;
+            if let Some(queue) =
+                page.first().map(|queue| &queue.record).filter(|queue| queue.number == number)
+            {
+                match self.drop_damaged_of(queue).await {
+                    // Its recipient deleted it meanwhile.
+                    Err(ModerationError::Store(StoreError::NoQueue)) => {}
+                    of_queue => dropped = dropped.saturating_add(of_queue?),
+                }
+            }
+        }
+        Ok(dropped)
+    }
+
+    async fn drop_damaged_of(&self, queue: &QueueRecord) -> Result<u64, ModerationError> {
+        let number = queue.number;
+        let dropped = self.store.write_beside_records(move |store| store.drop_damaged(number)).await?;
+        let dropped = u64::from(dropped);
+        if dropped > 0 {
+            tracing::warn!(dropped, "damaged messages of a queue were dropped");
+            self.metrics.damaged_messages_dropped.add(dropped);
+            self.arrived(queue);
+            self.subscriptions.look_again(queue.recipient_id);
+        }
+        Ok(dropped)
     }
 }
 

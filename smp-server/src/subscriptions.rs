@@ -301,6 +301,17 @@ impl Subscriptions {
         true
     }
 
+    /// What kept the head from being read is gone: whoever waits for it looks again.
+    pub fn look_again(&self, id: RecipientId) {
+        let mut shard = self.shard(&id);
+        if let Some(subscription) = shard.get_mut(&id) {
+            subscription.delivery.arrived();
+            if subscription.delivery == Delivery::Ready {
+                subscription.peer.ready(id);
+            }
+        }
+    }
+
     /// Begins to read the head for `peer`, if it is still the subscriber and something is ready.
     pub fn take(&self, id: RecipientId, peer: &Peer) -> Option<Reading> {
         let mut shard = self.shard(&id);

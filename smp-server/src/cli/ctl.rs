@@ -12,6 +12,8 @@ use crate::control::{CONTROL_SOCKET, Request};
 
 /// How long a server may think about an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The same when it reads all that is stored.
+const PATIENCE_TO_READ_ALL: Duration = Duration::from_secs(24 * 3600);
 
 /// Look at or change a running server, through the socket in its directory.
 ///
@@ -25,7 +27,11 @@ pub(super) struct CtlArgs {
 pub(super) fn run(place: &Place, args: &CtlArgs) -> anyhow::Result<()> {
     let path = place.directory().join(CONTROL_SOCKET.as_ref());
     let request = serde_json::to_string(&args.request)?;
-    let answer = match daemon::control::ask(&path, &request, PATIENCE) {
+    let patience = match args.request {
+        Request::Damaged | Request::DropDamaged { all: true, .. } => PATIENCE_TO_READ_ALL,
+        _ => PATIENCE,
+    };
+    let answer = match daemon::control::ask(&path, &request, patience) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
             bail!(
                 "No server runs in {}: start it with `smp-server start`, or name another place with --directory",

@@ -7,7 +7,10 @@ use crate::metrics::{gauges, snapshot};
 use crate::moderation::{KnownId, ModerationError};
 use crate::reload::Reload;
 use crate::server::Server;
-use crate::store::{QueueStatus, StoreError};
+use crate::store::{QueueNumber, QueueReader, QueueStatus, StoreError};
+
+/// Ids that one answer tells.
+const DAMAGED_TOLD_MAX: usize = 1000;
 
 /// A refusal; says what to do.
 pub(super) fn error(reason: impl std::fmt::Display) -> Value {
@@ -33,6 +36,8 @@ pub(super) async fn answer(server: &Server, reload: &Reload, request: Request) -
         },
         Request::Unblock { id } => moderated(unblock(server, &id).await),
         Request::Delete { id } => moderated(delete(server, &id).await),
+        Request::Damaged => moderated(damaged(server).await),
+        Request::DropDamaged { id, .. } => moderated(drop_damaged(server, id.as_deref()).await),
     }
 }
 
@@ -61,7 +66,9 @@ async fn status(server: &Server, id: &str) -> Result<Value, ModerationError> {
         Err(StoreError::NoQueue) => return Err(ModerationError::NoQueue),
         read => read?,
     };
+    let damaged = server.store.read(move |reader| reader.damaged_messages(number)).await?;
     let mut answer = json!({
+        "damaged": damaged,
         "mode": queue.mode.map(|mode| format!("{mode:?}").to_lowercase()),
         "secured": queue.sender_key.is_some(),
         "messages": messages,
@@ -112,4 +119,28 @@ fn changed(done: &str, former: QueueStatus) -> Value {
 async fn delete(server: &Server, id: &str) -> Result<Value, ModerationError> {
     let deleted = server.delete(id.parse()?).await?;
     Ok(json!({ "done": "the queue is deleted", "messages": deleted.messages }))
+}
+
+async fn damaged(server: &Server) -> Result<Value, ModerationError> {
+    let mut found = server.damaged_queues().await?;
+    let (queues, messages) = (found.len(), found.iter().map(|(_, count)| u64::from(*count)).sum::<u64>());
+    found.truncate(DAMAGED_TOLD_MAX);
+    let mut ids = Vec::with_capacity(found.len());
+    for (number, _) in found {
+        let read = move |reader: &mut dyn QueueReader| {
+            reader.queues_after(QueueNumber(number.0.saturating_sub(1)), 1)
+        };
+        let page = server.store.read(read).await?;
+        let queue = page.first().filter(|queue| queue.record.number == number);
+        ids.extend(queue.map(|queue| queue.record.sender_id.to_string()));
+    }
+    Ok(json!({ "queues": queues, "messages": messages, "ids": ids }))
+}
+
+async fn drop_damaged(server: &Server, id: Option<&str>) -> Result<Value, ModerationError> {
+    let dropped = match id {
+        Some(id) => server.drop_damaged(id.parse()?).await?,
+        None => server.drop_all_damaged().await?,
+    };
+    Ok(json!({ "done": "damaged messages are dropped", "messages": dropped }))
 }

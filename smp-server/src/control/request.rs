@@ -45,6 +45,20 @@ pub enum Request {
         #[arg(allow_hyphen_values = true)]
         id: String,
     },
+    /// Look for damaged messages in all queues, and tell the sender ids of those that have some. Reads all that is stored.
+    Damaged,
+    /// Drop the damaged messages of a queue, and no others: what is behind them is delivered again.
+    #[serde(rename = "drop-damaged")]
+    DropDamaged {
+        /// Sender id or link id of the queue, base64url.
+        #[arg(allow_hyphen_values = true, required_unless_present = "all", conflicts_with = "all")]
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        id: Option<String>,
+        /// In all queues that have some.
+        #[arg(long)]
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        all: bool,
+    },
     /// Take up renewed certificates and the [information] of the settings.
     Reload,
     /// Take no new connections, finish what was begun, and end.

@@ -120,6 +120,8 @@ counts! {
     refusals: "smp_server_refusals_total",
     /// Messages handed to a recipient's connection, markers of full queues included.
     messages_delivered: "smp_server_messages_delivered_total",
+    /// Messages that were damaged on disk and dropped by the operator.
+    damaged_messages_dropped: "smp_server_damaged_messages_dropped_total",
     /// Connections of browsers, for the web pages.
     web_connections: "smp_server_web_connections_total",
     /// Connections of browsers that were closed because there were too many.

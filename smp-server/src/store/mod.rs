@@ -133,6 +133,26 @@ pub trait QueueReader: Send {
     /// As for every read.
     fn messages(&mut self, queue: QueueNumber) -> Result<Vec<StoredMessage>>;
 
+    /// How many messages of the queue are not as they were written, and so are not delivered. A store that leaves checksums
+    /// to others has none.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn damaged_messages(&mut self, queue: QueueNumber) -> Result<u32> {
+        let _ = queue;
+        Ok(0)
+    }
+
+    /// Those of the next `limit` queues with messages, in the order of their numbers behind `after`, that have damaged
+    /// ones. Reads all that waits in them.
+    ///
+    /// # Errors
+    /// As for every read.
+    fn damaged_queues(&mut self, after: QueueNumber, limit: u32) -> Result<DamagedPage> {
+        let _ = (after, limit);
+        Ok(DamagedPage::default())
+    }
+
     /// How much there is. Takes longer the more there is.
     ///
     /// # Errors
@@ -281,6 +301,15 @@ pub trait QueueStore: Send {
         acknowledged: &[Acknowledgement],
     ) -> Vec<Result<Option<StoredMessage>>> {
         acknowledged.iter().map(|one| self.acknowledge(one.head.queue, one.message_id)).collect()
+    }
+
+    /// Removes the damaged messages of the queue; the others stay in their order. Says how many they were.
+    ///
+    /// # Errors
+    /// As every step.
+    fn drop_damaged(&mut self, queue: QueueNumber) -> Result<u32> {
+        let _ = queue;
+        Ok(0)
     }
 
     /// Refuses senders from now on. Suspending twice is allowed; a block stays.
@@ -443,6 +472,15 @@ pub struct ExpiryCursor {
     pub received_at: i64,
     /// Its number.
     pub number: i64,
+}
+
+/// What one look for damaged messages found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DamagedPage {
+    /// Queues, and how many of their messages are damaged.
+    pub queues: Vec<(QueueNumber, u32)>,
+    /// Where to go on; nothing when all were looked at.
+    pub next: Option<QueueNumber>,
 }
 
 /// What one look for expired messages did.

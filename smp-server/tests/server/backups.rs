@@ -12,13 +12,13 @@ use crate::client::{Client, MESSAGING, Queue};
 use crate::durability::drain;
 use crate::program::{Program, init, run};
 
-const SMALL_SEGMENTS: &[&str] = &["--segment-mib", "1", "--queue-quota", "1000"];
+pub(crate) const SMALL_SEGMENTS: &[&str] = &["--segment-mib", "1", "--queue-quota", "1000"];
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn succeed(directory: &Path, arguments: &[&str]) -> String {
+pub(crate) fn succeed(directory: &Path, arguments: &[&str]) -> String {
     let output = run(directory, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", said(&output));
     said(&output)
@@ -32,7 +32,7 @@ fn refuse(directory: &Path, arguments: &[&str], word: &str) -> Output {
 }
 
 /// The segments of a directory, the oldest first.
-fn segments(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn segments(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory.join("messages")).unwrap().map(|entry| entry.unwrap().path());
     let mut segments: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|ending| ending == "log")).collect();
@@ -40,11 +40,11 @@ fn segments(directory: &Path) -> Vec<PathBuf> {
     segments
 }
 
-fn body(number: u32) -> Vec<u8> {
+pub(crate) fn body(number: u32) -> Vec<u8> {
     [&number.to_be_bytes()[..], &[7; 15_000]].concat()
 }
 
-fn flip(path: &Path, position: usize) {
+pub(crate) fn flip(path: &Path, position: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[position] ^= 1;
     std::fs::write(path, bytes).unwrap();
@@ -97,7 +97,7 @@ async fn a_backup_of_a_busy_server_becomes_a_server_with_all_that_was_confirmed_
 }
 
 /// A stopped server with a queue, and messages in several segments.
-async fn stopped(place: &Path) -> Queue {
+pub(crate) async fn stopped(place: &Path) -> Queue {
     init(place, &[]);
     let server = Program::start(place, SMALL_SEGMENTS);
     let mut client = Client::connect(&server).await;
@@ -126,6 +126,8 @@ async fn damage_is_found_told_and_never_served() {
     let output = refuse(place.path(), &["check"], "smp-server restore");
     assert_eq!(output.status.code(), Some(20));
     assert!(said(&output).contains("0000000001.log is damaged"), "{}", said(&output));
+    let advice = format!("ctl drop-damaged {}", queue.ids.sender_id);
+    assert!(said(&output).contains(&advice), "{}", said(&output));
     // The server starts: what is sound is served, and the damaged message is not.
     let server = Program::start(place.path(), SMALL_SEGMENTS);
     let mut client = Client::connect(&server).await;

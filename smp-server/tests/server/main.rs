@@ -11,6 +11,7 @@ mod cluster;
 mod control;
 #[cfg(feature = "crash-points")]
 mod crash_points;
+mod damage;
 mod delivery;
 mod durability;
 mod expiry;

@@ -14,6 +14,7 @@
 //!
 //! At a start the indexes of sealed segments are read and the last segment wholly ([`recovery`]).
 
+mod damage;
 mod disk;
 mod record;
 mod recovery;

@@ -1,6 +1,6 @@
 //! A log looked at from outside: verified from its first byte to its last, or copied while a server writes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -9,6 +9,7 @@ use super::disk::{Disk, failed, open_segment};
 use super::record::{GROUP_HEADER_BYTES, LogId, Record, SegmentNumber};
 use super::recovery::{Found, not_ours};
 use super::segment::{Segment, read_index, scan};
+use super::waiting::Waiting;
 use crate::store::{QueueNumber, Result};
 
 /// A group may be written while the segment is read: then it is read again, so many times.
@@ -25,6 +26,8 @@ pub(crate) struct Survey {
     pub(crate) messages: u64,
     /// The queues that they wait in.
     pub(crate) queues: BTreeSet<QueueNumber>,
+    /// Queues, and how many of the messages that wait in them are damaged.
+    pub(crate) damaged: BTreeMap<QueueNumber, u64>,
     /// What is damaged.
     pub(crate) problems: Vec<String>,
     /// Something that was not committed stands at the end.
@@ -37,14 +40,14 @@ pub(crate) struct Survey {
 /// When the directory cannot be read. What is damaged in it is told in the survey.
 pub(crate) fn verify(directory: &Path, log: LogId) -> Result<Survey> {
     let disk = Disk::new(directory);
-    let (mut survey, mut found) = (Survey::default(), Found::default());
+    let (mut survey, mut found, mut broken) = (Survey::default(), Found::default(), BTreeMap::new());
     let numbers = disk.segments()?;
     if numbers.is_empty() {
         return Err(not_ours(directory));
     }
     for number in &numbers {
         survey.segments = survey.segments.saturating_add(1);
-        match verify_segment(&disk, *number, log, &mut survey.problems) {
+        match verify_segment(&disk, *number, log, &mut survey.problems, &mut broken) {
             Ok(segment) => {
                 survey.is_torn |= segment.is_torn && numbers.last() == Some(number);
                 found.add(&segment);
@@ -53,6 +56,13 @@ pub(crate) fn verify(directory: &Path, log: LogId) -> Result<Survey> {
         }
     }
     let (queues, _) = found.settle();
+    for (queue, waiting) in &queues {
+        let is_broken = |one: &&Waiting| broken.get(&(*queue, one.number)) == Some(&one.place.segment);
+        let count = waiting.iter().filter(is_broken).count();
+        if count > 0 {
+            survey.damaged.insert(*queue, count as u64);
+        }
+    }
     survey.messages = queues.values().map(|waiting| waiting.len() as u64).sum();
     survey.queues = queues.into_keys().collect();
     Ok(survey)
@@ -63,6 +73,7 @@ fn verify_segment(
     number: SegmentNumber,
     log: LogId,
     problems: &mut Vec<String>,
+    broken: &mut BTreeMap<(QueueNumber, u64), SegmentNumber>,
 ) -> Result<Segment> {
     let path = disk.segment_path(number);
     let (file, header) = open_segment(&path, number)?;
@@ -84,23 +95,25 @@ fn verify_segment(
             Ok(segment)
         }
         (Err(error), Some(Some(index))) => {
-            let broken = broken_records(&file, &index);
-            problems.push(format!("{error} ({broken} messages cannot be read)"));
+            let records = broken_records(&file, &index);
+            problems.push(format!("{error} ({} messages cannot be read)", records.len()));
+            broken.extend(records.iter().map(|record| ((record.queue, record.number), number)));
             Ok(index)
         }
         (Err(error), _) => Err(error),
     }
 }
 
-/// How many of the records that an index names are not what they were.
-fn broken_records(file: &File, index: &Segment) -> usize {
+/// The records that an index names and that are not what they were.
+fn broken_records(file: &File, index: &Segment) -> Vec<Record> {
     let mut bytes = Vec::new();
-    let is_broken = |(offset, record): &&(u32, Record)| {
+    let mut is_broken = |offset: u32, record: &Record| {
         bytes.resize(record.bytes() as usize, 0);
-        let read = file.read_exact_at(&mut bytes, u64::from(*offset));
+        let read = file.read_exact_at(&mut bytes, u64::from(offset));
         read.is_err() || !matches!(Record::parse(&bytes), Some((found, _, [])) if found == *record)
     };
-    index.records.iter().filter(is_broken).count()
+    let records = index.records.iter().filter(|(offset, record)| is_broken(*offset, record));
+    records.map(|(_, record)| *record).collect()
 }
 
 /// Copies a log, also one that a server writes: all that was committed before this began. Segments that change no more

@@ -384,3 +384,59 @@ fn a_damaged_message_stays_where_it_is_and_harms_no_other() {
     assert_eq!(reader.first_message(QueueNumber(2)).unwrap().unwrap().body, Some(b"sound".to_vec()));
     assert!(path.exists());
 }
+
+/// Spoils the body of the message at a position.
+fn damage(log: &MessageLog, queue: i64, position: usize) {
+    let place = log.view(QueueNumber(queue), |view| view.at(position)).unwrap().0.place;
+    let file = std::fs::OpenOptions::new().write(true).open(log.disk.segment_path(place.segment)).unwrap();
+    file.write_all_at(b"D", u64::from(place.offset) + record::RECORD_HEADER_BYTES as u64).unwrap();
+}
+
+#[test]
+fn damaged_messages_are_dropped_and_no_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = create(directory.path());
+    for (queue, body) in [(1, b"one"), (1, b"two"), (2, b"oth"), (1, b"tri"), (1, b"for")] {
+        store(&mut log, queue, 7, body).unwrap();
+    }
+    log.begin();
+    let marker = NewMessage { id: MessageId([9; 24]), received_at: Timestamp(9), notify: false, body: b"" };
+    log.append(QueueNumber(1), &marker, true).unwrap();
+    log.commit().unwrap();
+    for position in [0, 2] {
+        damage(&log, 1, position);
+    }
+    let reader = log.reader();
+    assert_eq!(reader.damaged_messages(QueueNumber(1)).unwrap(), 2);
+    let page = reader.damaged_queues(QueueNumber(0), 1).unwrap();
+    assert_eq!((page.queues, page.next), (vec![(QueueNumber(1), 2)], Some(QueueNumber(1))));
+    let page = reader.damaged_queues(QueueNumber(1), 9).unwrap();
+    assert_eq!((page.queues, page.next), (vec![], None));
+
+    let mut dropped = |queue| {
+        log.begin();
+        let dropped = log.drop_damaged(QueueNumber(queue)).unwrap();
+        log.commit().unwrap();
+        dropped
+    };
+    assert_eq!((dropped(2), dropped(3)), (0, 0));
+    assert_eq!(dropped(1), 2);
+    assert_eq!(dropped(1), 0);
+    let stored = |reader: &LogReader, queue| -> Vec<Option<Vec<u8>>> {
+        reader.messages(QueueNumber(queue)).unwrap().into_iter().map(|message| message.body).collect()
+    };
+    let left = [Some(b"two".to_vec()), Some(b"for".to_vec()), None];
+    assert_eq!((stored(&reader, 1).as_slice(), stored(&reader, 2).len()), (left.as_slice(), 1));
+    assert!(log.ends_with_marker(QueueNumber(1)));
+    // In a group with what came before it, and at the next start.
+    log.begin();
+    let new = NewMessage { id: MessageId([8; 24]), received_at: Timestamp(9), notify: true, body: b"new" };
+    log.append(QueueNumber(2), &new, false).unwrap();
+    damage(&log, 2, 0);
+    assert_eq!(log.drop_damaged(QueueNumber(2)).unwrap(), 1);
+    log.commit().unwrap();
+    drop(log);
+    let log = open(directory.path()).unwrap();
+    assert_eq!(stored(&log.reader(), 1), left);
+    assert_eq!(stored(&log.reader(), 2), [Some(b"new".to_vec())]);
+}

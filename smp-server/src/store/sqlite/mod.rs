@@ -28,8 +28,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Savepoint, params}
 
 use super::columns::{keys_blob, mode_text, status_from};
 use super::{
-    AppendRules, Appended, BacklogPage, Created, Deleted, ExpiryCursor, ExpiryPage, FailureKind, LinkSet,
-    NewMessage, NewQueue, NewService, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader,
+    AppendRules, Appended, BacklogPage, Created, DamagedPage, Deleted, ExpiryCursor, ExpiryPage, FailureKind,
+    LinkSet, NewMessage, NewQueue, NewService, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader,
     QueueRecord, QueueStatus, QueueStore, Result, Secured, ServiceRecord, StoreCounts, StoreError,
     StoredMessage, Stream, WholeQueue,
 };
@@ -194,6 +194,14 @@ impl QueueReader for SqliteReader {
 
     fn messages(&mut self, queue: QueueNumber) -> Result<Vec<StoredMessage>> {
         self.log.messages(queue)
+    }
+
+    fn damaged_messages(&mut self, queue: QueueNumber) -> Result<u32> {
+        self.log.damaged_messages(queue)
+    }
+
+    fn damaged_queues(&mut self, after: QueueNumber, limit: u32) -> Result<DamagedPage> {
+        self.log.damaged_queues(after, limit as usize)
     }
 
     fn counts(&mut self) -> Result<StoreCounts> {
@@ -403,6 +411,11 @@ impl QueueStore for SqliteStore {
             self.log.remove(queue, 1);
         }
         Ok(next)
+    }
+
+    fn drop_damaged(&mut self, queue: QueueNumber) -> Result<u32> {
+        self.state(queue)?;
+        self.log.drop_damaged(queue)
     }
 
     fn suspend_queue(&mut self, queue: QueueNumber) -> Result<()> {

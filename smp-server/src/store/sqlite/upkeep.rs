@@ -9,6 +9,8 @@ use super::{BUSY_TIMEOUT, keep_private, log_directory, log_of, migrations, whole
 use crate::store::log::{self, LogId};
 use crate::store::{Failure, FailureKind, QueueNumber, Result, StoreError};
 
+/// Queues with damaged messages that are named.
+const QUEUES_TOLD_MAX: usize = 100;
 /// Queues that are read together.
 const QUEUES_PER_PAGE: u32 = 1024;
 
@@ -62,6 +64,15 @@ pub fn verify(path: &Path) -> Result<Verified> {
     let survey = log::verify(&log_directory(path), log)?;
     (verified.messages, verified.segments) = (survey.messages, survey.segments);
     verified.problems.extend(survey.problems);
+    for (queue, count) in survey.damaged.iter().take(QUEUES_TOLD_MAX) {
+        verified.problems.extend(standing_still(&connection, *queue, *count));
+    }
+    if let Some(more) = survey.damaged.len().checked_sub(QUEUES_TOLD_MAX).filter(|more| *more > 0) {
+        verified.problems.push(format!(
+            "{more} more queues have damaged messages: `smp-server ctl damaged` tells of them, and `smp-server ctl \
+             drop-damaged --all` lets them go on"
+        ));
+    }
     if survey.is_torn {
         verified
             .remarks
@@ -143,6 +154,18 @@ fn count_queues(connection: &Connection) -> Result<u64> {
         let Some(last) = page.last() else { return Ok(count) };
         (count, after) = (count.saturating_add(page.len() as u64), last.record.number);
     }
+}
+
+/// What is to be done for a queue with damaged messages; nothing when the queue cannot be read, which is told elsewhere.
+fn standing_still(connection: &Connection, queue: QueueNumber, count: u64) -> Option<String> {
+    let page = whole::queues_after(connection, QueueNumber(queue.0.saturating_sub(1)), 1).ok()?;
+    page.first().filter(|found| found.record.number == queue).map(|found| {
+        let id = found.record.sender_id;
+        format!(
+            "{count} messages of the queue {id} are damaged, and what is behind them is not delivered: start the server \
+             and let it go on without them with `smp-server ctl drop-damaged {id}`"
+        )
+    })
 }
 
 /// Those of the queues that are neither in the database nor among those that it just deleted.
