@@ -40,7 +40,10 @@ pub(crate) async fn run(server: Arc<Server>) {
 pub(crate) async fn notifications(server: Arc<Server>) {
     let forget = || match server.notifications.expire(server.notifications_expire_before()) {
         0 => {}
-        count => tracing::info!(count, "expired notifications were forgotten"),
+        count => {
+            server.metrics.notifications_expired.add(count as u64);
+            tracing::info!(count, "expired notifications were forgotten");
+        }
     };
     every(&server, server.settings.times.notification_expiry_interval.0, forget).await;
 }

@@ -41,6 +41,7 @@ pub mod shutdown;
 mod standing;
 pub mod store;
 pub mod subscriptions;
+mod totals;
 mod web;
 
 /// Every point at which a test build can be made to abort.

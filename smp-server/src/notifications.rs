@@ -43,6 +43,8 @@ pub struct Notifications {
     told_later: Waiting,
     /// Notifications that wait, in all.
     count: AtomicUsize,
+    /// Notifiers with a subscriber.
+    subscribers: AtomicUsize,
     count_max: usize,
     per_notifier_max: usize,
 }
@@ -108,6 +110,15 @@ pub struct Told {
     pub more: bool,
 }
 
+/// What became of those that wait when one more arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// All of them wait.
+    Waits,
+    /// One of them is lost: too many wait.
+    Displaced,
+}
+
 impl Notifications {
     /// None yet, with these bounds.
     #[must_use]
@@ -118,6 +129,7 @@ impl Notifications {
             passed_next: Waiting::default(),
             told_later: Waiting::default(),
             count: AtomicUsize::new(0),
+            subscribers: AtomicUsize::new(0),
             count_max: usize::try_from(limits.notifications).unwrap_or(usize::MAX),
             per_notifier_max: usize::try_from(limits.notifier_quota).unwrap_or(usize::MAX),
         }
@@ -134,11 +146,15 @@ impl Notifications {
     pub fn subscribe(&self, id: NotifierId, peer: &Arc<Peer>) {
         let mut shard = self.shard(&id);
         let entry = shard.entry(id).or_default();
-        if let Some(former) = entry.subscriber.replace(peer.clone())
-            && former.id() != peer.id()
-        {
-            former.stop_notifying(id);
-            self.tell_later(&former, id, News::Moved);
+        match entry.subscriber.replace(peer.clone()) {
+            Some(former) if former.id() != peer.id() => {
+                former.stop_notifying(id);
+                self.tell_later(&former, id, News::Moved);
+            }
+            Some(_) => {}
+            None => {
+                self.subscribers.fetch_add(1, Ordering::Relaxed);
+            }
         }
         entry.standing = Standing::after(Some(entry.standing));
         peer.notifies(id);
@@ -175,6 +191,7 @@ impl Notifications {
         }
         entry.standing = Standing::default();
         if let Some(former) = entry.subscriber.take() {
+            self.subscribers.fetch_sub(1, Ordering::Relaxed);
             former.stop_notifying(id);
             self.tell_later(&former, id, News::Moved);
         }
@@ -192,6 +209,7 @@ impl Notifications {
         {
             peer.stop_notifying(id);
             entry.subscriber = None;
+            self.subscribers.fetch_sub(1, Ordering::Relaxed);
             if entry.queue.is_none() {
                 shard.remove(&id);
             }
@@ -265,6 +283,7 @@ impl Notifications {
         let Some(entry) = shard.get_mut(&id) else { return };
         entry.standing = Standing::default();
         if let Some(former) = entry.subscriber.take() {
+            self.subscribers.fetch_sub(1, Ordering::Relaxed);
             former.stop_notifying(id);
             if former.id() != peer.id() {
                 self.tell_later(&former, id, News::Moved);
@@ -298,7 +317,7 @@ impl Notifications {
         secret: &DhSecret,
         service: Option<(ServiceId, Option<Arc<Peer>>)>,
         notification: Notification,
-    ) {
+    ) -> Arrival {
         let (service, serving) = service.unzip();
         let mut shard = self.shard(&notifier);
         let entry = shard.entry(notifier).or_default();
@@ -306,9 +325,11 @@ impl Notifications {
             Box::new(Queue { secret: secret.clone(), service, notifications: VecDeque::new() })
         });
         queue.service = service;
+        let mut arrival = Arrival::Waits;
         if queue.notifications.len() >= self.per_notifier_max {
             // The latest is the one worth telling.
             queue.notifications.pop_front();
+            arrival = Arrival::Displaced;
         } else if self.count.fetch_add(1, Ordering::Relaxed) >= self.count_max {
             self.count.fetch_sub(1, Ordering::Relaxed);
             tracing::debug!("a notification was left out: too many wait");
@@ -318,12 +339,13 @@ impl Notifications {
                     shard.remove(&notifier);
                 }
             }
-            return;
+            return Arrival::Displaced;
         }
         queue.notifications.push_back(notification);
         if let Some(peer) = entry.subscriber.as_ref().or(serving.flatten().as_ref()) {
             self.pass_next(peer, notifier);
         }
+        arrival
     }
 
     /// Removes a notifier that `by` deleted or replaced, with what waits. Another connection that subscribed to it
@@ -332,6 +354,7 @@ impl Notifications {
         let entry = self.shard(&id).remove(&id)?;
         self.count.fetch_sub(entry.len(), Ordering::Relaxed);
         if let Some(peer) = entry.subscriber {
+            self.subscribers.fetch_sub(1, Ordering::Relaxed);
             peer.stop_notifying(id);
             if Some(peer.id()) != by {
                 self.tell_later(&peer, id, News::Deleted);
@@ -351,6 +374,7 @@ impl Notifications {
             {
                 claims.extend(entry.standing.claim().map(|claim| (Topic::Notifier(id), claim)));
                 entry.subscriber = None;
+                self.subscribers.fetch_sub(1, Ordering::Relaxed);
                 entry.standing = Standing::default();
                 if entry.queue.is_none() {
                     shard.remove(&id);
@@ -418,6 +442,12 @@ impl Notifications {
         }
         self.count.fetch_sub(expired, Ordering::Relaxed);
         expired
+    }
+
+    /// How many notifiers have a subscriber.
+    #[must_use]
+    pub fn subscriber_count(&self) -> usize {
+        self.subscribers.load(Ordering::Relaxed)
     }
 
     /// How many notifications wait.

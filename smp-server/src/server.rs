@@ -37,6 +37,7 @@ use crate::services::Services;
 use crate::shutdown::{Shutdown, Stop};
 use crate::store::{QueueRecord, Store, StoreThreads, day_of};
 use crate::subscriptions::Subscriptions;
+use crate::totals::{self, Totals};
 use crate::web::{self, Door, Web};
 
 /// Connections that the system holds until they are accepted (smp.md §3.7).
@@ -74,6 +75,8 @@ pub struct Server {
     credentials: Credentials,
     /// Its sessions with other servers.
     pub(crate) proxy: Proxy,
+    /// How much is stored.
+    pub(crate) totals: Totals,
     /// What browsers see, if anything.
     web: OnceLock<Web>,
     peers: Mutex<BTreeMap<PeerId, Arc<Peer>>>,
@@ -119,6 +122,7 @@ impl Server {
             create_password,
             credentials,
             proxy,
+            totals: Totals::default(),
             web: OnceLock::new(),
             peers: Mutex::default(),
             last_peer: AtomicU64::new(0),
@@ -339,6 +343,7 @@ pub async fn run(server: Arc<Server>, listeners: Vec<TcpListener>, threads: Stor
     if server.settings.monitoring.daily_statistics.0 {
         tasks.spawn(daily::run(server.clone()));
     }
+    tasks.spawn(totals::run(server.clone()));
     tasks.spawn(look_at_room(server.clone()));
     tasks.spawn(expiration::run(server.clone()));
     tasks.spawn(expiration::notifications(server.clone()));

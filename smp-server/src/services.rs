@@ -21,7 +21,7 @@ use protocol::transport::handshake::PendingService;
 use crate::delivery::Delivery;
 use crate::limits::{Admission, Demand, TooMuch};
 use crate::news::{News, Topic, Waiting};
-use crate::notifications::{Away, Notification};
+use crate::notifications::{Arrival, Away, Notification};
 use crate::peer::{Peer, PeerId};
 use crate::server::Server;
 use crate::standing::Standing;
@@ -75,6 +75,15 @@ struct Subscriber {
     standing: Standing,
 }
 
+/// How many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServiceCounts {
+    /// Services with a subscribed connection.
+    pub services: usize,
+    /// Queues and notifiers that those connections are told of.
+    pub queues: usize,
+}
+
 /// What a connection becomes by `SUBS` or `NSUBS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subscribed {
@@ -87,6 +96,14 @@ pub struct Subscribed {
 impl Services {
     fn lock(&self) -> MutexGuard<'_, HashMap<ServiceId, Subscriber>> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many services are subscribed, and to how much.
+    #[must_use]
+    pub fn counts(&self) -> ServiceCounts {
+        let subscribers = self.lock();
+        let queues = subscribers.values().map(|subscriber| subscriber.queues).fold(0, i64::saturating_add);
+        ServiceCounts { services: subscribers.len(), queues: usize::try_from(queues).unwrap_or_default() }
     }
 
     /// The connection that is told of a service's queues.
@@ -269,6 +286,7 @@ impl Server {
     /// A message was stored whose sender wants the notifier to be told, if the queue has one.
     pub(crate) fn notify(&self, queue: &QueueRecord, notification: Notification) {
         let Some(notifier) = &queue.notifier else { return };
+        self.metrics.notifications_created.one();
         let service = queue.notifier_service;
         let is_here = self.notifications.has_subscriber(notifier.id)
             || service.is_some_and(|service| self.services.subscriber(service).is_some());
@@ -290,7 +308,9 @@ impl Server {
         notification: Notification,
     ) {
         let service = service.map(|service| (service, self.services.subscriber(service)));
-        self.notifications.arrived(notifier, secret, service, notification);
+        if self.notifications.arrived(notifier, secret, service, notification) == Arrival::Displaced {
+            self.metrics.notifications_lost.one();
+        }
     }
 
     /// Makes the connection of a service the subscriber of one of its queues, in which a message waits, unless somebody
@@ -346,6 +366,7 @@ mod tests {
         assert_eq!(moved(&first), [News::ServiceMoved(2)]);
         assert!(all.subscribe_to_all(SERVICE, &second, 5).is_none());
         assert_eq!(all.subscribed_to_all(SERVICE, &second), Some(5));
+        assert_eq!(all.counts(), ServiceCounts { services: 1, queues: 5 });
         all.lost(SERVICE, Topic::Queue(RecipientId([1; 24])), News::Deleted, Some(second.id()));
         assert!(all.subscribe_to_all(SERVICE, &first, 4).is_some());
         all.release_news();

@@ -371,6 +371,7 @@ impl Conversation<'_> {
             }
             let Some(told) = server.notifications.take(id, peer, service, room) else { continue };
             room = room.saturating_sub(told.notifications.len());
+            server.metrics.notifications_sent.add(told.notifications.len() as u64);
             if told.more {
                 peer.notified_again(id);
             }

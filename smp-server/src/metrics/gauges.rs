@@ -31,6 +31,41 @@ pub fn gauges(server: &Server) -> Vec<Gauge> {
             count(server.subscriptions.count()),
         ),
         gauge(
+            "smp_server_stored_queues",
+            "Queues that are stored, when they were counted last.",
+            count(usize::try_from(server.totals.queues()).unwrap_or(usize::MAX)),
+        ),
+        gauge(
+            "smp_server_stored_messages",
+            "Messages that are stored, when they were counted last.",
+            count(usize::try_from(server.totals.messages()).unwrap_or(usize::MAX)),
+        ),
+        gauge(
+            "smp_server_notifier_subscriptions",
+            "Notifiers that a connection is subscribed to now.",
+            count(server.notifications.subscriber_count()),
+        ),
+        gauge(
+            "smp_server_notifications_waiting",
+            "Notifications that wait for their notifiers.",
+            count(server.notifications.count()),
+        ),
+        gauge(
+            "smp_server_services",
+            "Services that are connected and told of their queues now.",
+            count(server.services.counts().services),
+        ),
+        gauge(
+            "smp_server_service_queues",
+            "Queues and notifiers that those services are told of.",
+            count(server.services.counts().queues),
+        ),
+        gauge(
+            "smp_server_proxy_sessions",
+            "Sessions with other servers that are open now.",
+            count(server.proxy.session_count()),
+        ),
+        gauge(
             "smp_server_counted_memory_bytes",
             "Memory of connections and of what is on its way, as far as it is counted.",
             count(server.limits.memory.used()),

@@ -126,6 +126,30 @@ counts! {
     web_connections: "smp_server_web_connections_total",
     /// Connections of browsers that were closed because there were too many.
     web_refusals: "smp_server_web_refusals_total",
+    /// Notifications that began to wait for their notifiers.
+    notifications_created: "smp_server_notifications_created_total",
+    /// Notifications by what became of them.
+    notifications_sent: "smp_server_notifications_total" { "outcome" = "sent" },
+    /// Notifications by what became of them.
+    notifications_lost: "smp_server_notifications_total" { "outcome" = "lost" },
+    /// Notifications by what became of them.
+    notifications_expired: "smp_server_notifications_total" { "outcome" = "expired" },
+    /// Sessions with other servers that clients asked for, by outcome.
+    proxy_sessions_done: "smp_server_proxy_sessions_total" { "outcome" = "done" },
+    /// Sessions with other servers that clients asked for, by outcome.
+    proxy_sessions_unreachable: "smp_server_proxy_sessions_total" { "outcome" = "unreachable" },
+    /// Sessions with other servers that clients asked for, by outcome.
+    proxy_sessions_incompatible: "smp_server_proxy_sessions_total" { "outcome" = "incompatible" },
+    /// Sessions with other servers that clients asked for, by outcome.
+    proxy_sessions_other: "smp_server_proxy_sessions_total" { "outcome" = "other" },
+    /// Commands forwarded to other servers, by outcome.
+    proxy_commands_done: "smp_server_proxy_commands_total" { "outcome" = "done" },
+    /// Commands forwarded to other servers, by outcome.
+    proxy_commands_unreachable: "smp_server_proxy_commands_total" { "outcome" = "unreachable" },
+    /// Commands forwarded to other servers, by outcome.
+    proxy_commands_incompatible: "smp_server_proxy_commands_total" { "outcome" = "incompatible" },
+    /// Commands forwarded to other servers, by outcome.
+    proxy_commands_other: "smp_server_proxy_commands_total" { "outcome" = "other" },
     /// Messages removed because they waited too long.
     messages_expired: "smp_server_messages_expired_total",
 }

@@ -95,6 +95,11 @@ impl Destinations {
         known.by_id.get(session_id).filter(|destination| !destination.session.is_closed()).cloned()
     }
 
+    /// How many sessions live.
+    pub(super) fn count(&self) -> usize {
+        lock(&self.known).by_id.len()
+    }
+
     /// The attempt that answers for a server now; nothing when there is no room for another.
     fn attempt(&self, server: &ServerAddress) -> Option<Arc<Attempt>> {
         let mut known = lock(&self.known);

@@ -53,6 +53,11 @@ impl Proxy {
         self.is_on
     }
 
+    /// Sessions with destination servers that are open.
+    pub(crate) fn session_count(&self) -> usize {
+        self.destinations.count()
+    }
+
     /// `PKEY` of the session with a destination server, which is made when there is none.
     pub(crate) async fn connect(&self, server: &ServerAddress) -> Result<BrokerMessage<'static>, ErrorType> {
         let session = self.destinations.session(server).await.map_err(ProxyError::Broker)?;

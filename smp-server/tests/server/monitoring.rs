@@ -70,6 +70,26 @@ async fn metrics_count_what_happens_and_name_nobody() {
 }
 
 #[tokio::test]
+async fn what_is_stored_is_counted_when_the_server_starts() {
+    let place = tempfile::tempdir().unwrap();
+    init(place.path(), &[]);
+    let server = Program::start(place.path(), &[]);
+    let mut client = Client::connect(&server).await;
+    let queue = client.create(MESSAGING, false).await;
+    client.create(MESSAGING, false).await;
+    client.ok(None, queue.ids.sender_id, &message(b"waits")).await;
+    assert!(server.stop().status.success());
+    let server = Program::start(place.path(), &["--monitoring-http", "127.0.0.1:0"]);
+    loop {
+        let (_, metrics) = page(server.monitoring(), "/metrics").await;
+        if value(&metrics, "smp_server_stored_queues") == 2.0 {
+            assert_eq!(value(&metrics, "smp_server_stored_messages"), 1.0);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn health_and_readiness_are_told() {
     let place = tempfile::tempdir().unwrap();
     init(place.path(), &[]);

@@ -130,6 +130,10 @@ async fn notifiers_are_told_of_flagged_messages_until_they_are_replaced_or_delet
         first.nothing_else().await;
         second.nothing_else().await;
     }
+    let metrics = &host.server().metrics;
+    let counted = (metrics.notifications_created.value(), metrics.notifications_sent.value());
+    assert_eq!(counted, (8, 8), "four of each client");
+    assert_eq!(host.server().notifications.subscriber_count(), 0);
 }
 
 #[tokio::test]

@@ -106,6 +106,8 @@ async fn messages_come_through_another_server_and_through_the_same() {
             BrokerMessage::Err(ErrorType::Auth)
         );
     }
+    let metrics = &proxy.server().metrics;
+    assert_eq!((metrics.proxy_sessions_done.value(), metrics.proxy_commands_done.value()), (1, 9));
     proxy.stop().await;
     destination.stop().await;
 }
@@ -235,6 +237,8 @@ async fn servers_that_cannot_be_reached_are_told_quickly_and_remembered() {
     let onion = format!("smp://{}@abc.onion", address.key_hash()).parse().unwrap();
     assert_eq!(client.error(None, b"", &prxy(&onion, None)).await, no_network());
     offer(&mut client, &address).await;
+    let metrics = &proxy.server().metrics;
+    assert_eq!((metrics.proxy_sessions_unreachable.value(), metrics.proxy_sessions_done.value()), (203, 1));
 }
 
 #[tokio::test]
