@@ -12,6 +12,7 @@ mod control;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 mod damage;
+mod database;
 mod delivery;
 mod durability;
 mod expiry;

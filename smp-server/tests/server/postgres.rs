@@ -1,11 +1,28 @@
 //! A schema of a PostgreSQL server for one test, gone with the value. `TEST_POSTGRES_URL` says where the server is;
-//! without it the tests that need it say on stderr that they did not run.
+//! without it the tests that need it say on stderr that they did not run. The tests of the store share this file.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each of the two has its own use for it; a test fails by panicking"
+)]
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls};
+
+/// Where the server is, if there is one.
+pub(crate) fn server() -> Option<String> {
+    let server = std::env::var("TEST_POSTGRES_URL").ok();
+    if server.is_none() {
+        // Past the test harness, which keeps what passing tests print.
+        let said = "NOT RUN: a test needs PostgreSQL: set TEST_POSTGRES_URL, as .ci/run does";
+        let _ = writeln!(std::io::stderr(), "{said}");
+    }
+    server
+}
 
 /// The schema of a test.
 pub(crate) struct Scratch {
@@ -17,14 +34,7 @@ impl Scratch {
     /// A new schema; nothing when there is no server to make it in.
     pub(crate) fn make() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let Ok(server) = std::env::var("TEST_POSTGRES_URL") else {
-            // Past the test harness, which keeps what passing tests print.
-            let _ = writeln!(
-                std::io::stderr(),
-                "NOT RUN: a test needs PostgreSQL: set TEST_POSTGRES_URL, as .ci/run does"
-            );
-            return None;
-        };
+        let server = server()?;
         let schema = format!("server_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let scratch = Self { server, schema };
         scratch.execute(&format!("CREATE SCHEMA {}", scratch.schema));
@@ -44,6 +54,11 @@ impl Scratch {
     /// The schema's name.
     pub(crate) fn schema(&self) -> &str {
         &self.schema
+    }
+
+    /// A connection of the test's own.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(&self.connection(), NoTls).expect("TEST_POSTGRES_URL leads to a server")
     }
 
     /// Runs statements.
@@ -76,8 +91,7 @@ impl Scratch {
     fn on_client(&self, run: impl FnOnce(&mut Client) + Send) {
         std::thread::scope(|scope| {
             let ran = scope.spawn(|| {
-                let mut client = Client::connect(&self.connection(), NoTls).unwrap();
-                run(&mut client);
+                run(&mut self.client());
             });
             ran.join().unwrap();
         });

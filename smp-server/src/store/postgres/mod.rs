@@ -19,14 +19,16 @@ mod nodes;
 mod reader;
 mod rows;
 #[cfg(test)]
+#[path = "../../../tests/server/postgres.rs"]
 pub(crate) mod scratch;
 mod services;
 mod session;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use postgres::{Config, Row};
+use postgres::Row;
 use protocol::encoding::Encode as _;
 use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
@@ -72,10 +74,8 @@ impl PostgresStore {
     /// # Errors
     /// When it cannot be understood or used, or was written by a newer server.
     pub fn open(connection: &str, patience: Duration) -> Result<Self> {
-        let config: Config = connection.parse().map_err(|_| {
-            Failure::new(FailureKind::Transient, "the connection string cannot be understood")
-        })?;
-        let access = Access { config, patience, durable: true };
+        let (config, tls) = tls::read(connection)?;
+        let access = Access { config, tls, patience, durable: true };
         let mut client = access.connect()?;
         migrations::apply(&mut client)?;
         let fsync: String = client.query_one("SHOW fsync", &[])?.get(0);

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use postgres::types::ToSql;
-use postgres::{Client, Config, NoTls, Row, Statement};
+use postgres::{Client, Config, Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::is_lost;
 use crate::store::{Failure, FailureKind, Result, StoreError};
@@ -16,6 +17,7 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 #[derive(Clone)]
 pub(super) struct Access {
     pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
     /// Bounds connecting, waiting for locks, and a session that is silent within a transaction.
     pub(super) patience: Duration,
     /// Whether an answered commit is on the server's disk, whatever its configuration says.
@@ -55,7 +57,7 @@ impl Access {
         if config.get_application_name().is_none() {
             config.application_name("smp-server");
         }
-        let mut client = config.connect(NoTls)?;
+        let mut client = config.connect(self.tls.clone())?;
         let patience_ms = self.patience.as_millis();
         let durable = if self.durable { "on" } else { "off" };
         client.batch_execute(&format!(
