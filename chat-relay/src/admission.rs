@@ -26,8 +26,11 @@ use protocol::version::VersionRange;
 use thiserror::Error;
 
 use crate::delivery::task::forwarded;
+use crate::metrics::{Count, Refused};
+use crate::operation::Quota;
 use crate::steps::Step;
 use crate::store::RelayStore;
+use crate::store::operation::Bar;
 use crate::store::records::{
     GroupId, LinkState, Member, MemberNumber, MemberStatus, NewMember, Purpose, ServedGroup,
 };
@@ -55,6 +58,27 @@ pub enum NotAdmitted {
     /// The member was removed.
     #[error("the member was removed from the group")]
     Removed,
+    /// The owner's quota.
+    #[error("the groups of this owner have as many members as this relay allows: try another relay")]
+    OwnerQuota,
+    /// The relay's own quota.
+    #[error("this relay serves as many members as it is set to: try another relay")]
+    RelayFull,
+}
+
+impl NotAdmitted {
+    /// The stable word for programs.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NotServed => "not_served",
+            Self::Full => "full",
+            Self::Request(_) => "request",
+            Self::Removed => "removed",
+            Self::OwnerQuota => "owner_quota",
+            Self::RelayFull => "relay_full",
+        }
+    }
 }
 
 /// Somebody asks at the relay link of a group.
@@ -101,8 +125,37 @@ fn examine<S: RelayStore>(
         Ok(_) if known.is_none() && turn.store.count_members(group.id)? >= turn.limits.members_max => {
             Err(NotAdmitted::Full)
         }
+        Ok(joiner) if known.is_none() => match not_wanted(turn, group, &joiner)? {
+            Some(reason) => Err(reason),
+            None => Ok((joiner, None)),
+        },
         Ok(joiner) => Ok((joiner, known)),
     })
+}
+
+/// What stands against a stranger: a removal under another member id, or the operator's quotas.
+fn not_wanted<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    joiner: &Joiner,
+) -> Result<Option<NotAdmitted>, Fatal> {
+    if turn.store.bar(group.id, &joiner.join.new_member_key.0)? == Some(Bar::Removed) {
+        return Ok(Some(NotAdmitted::Removed));
+    }
+    let rules = &turn.operation.rules;
+    let (owners, total) = (rules.quota(Quota::OwnerMembers), rules.quota(Quota::TotalMembers));
+    if let Some(max) = total
+        && turn.store.members_of_account(None)? >= max
+    {
+        return Ok(Some(NotAdmitted::RelayFull));
+    }
+    if let Some(max) = owners
+        && let Some(account) = turn.store.account(group.id)?
+        && turn.store.members_of_account(Some(&account))? >= max
+    {
+        return Ok(Some(NotAdmitted::OwnerQuota));
+    }
+    Ok(None)
 }
 
 fn let_in<S: RelayStore>(
@@ -125,7 +178,11 @@ fn let_in<S: RelayStore>(
                 profile: None,
                 key: Some(join.new_member_key.0),
             };
-            turn.store.insert_member(group.id, &new, now)?
+            // Whoever was blocked stays so under another member id.
+            let is_blocked = turn.store.bar(group.id, &join.new_member_key.0)? == Some(Bar::Blocked);
+            let mut member = turn.store.insert_member(group.id, &new, now)?;
+            member.blocked = is_blocked;
+            member
         }
     };
     member.profile = Some(join.profile);
@@ -143,6 +200,7 @@ fn let_in<S: RelayStore>(
         member.chat_version = versions.map_or(member.chat_version, |range| range.max());
     }
     turn.store.update_member(&member)?;
+    turn.operation.metrics.one(Count::Joins);
     turn.reached(Step::JoinerAdmitted);
     tracing::info!(group = group.id.0, role = member.role.word(), "a member is let in");
     Ok(())
@@ -181,6 +239,7 @@ fn refuse<S: RelayStore>(
     let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
     let event = Event::LinkReject(LinkReject { group_link_rejection: rejection });
     turn.accept(invitation, event, Purpose::Answer, Some(until))?;
+    turn.operation.metrics.refused(Refused::Join, reason.word());
     tracing::info!(group = group.id.0, %reason, "a joiner is refused");
     Ok(())
 }
@@ -212,6 +271,7 @@ pub fn connected<S: RelayStore>(
         tell_of(turn, &member, &leaders)?;
         welcome(turn, connection, &group, &mut member, &leaders)?;
         lifecycle::advance(turn, group.id, ServedEvent::MemberConnected)?;
+        turn.operation.metrics.one(Count::Connected);
         tracing::info!(group = group.id.0, "a member is connected");
     }
     turn.reached(Step::JoinerIntroduced);

@@ -6,6 +6,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{ConfigArgs, Tuning};
+use crate::control::Request;
 
 /// A chat relay: it forwards the messages of groups whose owners chose it, without being able to change or forge
 /// what they signed.
@@ -57,6 +58,18 @@ pub enum Command {
     Start(Box<ConfigArgs>),
     /// Print the address that owners add, as text and as a QR code
     Address(AddressArgs),
+    /// Look at or change a running relay, through the socket in its directory
+    ///
+    /// Whoever may open the socket, the owner of the relay's process, may do everything here.
+    Ctl(CtlArgs),
+}
+
+/// Options of `ctl`.
+#[derive(Debug, Args)]
+pub struct CtlArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub request: Request,
 }
 
 /// Options of `address`.

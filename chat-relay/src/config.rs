@@ -11,6 +11,7 @@ use protocol::group::constants;
 use protocol::group::served_group::RelayPace;
 use serde::{Deserialize, Serialize};
 
+use crate::access::Access;
 use crate::directory::Directory;
 use crate::duration::Duration;
 use crate::error::CommandError;
@@ -135,6 +136,28 @@ settings! {
     groups_max "CHAT_RELAY_GROUPS_MAX": u32 = 10_000,
     /// Groups at most that owners invited us to and whose links were not read yet; further invitations are refused
     unread_groups_max "CHAT_RELAY_UNREAD_GROUPS_MAX": u32 = 1000,
+    /// Whose groups are taken: `everyone`, `owners` (those on the list), or `codes` (by invitation code)
+    access "CHAT_RELAY_ACCESS": Access = Access::Everyone,
+    /// Groups of one owner or code at most; 0 for any number
+    owner_groups_max "CHAT_RELAY_OWNER_GROUPS_MAX": u32 = 0,
+    /// Members in all groups of one owner or code at most; 0 for any number
+    owner_members_max "CHAT_RELAY_OWNER_MEMBERS_MAX": u32 = 0,
+    /// Messages in all groups of one owner or code on one day (UTC); 0 for any number
+    owner_messages_per_day "CHAT_RELAY_OWNER_MESSAGES_PER_DAY": u64 = 0,
+    /// Bytes of messages in all groups of one owner or code on one day; 0 for any number
+    owner_bytes_per_day "CHAT_RELAY_OWNER_BYTES_PER_DAY": u64 = 0,
+    /// Members of all groups at most; 0 for any number
+    total_members_max "CHAT_RELAY_TOTAL_MEMBERS_MAX": u32 = 0,
+    /// Messages of all groups on one day; 0 for any number
+    total_messages_per_day "CHAT_RELAY_TOTAL_MESSAGES_PER_DAY": u64 = 0,
+    /// Bytes of all groups' messages on one day; 0 for any number
+    total_bytes_per_day "CHAT_RELAY_TOTAL_BYTES_PER_DAY": u64 = 0,
+    /// Messages of one member in a minute, also at once; owners are not bound by it; 0 for any number
+    member_messages_per_minute "CHAT_RELAY_MEMBER_MESSAGES_PER_MINUTE": u32 = 120,
+    /// Messages of all members of one group in a minute, also at once; owners are not bound by it; 0 for any number
+    group_messages_per_minute "CHAT_RELAY_GROUP_MESSAGES_PER_MINUTE": u32 = 6000,
+    /// How long `ctl drain` waits for what is being handed out
+    drain_timeout "CHAT_RELAY_DRAIN_TIMEOUT": Duration = Duration::from_seconds(30),
     /// Members of one group at most; further joiners are refused
     members_max "CHAT_RELAY_MEMBERS_MAX": u32 = 100_000,
     /// Newest messages handed to a joiner

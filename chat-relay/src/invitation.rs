@@ -1,8 +1,8 @@
 //! An owner asks us to serve a group (channels.md §12): read its link, validate all of it, make a relay link, answer.
 //!
 //! ```text
-//! x.grp.relay.inv ─▶ stored ─▶ group link read ─▶ valid ─▶ relay link made ─▶ x.grp.relay.acpt
-//!                                     └─ not valid, or out of reach for too long ─▶ x.grp.relay.reject, with the reason
+//! x.grp.relay.inv ─▶ stored ─▶ group link read ─▶ valid, admitted ─▶ relay link made ─▶ x.grp.relay.acpt
+//!        └─ not admitted              └─ not valid, or out of reach for too long ─▶ x.grp.relay.reject, with the reason
 //! ```
 //!
 //! Nothing authenticates an invitation: whoever knows a group's link can send one in the owner's name. So a group is
@@ -14,6 +14,7 @@ use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::event::Failure;
 use protocol::agent::invitation::Invitation;
 use protocol::agent::store::ConnectionId;
+use protocol::crypto::hash::sha256;
 use protocol::encoding::Encode as _;
 use protocol::group::event::Event;
 use protocol::group::event::owner_relay::{RelayAccept, RelayInvitation, RelayTest};
@@ -25,9 +26,14 @@ use protocol::group::served_group::{ServedEvent, ServedStatus};
 use protocol::net::engine::Fatal;
 use protocol::smp::short_link::{LinkType, ShortLink};
 
+use crate::access::{self, Account, Candidate, Shown};
+use crate::config::Limits;
 use crate::lifecycle;
+use crate::metrics::{Count, Refused};
+use crate::operation::Quota;
 use crate::steps::Step;
 use crate::store::RelayStore;
+use crate::store::operation::{CodeId, IssuedCode};
 use crate::store::records::{
     GroupId, GroupKey, LinkState, MemberStatus, NewMember, Purpose, ServedGroup, WaitingInvitation,
 };
@@ -64,10 +70,20 @@ fn invited<S: RelayStore>(
         Ok(key) => key,
         Err(problem) => return refuse(turn, invitation, Refusal::InvalidGroup, Some(&problem)),
     };
-    let (now, limits) = (turn.now(), turn.limits);
-    let Some((group, is_new)) = turn.store.group_for_invitation(&key, now, limits)? else {
+    let code = match door(turn, &key, offer.invitation_code.as_deref())? {
+        Ok(code) => code,
+        Err(refusal) => return refuse(turn, invitation, refusal, None),
+    };
+    let now = turn.now();
+    let groups_max = turn.operation.rules.quota(Quota::TotalGroups);
+    let groups_max = groups_max.map_or(u32::MAX, |max| u32::try_from(max).unwrap_or(u32::MAX));
+    let limits = Limits { groups_max, ..*turn.limits };
+    let Some((group, is_new)) = turn.store.group_for_invitation(&key, now, &limits)? else {
         return refuse(turn, invitation, Refusal::Full, None);
     };
+    if let Some(code) = code.filter(|_| !group.life.status.serves()) {
+        turn.store.set_account(group.id, &Account::Code(code).to_string())?;
+    }
     if matches!(group.life.status, ServedStatus::Inactive(_)) {
         // Members are being told that it is over. The owner asks again, and finds a new beginning.
         tracing::info!(group = group.id.0, "an invitation to a group that is ending is left unanswered");
@@ -80,6 +96,85 @@ fn invited<S: RelayStore>(
         return lifecycle::begin(turn, group);
     }
     lifecycle::advance(turn, group.id, ServedEvent::Invited { same_member: true })
+}
+
+/// Asks the operator's rules about an invitation; gives the code by which it comes. A group that is served already
+/// needs no code again.
+fn door<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    key: &GroupKey,
+    code: Option<&str>,
+) -> Result<Result<Option<CodeId>, Refusal>, Fatal> {
+    let shown = match code {
+        None => Shown::Nothing,
+        Some(code) => {
+            let code = turn.store.code(&sha256(code.as_bytes()))?;
+            shown(turn, key, code)?
+        }
+    };
+    let is_rejected = turn.store.is_rejected(&key.group_link, None)?;
+    let known = turn.store.groups_by_link(&key.group_link)?;
+    let is_served = known.iter().any(|group| group.key == *key && group.life.status.serves());
+    let now = turn.now();
+    Ok(match access::at_the_door(turn.operation.rules.access, is_rejected, &shown, now) {
+        Err(_) if is_served => Ok(None),
+        judged => judged,
+    })
+}
+
+fn shown<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    key: &GroupKey,
+    code: Option<IssuedCode>,
+) -> Result<Shown, Fatal> {
+    let Some(code) = code else { return Ok(Shown::Unknown) };
+    let used_for_this = turn.store.is_code_used_for(code.id, &key.group_link)?;
+    Ok(Shown::Issued { code, used_for_this })
+}
+
+/// Asks the operator's rules about a group whose link is right; it counts for its account from then on. A refusal may
+/// come with words for the owner.
+///
+/// # Errors
+/// When the store fails.
+pub fn judge<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    valid: &OpenedGroupLink,
+) -> Result<Result<(), (Refusal, Option<String>)>, Fatal> {
+    let inviter = valid.owners.iter().find(|owner| owner.member_id == group.key.owner);
+    let owner_key = inviter.ok_or("a valid group link names the owner who invites")?.key.0;
+    let account = match turn.store.account(group.id)? {
+        Some(account) => account.parse()?,
+        None => Account::Owner(owner_key),
+    };
+    let shown = match account {
+        Account::Owner(_) => Shown::Nothing,
+        Account::Code(id) => {
+            let code = turn.store.code_by_id(id)?;
+            shown(turn, &group.key, code)?
+        }
+    };
+    let text = account.to_string();
+    let candidate = Candidate {
+        is_rejected: turn.store.is_rejected(&group.key.group_link, Some(&valid.group))?,
+        account,
+        shown,
+        is_listed: turn.store.is_owner_allowed(&owner_key)?,
+        groups: turn.store.groups_of_account(&text, group.id)?,
+        groups_max: turn.operation.rules.quota(Quota::OwnerGroups).unwrap_or(0),
+    };
+    let now = turn.now();
+    if let Err(refusal) = access::at_the_link(turn.operation.rules.access, &candidate, now) {
+        let words = (refusal == Refusal::OwnerNotListed).then(|| access::key_text(&owner_key));
+        return Ok(Err((refusal, words)));
+    }
+    turn.store.set_account(group.id, &text)?;
+    if let Account::Code(id) = account {
+        turn.store.use_code(id, &group.key.group_link)?;
+    }
+    turn.operation.metrics.one(Count::GroupsTaken);
+    Ok(Ok(()))
 }
 
 /// Checks what an invitation says by itself.
@@ -304,6 +399,7 @@ fn refuse<S: RelayStore>(
     let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
     let reject = Event::RelayReject(refusal.to_reject(problem));
     turn.accept(invitation, reject, Purpose::Answer, Some(until))?;
+    turn.operation.metrics.refused(Refused::Invitation, refusal.word());
     tracing::info!(reason = refusal.word(), "an invitation is refused");
     Ok(())
 }

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 mod address;
 pub mod admission;
 mod cleaning;
@@ -22,17 +23,21 @@ pub mod cli;
 pub mod closing;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod directory;
 pub mod duration;
 pub mod error;
 pub mod exit_code;
 pub mod identity;
+pub mod intake;
 pub mod invitation;
 pub mod lifecycle;
 pub mod link_watch;
 pub mod logging;
+pub mod metrics;
 pub mod network_config;
+pub mod operation;
 pub mod output;
 pub mod receive;
 pub mod relay;

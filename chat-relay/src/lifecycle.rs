@@ -178,6 +178,10 @@ fn read_for_invitation<S: RelayStore>(
     };
     match validate(&group_link(&group)?, &opened, &group.key.owner, None) {
         Ok(valid) => {
+            if let Err((refusal, words)) = invitation::judge(turn, &group, &valid)? {
+                let problem = words.as_ref().map(|words| words as &dyn std::fmt::Display);
+                return advance_because(turn, id, ServedEvent::NotAdmitted(refusal), problem);
+            }
             invitation::remember(turn, group, valid)?;
             advance(turn, id, ServedEvent::LinkValid)
         }

@@ -27,7 +27,7 @@ use protocol::group::signing::{Reception, Verdict, verdict};
 use protocol::net::engine::Fatal;
 use protocol::timestamp::Timestamp;
 
-use crate::roster;
+use crate::metrics::{Count, Refused};
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{
@@ -35,6 +35,7 @@ use crate::store::records::{
     StoredMessage,
 };
 use crate::turn::Turn;
+use crate::{intake, roster};
 
 /// Where a message came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +226,11 @@ fn post<S: RelayStore>(
         tracing::info!(group = group.id.0, event = event.tag().name(), %reason, "a message is not allowed");
         return Ok(());
     }
+    if let Err(too_much) = intake::admit(turn, &author, said.verbatim().len())? {
+        turn.operation.metrics.refused(Refused::Message, too_much.word());
+        tracing::info!(group = group.id.0, reason = %too_much, "a message is not taken");
+        return Ok(());
+    }
     let target = target::of_change(turn, group.id, author.number, event)?;
     let new = NewMessage {
         // A message without an id is known by its bytes.
@@ -252,6 +258,7 @@ fn post<S: RelayStore>(
         turn.store.add_task(group_id, stored, ending)?;
         turn.wake_at(now);
     }
+    turn.operation.metrics.one(Count::Messages);
     turn.reached(Step::MessageStored);
     Ok(())
 }

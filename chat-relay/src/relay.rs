@@ -6,7 +6,6 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 
 use protocol::agent::event::{Event, Failure, SendFailure, SyncState};
 use protocol::agent::invitation::Invitation;
@@ -20,10 +19,15 @@ use protocol::net::engine::{Application, Context, Fatal, LinkTag, NetworkChange,
 use protocol::net::network::ReadLinkError;
 use protocol::smp::address::ServerAddress;
 use protocol::timestamp::Timestamp;
+use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::config::Limits;
+use crate::control::{self, Request};
 use crate::delivery::worker;
 use crate::identity::RelayIdentity;
+use crate::metrics::Count;
+use crate::operation::{Operation, Rules, ServerHealth};
 use crate::receive::Source;
 use crate::steps::Step;
 use crate::store::RelayStore;
@@ -31,11 +35,26 @@ use crate::store::records::{GroupId, LinkState, MemberNumber, Purpose};
 use crate::turn::{Turn, from_tag, request_digest};
 use crate::{address, admission, cleaning, invitation, lifecycle, receive};
 
+/// How often a relay that drains looks whether anything waits.
+const DRAIN_LOOK_MS: i64 = 200;
+
 /// What the relay tells the thread that runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// The address exists and its server is reached: owners can invite.
     Ready,
+}
+
+/// What other threads ask of the relay.
+#[derive(Debug)]
+pub enum Command {
+    /// The operator wants something.
+    Control {
+        /// What.
+        request: Request,
+        /// Where the answer goes once it is durable.
+        answer: oneshot::Sender<Value>,
+    },
 }
 
 /// What is missing until owners can invite.
@@ -62,6 +81,9 @@ pub struct Relay<S> {
     steps: Vec<Step>,
     /// Groups whose links are being read.
     reading: BTreeSet<GroupId>,
+    operation: Operation,
+    /// Answers to the operator that wait for the commit.
+    answers: Vec<(oneshot::Sender<Value>, Value)>,
     readiness: Readiness,
     clean_at: Timestamp,
     /// The group whose delivery was carried forward last.
@@ -84,6 +106,8 @@ impl<S: RelayStore> Relay<S> {
             notify,
             steps: Vec::new(),
             reading: BTreeSet::new(),
+            operation: Operation::new(&limits),
+            answers: Vec::new(),
             readiness: Readiness::Creating,
             clean_at: Timestamp::default(),
             delivered_last: GroupId(0),
@@ -98,7 +122,21 @@ impl<S: RelayStore> Relay<S> {
             context,
             steps: &mut self.steps,
             reading: &mut self.reading,
+            operation: &mut self.operation,
         }
+    }
+
+    /// Ends a relay that drains, once nothing waits or its time is over.
+    fn drain(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        let Some(until) = self.operation.drain_until else { return Ok(()) };
+        let (now, is_paused) = (context.now(), self.operation.rules.paused);
+        if is_paused || now >= until || self.store.backlog(None)? == 0 {
+            tracing::info!("drained");
+            context.stop();
+        } else {
+            context.wake_at(now.plus_ms(DRAIN_LOOK_MS));
+        }
+        Ok(())
     }
 
     fn address_event(&mut self, context: &mut Context<'_>, event: Event) -> Result<(), Fatal> {
@@ -178,11 +216,17 @@ impl<S: RelayStore> Relay<S> {
                 admission::catch_up(&mut turn, group, number)
             }
             Event::RatchetSync(state) if state.may_send() => admission::catch_up(&mut turn, group, number),
-            Event::RatchetSync(SyncState::Required) => turn.resync(connection),
-            Event::SendFailed { reason: SendFailure::NoQueue, .. } | Event::Failed { .. } => {
+            Event::RatchetSync(SyncState::Required) => {
+                turn.operation.metrics.one(Count::Resyncs);
+                turn.resync(connection)
+            }
+            Event::Failed { .. } => lost(&mut turn, connection, group, number),
+            Event::SendFailed { reason: reason @ SendFailure::NoQueue, .. } => {
+                turn.operation.metrics.gave_up(reason);
                 lost(&mut turn, connection, group, number)
             }
             Event::SendFailed { reason, .. } => {
+                turn.operation.metrics.gave_up(reason);
                 tracing::info!(group = group.0, %reason, "a message to a member was given up");
                 owes(&mut turn, number)
             }
@@ -193,8 +237,7 @@ impl<S: RelayStore> Relay<S> {
 
 impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
     type Store = S;
-    /// Nobody asks anything of a relay but to stop, which its handle does.
-    type Command = Infallible;
+    type Command = Command;
 
     fn store(&mut self) -> &mut S {
         &mut self.store
@@ -202,6 +245,7 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
 
     fn on_start(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
         let now = context.now();
+        self.operation.rules = Rules::new(&self.limits, &self.store.operator_settings()?);
         if let Some(server) = address::prepare(&mut self.turn(context))? {
             self.readiness = Readiness::Reaching(server);
         }
@@ -247,8 +291,14 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         lifecycle::link_read(&mut self.turn(context), group, result)
     }
 
-    fn on_command(&mut self, _context: &mut Context<'_>, command: Infallible) -> Result<(), Fatal> {
-        match command {}
+    fn on_command(&mut self, context: &mut Context<'_>, command: Command) -> Result<(), Fatal> {
+        match command {
+            Command::Control { request, answer } => {
+                let value = control::answer(&mut self.turn(context), request)?;
+                self.answers.push((answer, value));
+            }
+        }
+        Ok(())
     }
 
     fn on_timer(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
@@ -267,18 +317,23 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             cleaning::forget_old(&mut turn)?;
         }
         self.delivered_last = delivered_last;
-        Ok(())
+        self.drain(context)
     }
 
     fn on_network(&mut self, _context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
         match change {
             NetworkChange::Up(server) => {
                 tracing::debug!("a server is reached");
+                self.operation.servers.insert(server.clone(), ServerHealth::Up);
                 if self.readiness == Readiness::Reaching(server) {
                     self.readiness = Readiness::Reached;
                 }
             }
-            NetworkChange::Down { reason, .. } => tracing::warn!(%reason, "a server is not reached"),
+            NetworkChange::Down { server, reason } => {
+                tracing::warn!(%reason, "a server is not reached");
+                self.operation.metrics.one(Count::ServersLost);
+                self.operation.servers.insert(server, ServerHealth::Down);
+            }
             NetworkChange::TakenOver { .. } => {
                 tracing::error!("another process uses a copy of this relay: stop one of them");
             }
@@ -290,6 +345,10 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
     fn after_commit(&mut self) {
         for step in self.steps.drain(..) {
             step.durable();
+        }
+        for (asker, value) in self.answers.drain(..) {
+            // Whoever asked may be gone.
+            let _unheard = asker.send(value);
         }
         if self.readiness == Readiness::Reached {
             self.readiness = Readiness::Told;

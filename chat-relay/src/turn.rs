@@ -22,6 +22,7 @@ use protocol::timestamp::Timestamp;
 
 use crate::config::{JoinerRole, Limits};
 use crate::identity::RelayIdentity;
+use crate::operation::Operation;
 use crate::steps::Step;
 use crate::store::records::{GroupId, Purpose, ServedGroup};
 use crate::store::{RelayStore, StoreError};
@@ -34,6 +35,8 @@ pub struct Turn<'a, 'c, S: RelayStore> {
     pub identity: &'a RelayIdentity,
     /// Limits, intervals and timeouts.
     pub limits: &'a Limits,
+    /// The operator's rules, and what is counted for the operator.
+    pub operation: &'a mut Operation,
     pub(crate) context: &'a mut Context<'c>,
     pub(crate) steps: &'a mut Vec<Step>,
     /// Groups whose links are being read.

@@ -54,7 +54,6 @@ mod query;
 mod render;
 mod request;
 mod rows;
-mod sanitize;
 mod seal;
 mod secrets;
 mod session;

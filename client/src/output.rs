@@ -74,9 +74,9 @@ impl Output {
             let _ = self.data(&line.to_string());
         }
         let mut stderr = std::io::stderr().lock();
-        let _ = writeln!(stderr, "error: {}", crate::sanitize::lines(&error.message));
+        let _ = writeln!(stderr, "error: {}", protocol::sanitize::lines(&error.message));
         for hint in &error.hints {
-            let _ = writeln!(stderr, "  hint: {}", crate::sanitize::lines(hint));
+            let _ = writeln!(stderr, "  hint: {}", protocol::sanitize::lines(hint));
         }
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn answer_within(
             let NetworkChoice { proxy, direct_fallback, socks, socks_mode } = choice;
             emit(Event::NetworkSettings { proxy, direct_fallback, socks, socks_mode });
         }
-        Request::RelayAdd { name, link } => add_relay(store, name, &link, emit)?,
+        Request::RelayAdd { name, link, code } => add_relay(store, KeptRelay { name, link, code }, emit)?,
         Request::RelayList => {
             store
                 .kept_relays()?
@@ -246,11 +246,10 @@ pub(crate) fn parse_link(text: &str, wanted: LinkType) -> Result<ShortLink, Comm
 
 fn add_relay(
     store: &mut Store,
-    name: String,
-    link: &str,
+    KeptRelay { name, link, code }: KeptRelay,
     emit: &mut dyn FnMut(Event),
 ) -> Result<(), CommandError> {
-    let link = parse_link(link, LinkType::Relay)?.to_string();
+    let link = parse_link(&link, LinkType::Relay)?.to_string();
     if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
         return Err(CommandError::new(ExitCode::Usage, "A relay's name is a word without colons"));
     }
@@ -262,6 +261,10 @@ fn add_relay(
             )
             .hint("Choose another name, or remove that one first."));
         }
+        if code.is_some() {
+            store.forget_relay(&name)?;
+            store.keep_relay(&KeptRelay { name: name.clone(), link, code })?;
+        }
         emit(Event::Done { what: "relay kept already:".into(), name });
         return Ok(());
     }
@@ -272,7 +275,7 @@ fn add_relay(
         )
         .hint("Use that name, or remove it first."));
     }
-    store.keep_relay(&KeptRelay { name: name.clone(), link })?;
+    store.keep_relay(&KeptRelay { name: name.clone(), link, code })?;
     emit(Event::Done { what: "relay kept:".into(), name });
     Ok(())
 }

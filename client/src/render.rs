@@ -6,7 +6,7 @@ use crate::event::{
     DeliveryState, Event, EvidenceKind, GapRow, GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow,
     Signature,
 };
-use crate::sanitize::{line, lines};
+use protocol::sanitize::{line, lines};
 
 /// How many characters of an id people see; enough to tell messages of a day apart, and commands accept it.
 const SHOWN_ID_CHARACTERS: usize = 8;

@@ -18,7 +18,7 @@ pub(crate) enum Request {
     /// Show or change how servers are reached.
     Network { change: NetworkChange },
     /// Keep a relay's address under a name.
-    RelayAdd { name: String, link: String },
+    RelayAdd { name: String, link: String, code: Option<String> },
     /// Show the kept relays.
     RelayList,
     /// Forget a relay's address; groups keep theirs.
@@ -36,7 +36,7 @@ pub(crate) enum Request {
     /// Show a group's relays.
     GroupRelays { group: String, follow: bool },
     /// Add one more relay.
-    GroupRelayAdd { group: String, relay: String, timeout_ms: u64 },
+    GroupRelayAdd { group: String, relay: String, code: Option<String>, timeout_ms: u64 },
     /// Take a relay out.
     GroupRelayRemove { group: String, relay: String, notice: bool, timeout_ms: u64 },
     /// Read the group link again and connect to the relays it lists.

@@ -18,6 +18,7 @@ pub mod encoding;
 pub mod group;
 #[cfg(feature = "net")]
 pub mod net;
+pub mod sanitize;
 pub mod sensitive;
 pub mod smp;
 pub mod timestamp;

@@ -231,6 +231,19 @@ impl Relay {
         Ok(())
     }
 
+    /// What the running relay answers its operator.
+    ///
+    /// # Errors
+    /// When it refuses, with its words; when it does not run.
+    pub fn ctl(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let mut command = Command::new(&self.program);
+        command.arg("--directory").arg(&self.directory).args(["--json", "ctl"]).args(arguments);
+        let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output()?;
+        let talk = String::from_utf8_lossy(&stderr).into_owned();
+        ensure!(status.success(), "{}: ctl {arguments:?} ended with {status}: {talk}", self.name);
+        Ok(serde_json::from_slice(&stdout)?)
+    }
+
     /// Waits until it has seen itself listed in a group's link. A relay that was taken out of the link before it
     /// ever saw itself there goes on waiting for its listing.
     ///

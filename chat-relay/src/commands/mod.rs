@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod address;
+mod ctl;
 mod init;
 mod start;
 
@@ -21,6 +22,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Init(config) => init::run(&cli.global, *config),
         Command::Start(config) => start::run(&cli.global, *config),
         Command::Address(args) => address::run(&cli.global, &args),
+        Command::Ctl(args) => ctl::run(&cli.global, &args),
     }
 }
 

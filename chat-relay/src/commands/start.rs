@@ -1,7 +1,5 @@
 //! `chat-relay start`: runs until SIGTERM or SIGINT.
 
-use std::convert::Infallible;
-
 use anyhow::Context as _;
 use protocol::net::engine::{self, EngineHandle};
 use protocol::net::network;
@@ -12,11 +10,12 @@ use tokio::sync::mpsc;
 use super::address_link;
 use crate::cli::GlobalArgs;
 use crate::config::{ConfigArgs, ConfigFile, Limits};
+use crate::control::CONTROL_SOCKET;
 use crate::directory::Directory;
 use crate::identity::RelayIdentity;
-use crate::output;
-use crate::relay::{Notice, Relay};
+use crate::relay::{Command, Notice, Relay};
 use crate::store::sqlite::SqliteStore;
+use crate::{control, output};
 
 /// The line on stdout that says: owners can invite now.
 #[derive(Serialize)]
@@ -46,6 +45,10 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     let handle =
         engine::start(relay, network, runtime.handle()).context("Unable to start the relay's thread")?;
     let json = global.json;
+    let control = runtime.block_on(async { control::open(&directory.path().join(CONTROL_SOCKET)) });
+    if let Some(socket) = control {
+        runtime.spawn(control::serve(socket, handle.commands()));
+    }
     let ended = runtime.block_on(serve(handle, notices, |notice| match notice {
         Notice::Ready => {
             let text = format!("Relay address: {address}\nReady: owners can invite it");
@@ -64,7 +67,7 @@ fn network_limits(limits: &Limits) -> network::Limits {
 }
 
 async fn serve(
-    mut handle: EngineHandle<Infallible>,
+    mut handle: EngineHandle<Command>,
     mut notices: mpsc::UnboundedReceiver<Notice>,
     tell: impl Fn(Notice) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {

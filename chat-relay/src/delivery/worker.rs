@@ -11,6 +11,7 @@ use super::job::{Handout, introduced, is_sendable, step};
 use super::task::pack;
 use crate::admission::{self, member_new};
 use crate::lifecycle;
+use crate::metrics::Count;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{DeliveryJob, Ending, GroupId, Member, Recipient};
@@ -25,6 +26,9 @@ const GROUPS_PER_TURN: usize = 64;
 /// # Errors
 /// When the store fails; so for every function here.
 pub fn carry_on<S: RelayStore>(turn: &mut Turn<'_, '_, S>, after: GroupId) -> Result<GroupId, Fatal> {
+    if turn.operation.rules.paused {
+        return Ok(after);
+    }
     let groups = turn.store.groups_with_deliveries(after, GROUPS_PER_TURN)?;
     let last = groups.last().copied().unwrap_or(after);
     for group in groups {
@@ -140,7 +144,9 @@ fn hand_out<S: RelayStore>(
             sent
         }
     };
-    if !sent {
+    if sent {
+        turn.operation.metrics.one(Count::Copies);
+    } else {
         pass_over(turn, recipient)?;
     }
     Ok(())
@@ -152,6 +158,7 @@ fn pass_over<S: RelayStore>(turn: &mut Turn<'_, '_, S>, recipient: &Recipient) -
     if !member.passed_over {
         member.passed_over = true;
         turn.store.update_member(&member)?;
+        turn.operation.metrics.one(Count::PassedOver);
         tracing::info!("a member is passed over until it takes what waits for it");
     }
     Ok(())

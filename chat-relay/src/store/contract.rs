@@ -1,26 +1,26 @@
 //! What every [`RelayStore`] must do, run by its engine's tests on empty stores.
 
 use protocol::crypto::sign::Ed25519PublicKey;
-use protocol::group::identity::{LinkText, MemberId, MemberRole};
+use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::group::msg_id::SharedMessageId;
-use protocol::group::profile::Profile;
+use protocol::group::profile::{GroupProfile, GroupType, Profile, PublicGroup};
 use protocol::timestamp::Timestamp;
 
 use crate::config::Limits;
 
 use super::records::{
-    DeliveryJob, DeliveryJobId, Ending, GroupId, GroupKey, LinkState, LiveRoster, Member, MemberNumber,
-    MemberStatus, MessageKind, NewMember, NewMessage, Purpose, ServedGroup,
+    DeliveryJob, DeliveryJobId, Ending, GroupId, GroupIdentity, GroupKey, LinkState, LiveRoster, Member,
+    MemberNumber, MemberStatus, MessageKind, NewMember, NewMessage, Purpose, ServedGroup,
 };
-use super::{RelayStore, StoreError};
+use super::{RelayStore, StoreError, contract_operation as operation};
 
-const NOW: Timestamp = Timestamp(1_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_000_000);
 
 type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 9] = [
+    let parts: [Part<S>; 16] = [
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
         members_read_back_as_written,
@@ -30,6 +30,13 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         tasks_become_jobs_in_one_step,
         old_messages_go_but_not_the_history,
         members_of_whom_nothing_is_left_are_forgotten,
+        operation::settings_come_and_go,
+        operation::codes_are_counted_by_group,
+        operation::rejections_are_by_link_and_by_group,
+        operation::owners_are_listed_by_key,
+        operation::days_are_counted_anew,
+        operation::keys_are_barred_under_any_member_id,
+        operation::groups_are_counted_for_their_account,
     ];
     for part in parts {
         part(&mut open()).expect("the store works");
@@ -48,15 +55,33 @@ fn key(owner: u8) -> GroupKey {
     GroupKey { group_link: LinkText::new("simplex:/c#1").expect("a link"), owner: id(owner), relay: id(200) }
 }
 
+/// What a group link says of a group.
+pub(super) fn identity() -> GroupIdentity {
+    let public_group_id = PublicGroupId::new([3; 32]).expect("an id");
+    let public_group = PublicGroup {
+        group_type: GroupType::Channel,
+        group_link: key(1).group_link,
+        public_group_id: public_group_id.clone(),
+        public_group_access: None,
+        other: Default::default(),
+    };
+    GroupIdentity {
+        public_group_id,
+        root_key: Ed25519PublicKey([3; 32]),
+        profile: GroupProfile::new("Tea", public_group),
+        link_version: None,
+    }
+}
+
 fn groups_max(groups_max: u32) -> Limits {
     Limits { groups_max, ..Limits::default() }
 }
 
-fn group(store: &mut impl RelayStore) -> Result<ServedGroup, StoreError> {
+pub(super) fn group(store: &mut impl RelayStore) -> Result<ServedGroup, StoreError> {
     Ok(store.group_for_invitation(&key(1), NOW, &groups_max(10))?.expect("there is room").0)
 }
 
-fn member(
+pub(super) fn member(
     store: &mut impl RelayStore,
     group: GroupId,
     byte: u8,

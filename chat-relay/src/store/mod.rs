@@ -14,6 +14,9 @@
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod contract_operation;
+pub mod operation;
 pub mod records;
 pub mod sqlite;
 
@@ -25,6 +28,7 @@ use protocol::timestamp::Timestamp;
 use thiserror::Error;
 
 use crate::config::Limits;
+use operation::OperationStore;
 use records::{
     DeliveryJob, DeliveryJobId, DeliveryTask, Ending, GroupId, GroupKey, InvitationId, LiveRoster, Member,
     MemberNumber, NewMember, NewMessage, Purpose, Recipient, RelayAddress, ServedGroup, StoredMessage,
@@ -48,7 +52,7 @@ pub enum StoreError {
 
 /// The relay's own rows, next to the agent's. Every method may fail when the database does.
 #[expect(clippy::missing_errors_doc, reason = "said once above")]
-pub trait RelayStore: AgentStore<Error = StoreError> {
+pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore {
     /// The relay's long-lived address; nothing before it is made.
     fn relay_address(&mut self) -> Result<Option<RelayAddress>, StoreError>;
     /// Stores it.

@@ -1,13 +1,12 @@
 //! A queue server, a relay that can be stopped and started, and peers that do what a test tells them.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat_relay::config::Tuning;
 use chat_relay::identity::RelayIdentity;
-use chat_relay::relay::Relay;
+use chat_relay::relay::{Command, Relay};
 use chat_relay::store::RelayStore as _;
 use chat_relay::store::records::RelayAddress;
 use chat_relay::store::sqlite::SqliteStore;
@@ -58,7 +57,7 @@ pub(crate) struct RelayHost {
     database: PathBuf,
     identity: RelayIdentity,
     tuning: Tuning,
-    engine: Option<EngineHandle<Infallible>>,
+    engine: Option<EngineHandle<Command>>,
     /// Its long-lived address.
     pub(crate) address: ShortLink,
 }

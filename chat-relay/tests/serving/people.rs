@@ -234,6 +234,7 @@ impl Group {
                 from_member_profile: Profile::named("Olga"),
                 relay_member_id: self.relay_id.clone(),
                 group_link: LinkText::from(&self.draft.short_link()),
+                invitation_code: None,
             },
         };
         let info = Message::new(None, Event::RelayInvite(Box::new(invite))).to_json();

@@ -22,12 +22,20 @@ pub(crate) struct GroupRelayAddArgs {
     /// Name of a kept relay, or a relay's link.
     #[arg(value_name = "RELAY")]
     relay: String,
+    /// An invitation code of the relay's operator, for this group alone.
+    #[arg(long, value_name = "CODE", allow_hyphen_values = true)]
+    code: Option<String>,
     #[command(flatten)]
     timeout: TimeoutArgs,
 }
 
 impl IntoRequest for GroupRelayAddArgs {
     fn request(self) -> Result<Request, CommandError> {
-        Ok(Request::GroupRelayAdd { group: self.group, relay: self.relay, timeout_ms: self.timeout.ms() })
+        Ok(Request::GroupRelayAdd {
+            group: self.group,
+            relay: self.relay,
+            code: self.code,
+            timeout_ms: self.timeout.ms(),
+        })
     }
 }

@@ -20,10 +20,14 @@ pub(crate) struct RelayAddArgs {
     /// The link that `chat-relay address` prints.
     #[arg(value_name = "LINK")]
     link: String,
+    /// The invitation code that the relay's operator gave you, where it takes groups by code. Given again for a kept
+    /// relay, it takes the place of the former one.
+    #[arg(long, value_name = "CODE", allow_hyphen_values = true)]
+    code: Option<String>,
 }
 
 impl IntoRequest for RelayAddArgs {
     fn request(self) -> Result<Request, CommandError> {
-        Ok(Request::RelayAdd { name: self.name, link: self.link })
+        Ok(Request::RelayAdd { name: self.name, link: self.link, code: self.code })
     }
 }

@@ -66,9 +66,9 @@ impl Step<'_, '_> {
                 rows.extend(relays.iter().map(|relay| Event::GroupRelay(rows::relay_row(&alias, relay))));
                 Goal::Watched(alias)
             }
-            Request::GroupRelayAdd { group, relay, .. } => {
+            Request::GroupRelayAdd { group, relay, code, .. } => {
                 let id = query::find_group(self.store, &group)?;
-                Goal::Relay(id, self.add_relay(id, &relay)?)
+                Goal::Relay(id, self.add_relay(id, &relay, code)?)
             }
             Request::GroupRelayRemove { group, relay, notice, .. } => {
                 let id = query::find_group(self.store, &group)?;
@@ -172,7 +172,12 @@ impl Step<'_, '_> {
     }
 
     /// Adds a relay, or starts again with one that was given up.
-    fn add_relay(&mut self, id: GroupId, name: &str) -> Done<crate::store::relay::RelayId> {
+    fn add_relay(
+        &mut self,
+        id: GroupId,
+        name: &str,
+        code: Option<String>,
+    ) -> Done<crate::store::relay::RelayId> {
         use protocol::group::relay_status::RelayEvent;
         let group = self.store.group(id)?;
         if group.owner.is_none() || group.status.is_over() {
@@ -182,14 +187,17 @@ impl Step<'_, '_> {
             ));
         }
         let mut wanted = self.wanted_relays(&[name.to_owned()])?;
-        let Some(wanted) = wanted.pop() else { return Err(crate::store::StoreError::Missing.into()) };
+        let Some(mut wanted) = wanted.pop() else { return Err(crate::store::StoreError::Missing.into()) };
+        wanted.code = code.or(wanted.code);
         let same = |relay: &&RelayRow| relay.record.address.as_deref() == Some(wanted.link.as_str());
         let relays = self.store.relays(id)?;
         if let Some(relay) = relays.iter().filter(same).find(|relay| !relay.record.is_over()) {
             return Ok(relay.id);
         }
-        match relays.iter().filter(same).find(|relay| relay.record.is_refused()) {
-            Some(relay) => {
+        match relays.iter().filter(same).find(|relay| relay.record.is_refused()).cloned() {
+            Some(mut relay) => {
+                relay.record.code = wanted.code;
+                self.store.save_relay(&relay)?;
                 self.relay_event(relay.id, RelayEvent::Retry)?;
                 Ok(relay.id)
             }

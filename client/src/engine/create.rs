@@ -191,7 +191,7 @@ impl Step<'_, '_> {
         let present = self.store.relays(id)?;
         let member_id = MemberId::generate(self.context.rng());
         let name = free_name(&relay.name, |name| present.iter().any(|other| other.record.name == name));
-        let row = self.store.add_relay(id, &Relay::chosen(name, relay.link, member_id, self.now()))?;
+        let row = self.store.add_relay(id, &Relay::chosen(name, relay, member_id, self.now()))?;
         if let Some(relay) = self.store.relay(row)? {
             self.tell_relay(&relay)?;
             if group.owner.is_some_and(|owner| owner.link_created) {
@@ -227,8 +227,9 @@ impl Step<'_, '_> {
 fn wanted_relay(kept: &[KeptRelay], name: &str) -> Done<KeptRelay> {
     if name.contains(':') {
         let link = query::parse_link(name, LinkType::Relay)?;
-        let name = kept.iter().find(|kept| kept.link == link.to_string()).map(|kept| kept.name.clone());
-        return Ok(KeptRelay { name: name.unwrap_or_else(|| "relay".to_owned()), link: link.to_string() });
+        let known = kept.iter().find(|kept| kept.link == link.to_string()).cloned();
+        let unknown = || KeptRelay { name: "relay".to_owned(), link: link.to_string(), code: None };
+        return Ok(known.unwrap_or_else(unknown));
     }
     let found = kept.iter().find(|kept| kept.name == name).cloned();
     found.ok_or_else(|| CommandError::not_found("kept relay", name, "relay list").into())

@@ -110,6 +110,7 @@ impl Step<'_, '_> {
             from_member_profile: self.own_profile()?,
             relay_member_id,
             group_link,
+            invitation_code: relay.record.code.clone(),
         };
         let invite = Said::RelayInvite(Box::new(RelayInvite { group_relay_invitation: invitation }));
         let info = Message::new(None, invite).to_json();

@@ -25,6 +25,9 @@ pub(crate) struct KeptRelay {
     pub(crate) name: String,
     /// The relay's long-lived link.
     pub(crate) link: String,
+    /// The invitation code that its operator gave.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
 }
 
 impl Store {

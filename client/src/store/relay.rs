@@ -9,6 +9,7 @@ use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::group::GroupId;
+use super::kept::KeptRelay;
 use super::{Store, StoreError};
 
 const COLUMN: &str = "group_relays.sealed";
@@ -44,6 +45,9 @@ pub(crate) struct Relay {
     pub(crate) key: Option<MemberKey>,
     /// The relay's own address, where the owner invites it.
     pub(crate) address: Option<String>,
+    /// The invitation code that its operator gave the owner.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
     /// Its link for this group.
     pub(crate) link: Option<String>,
     /// How far it is.
@@ -117,9 +121,10 @@ impl Relay {
     }
 
     /// A relay that the owner has chosen, with the member id that it gets.
-    pub(crate) fn chosen(name: String, address: String, member_id: MemberId, now: Timestamp) -> Self {
+    pub(crate) fn chosen(name: String, kept: KeptRelay, member_id: MemberId, now: Timestamp) -> Self {
         let side = Side::Owner(RelayLife::new(now));
-        Self { address: Some(address), member_id: Some(member_id), ..Self::new(name, side) }
+        let (address, member_id) = (Some(kept.link), Some(member_id));
+        Self { address, code: kept.code, member_id, ..Self::new(name, side) }
     }
 
     fn new(name: String, side: Side) -> Self {
@@ -128,6 +133,7 @@ impl Relay {
             member_id: None,
             key: None,
             address: None,
+            code: None,
             link: None,
             side,
             connected: false,

@@ -45,6 +45,7 @@ mod rotation;
 pub mod signed_link_data;
 pub mod store;
 pub mod store_contract;
+pub mod waiting;
 
 use std::collections::BTreeSet;
 

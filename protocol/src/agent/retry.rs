@@ -50,6 +50,11 @@ impl Retry {
         at
     }
 
+    /// Whether an attempt failed before.
+    pub(super) fn was_put_off(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// Lets the next attempt come at once, without forgetting how many there were.
     pub(super) fn wake(&mut self) {
         self.not_before = None;

@@ -46,6 +46,18 @@ pub enum Refusal {
     /// No room.
     #[error("the relay serves as many groups as it is set to")]
     Full,
+    /// The relay serves those who have a code.
+    #[error("the relay takes groups by invitation code: ask its operator for one")]
+    CodeNeeded,
+    /// Not known, revoked, too old, or used up.
+    #[error("the invitation code is not valid any more: ask the relay's operator for another")]
+    CodeUnusable,
+    /// The relay serves those on its list; the key is appended.
+    #[error("the relay serves owners on its list: ask its operator to allow your key")]
+    OwnerNotListed,
+    /// Too many groups of one owner.
+    #[error("the relay serves as many groups of yours as its operator allows")]
+    OwnerQuota,
 }
 
 impl ServiceEnd {
@@ -72,13 +84,17 @@ impl ServiceEnd {
 
 impl Refusal {
     /// All reasons.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::RejoinRejected,
         Self::InvalidGroup,
         Self::LinkUnreadable,
         Self::NoRelayLink,
         Self::ServedAlready,
         Self::Full,
+        Self::CodeNeeded,
+        Self::CodeUnusable,
+        Self::OwnerNotListed,
+        Self::OwnerQuota,
     ];
 
     /// The stable word for programs.
@@ -91,6 +107,10 @@ impl Refusal {
             Self::NoRelayLink => "no_relay_link",
             Self::ServedAlready => "served_already",
             Self::Full => "full",
+            Self::CodeNeeded => "code_needed",
+            Self::CodeUnusable => "code_unusable",
+            Self::OwnerNotListed => "owner_not_listed",
+            Self::OwnerQuota => "owner_quota",
         }
     }
 

@@ -68,6 +68,8 @@ pub enum ServedEvent {
     LinkValid,
     /// The group link was read, and something is not right; the problem is stored.
     LinkInvalid,
+    /// The group link was read, and the relay's operator does not take this group.
+    NotAdmitted(Refusal),
     /// The relay link exists; repeated after a crash without harm.
     RelayLinkCreated,
     /// A member has come over our relay link, which people find in the group link.
@@ -302,6 +304,7 @@ impl ServedLife {
             // Accepting.
             (ReadingLink, On::LinkValid) => (to(CreatingLink), vec![Do::CreateRelayLink]),
             (ReadingLink, On::LinkInvalid) => refuse(Refusal::InvalidGroup),
+            (ReadingLink, On::NotAdmitted(refusal)) => refuse(refusal),
             (ReadingLink, On::LinkGone) => refuse(Refusal::LinkUnreadable),
             (CreatingLink, On::RelayLinkCreated) => (to(Accepted), vec![Do::Accept]),
             (ReadingLink, On::Timeout) if given_up => refuse(Refusal::LinkUnreadable),
@@ -382,13 +385,14 @@ impl ServedLife {
             | (Rejected | Gone, On::Timeout)
             | (
                 Accepted | AcknowledgedRoster | Active { .. },
-                On::LinkValid | On::LinkInvalid | On::RelayLinkCreated,
+                On::LinkValid | On::LinkInvalid | On::NotAdmitted(_) | On::RelayLinkCreated,
             )
             | (CreatingLink, On::LinkValid)
             | (
                 Inactive(_) | Refused(_) | Leaving | Rejected | Gone,
                 On::LinkValid
                 | On::LinkInvalid
+                | On::NotAdmitted(_)
                 | On::RelayLinkCreated
                 | On::RosterApplied { .. }
                 | On::RosterFailed { .. }

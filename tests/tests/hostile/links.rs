@@ -160,6 +160,7 @@ fn invite(
             from_member_profile: Profile::named("Olga"),
             relay_member_id: MemberId::generate(&mut system_rng()),
             group_link: LinkText::from(group),
+            invitation_code: None,
         },
     };
     let info = Message::new(None, Event::RelayInvite(Box::new(invite))).to_json();

@@ -82,6 +82,7 @@ impl SqliteStore {
     ) -> Result<Vec<GroupId>, StoreError> {
         self.all(
             "SELECT group_id FROM (SELECT group_id FROM delivery_tasks UNION SELECT group_id FROM delivery_jobs)
+             WHERE group_id NOT IN (SELECT group_id FROM paused_groups)
              ORDER BY group_id <= ?1, group_id LIMIT ?2",
             params![after.0, i64::try_from(limit).unwrap_or(i64::MAX)],
             |row| row.get(0).map(GroupId),

@@ -5,6 +5,7 @@ mod deliveries;
 mod groups;
 mod members;
 mod messages;
+mod operation;
 mod relay;
 
 use std::path::Path;
@@ -19,11 +20,12 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
     include_str!("../../../migrations/sqlite/0004_forgetting.sql"),
+    include_str!("../../../migrations/sqlite/0005_operation.sql"),
 ];
 
 /// Statements kept compiled; more than this crate has.

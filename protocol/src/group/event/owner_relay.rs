@@ -28,6 +28,9 @@ pub struct RelayInvitation {
     pub relay_member_id: MemberId,
     /// Where the group's profile, owners and relays are to be read.
     pub group_link: LinkText,
+    /// What the relay's operator gave the owner: an addition of ours, which other relays ignore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation_code: Option<String>,
 }
 
 /// A member with its role.

@@ -17,11 +17,12 @@ const STATUSES: [ServedStatus; 11] = [
     ServedStatus::Gone,
 ];
 
-const EVENTS: [ServedEvent; 19] = [
+const EVENTS: [ServedEvent; 20] = [
     ServedEvent::Invited { same_member: true },
     ServedEvent::Invited { same_member: false },
     ServedEvent::LinkValid,
     ServedEvent::LinkInvalid,
+    ServedEvent::NotAdmitted(Refusal::OwnerNotListed),
     ServedEvent::RelayLinkCreated,
     ServedEvent::MemberConnected,
     ServedEvent::OwnerConnected,

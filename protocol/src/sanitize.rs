@@ -6,12 +6,14 @@
 use std::borrow::Cow;
 
 /// One line of text from a peer: names, titles, reasons.
-pub(crate) fn line(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn line(text: &str) -> Cow<'_, str> {
     clean(text, false)
 }
 
 /// Text of several lines from a peer: messages, descriptions.
-pub(crate) fn lines(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn lines(text: &str) -> Cow<'_, str> {
     clean(text, true)
 }
 

@@ -1,0 +1,108 @@
+//! What every [`OperationStore`](super::operation::OperationStore) must do.
+
+use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::identity::{LinkText, MemberRole, PublicGroupId};
+use protocol::timestamp::Timestamp;
+
+use super::contract::{NOW, group, member};
+use super::operation::{Bar, Taken};
+use super::records::{GroupId, MemberStatus};
+use super::{RelayStore, StoreError};
+
+fn link() -> LinkText {
+    LinkText::new("simplex:/c#1").expect("a link")
+}
+
+pub(super) fn settings_come_and_go<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    store.set_operator_setting("access", Some("codes"))?;
+    store.set_operator_setting("access", Some("owners"))?;
+    assert_eq!(store.operator_settings()?, [("access".to_owned(), "owners".to_owned())]);
+    store.set_operator_setting("access", None)?;
+    assert_eq!(store.operator_settings()?, []);
+    Ok(())
+}
+
+pub(super) fn codes_are_counted_by_group<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let id = store.issue_code(&[1; 32], "Ann", 2, Some(Timestamp(9)), NOW)?;
+    assert_eq!(store.code(&[2; 32])?, None);
+    assert!(!store.is_code_used_for(id, &link())?);
+    store.use_code(id, &link())?;
+    store.use_code(id, &link())?;
+    let code = store.code(&[1; 32])?.expect("it was issued");
+    assert_eq!((code.groups, code.groups_max, code.until, code.revoked), (1, 2, Some(Timestamp(9)), false));
+    assert!(store.is_code_used_for(id, &link())? && store.revoke_code(id)?);
+    assert!(store.codes()?.iter().all(|code| code.revoked));
+    Ok(())
+}
+
+pub(super) fn rejections_are_by_link_and_by_group<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let other = LinkText::new("simplex:/c#2").expect("a link");
+    let id = PublicGroupId::new([5; 32]).expect("an id");
+    store.reject(&link(), None, "", NOW)?;
+    assert!(store.is_rejected(&link(), None)? && !store.is_rejected(&other, Some(&id))?);
+    store.reject(&link(), Some(&id), "Tea", NOW)?;
+    assert!(store.is_rejected(&other, Some(&id))?);
+    assert_eq!(store.rejections()?.len(), 1);
+    assert!(store.clear_rejection("simplex:/c#1")? && !store.clear_rejection("1")?);
+    assert!(!store.is_rejected(&link(), Some(&id))?);
+    Ok(())
+}
+
+pub(super) fn owners_are_listed_by_key<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let (key, other) = (Ed25519PublicKey([1; 32]), Ed25519PublicKey([2; 32]));
+    store.allow_owner(&key, "Ann", NOW)?;
+    assert!(store.is_owner_allowed(&key)? && !store.is_owner_allowed(&other)?);
+    assert_eq!(store.allowed_owners()?.len(), 1);
+    assert!(store.disallow_owner(&key)? && !store.disallow_owner(&key)?);
+    Ok(())
+}
+
+pub(super) fn days_are_counted_anew<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let more = Taken { messages: 1, bytes: 10 };
+    store.add_taken("a", 1, more)?;
+    store.add_taken("a", 1, more)?;
+    assert_eq!(store.taken("a", 1)?, Taken { messages: 2, bytes: 20 });
+    assert_eq!((store.taken("a", 2)?, store.taken("b", 1)?), (Taken::default(), Taken::default()));
+    store.add_taken("a", 2, more)?;
+    assert_eq!((store.taken("a", 2)?, store.taken("a", 1)?), (more, Taken::default()));
+    Ok(())
+}
+
+pub(super) fn keys_are_barred_under_any_member_id<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let mut ann = member(store, group, 1, MemberRole::Observer)?;
+    let key = ann.key.expect("a key");
+    assert_eq!(store.bar(group, &key)?, None);
+    ann.blocked = true;
+    store.update_member(&ann)?;
+    assert_eq!(store.bar(group, &key)?, Some(Bar::Blocked));
+    ann.status = MemberStatus::Removed;
+    store.update_member(&ann)?;
+    assert_eq!(store.bar(group, &key)?, Some(Bar::Removed));
+    assert_eq!(store.bar(GroupId(group.0 + 1), &key)?, None);
+    Ok(())
+}
+
+pub(super) fn groups_are_counted_for_their_account<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let mut group = group(store)?;
+    member(store, group.id, 1, MemberRole::Observer)?;
+    store.set_account(group.id, "code:1")?;
+    assert_eq!(store.account(group.id)?.as_deref(), Some("code:1"));
+    assert_eq!(store.members_of_account(Some("code:1"))?, 1);
+    assert_eq!((store.members_of_account(Some("code:2"))?, store.members_of_account(None)?), (0, 1));
+    assert_eq!(store.groups_of_account("code:1", GroupId(0))?, 0, "its link was not read yet");
+    group.identity = Some(super::contract::identity());
+    store.update_group(&group)?;
+    assert_eq!(store.groups_of_account("code:1", GroupId(0))?, 1);
+    assert_eq!(store.groups_of_account("code:1", group.id)?, 0);
+
+    store.set_paused(group.id, true)?;
+    let overview = store.group_overviews(GroupId(0), 10)?.pop().expect("a group");
+    assert_eq!((overview.paused, overview.members, overview.account.as_deref()), (true, 1, Some("code:1")));
+    let totals = store.totals()?;
+    assert_eq!((totals.groups, totals.members, totals.paused_groups), (vec![("invited", 1)], 1, 1));
+    assert_eq!(store.groups_by_link(&group.key.group_link)?.len(), 1);
+    store.set_paused(group.id, false)?;
+    assert!(!store.group_overviews(GroupId(0), 10)?.pop().expect("a group").paused);
+    Ok(())
+}

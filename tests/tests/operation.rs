@@ -1,0 +1,188 @@
+//! A relay under its operator: what `chat-relay ctl` shows and changes while groups are served, and who may use it.
+
+use anyhow::{Context as _, ensure};
+use e2e::binaries::tested;
+use e2e::stage::{GROUP, Stage, has, relay_becomes};
+use e2e::world::{Person, Relay, World, eventually, text};
+use serde_json::Value;
+
+fn number(value: &Value, field: &str) -> anyhow::Result<u64> {
+    value.get(field).and_then(Value::as_u64).with_context(|| format!("No number `{field}` in {value}"))
+}
+
+/// The only group of a relay.
+fn only_group(relay: &Relay) -> anyhow::Result<Value> {
+    let answer = relay.ctl(&["groups"])?;
+    let groups = answer.get("groups").and_then(Value::as_array).context("A list")?;
+    ensure!(groups.len() == 1, "one group in {answer}");
+    groups.first().cloned().context("A group")
+}
+
+/// Why a relay does not serve the owner's group, once it said so.
+fn refused(owner: &Person, relay: &str) -> anyhow::Result<String> {
+    relay_becomes(owner, relay, &["rejected"])?;
+    let answer = owner.ok(&["group", "relays", GROUP])?;
+    let row = answer.of_type("group_relay").find(|row| text(row, "relay").is_ok_and(|name| name == relay));
+    text(row.context("The relay is there")?, "reason")
+}
+
+#[test]
+fn what_is_kept_back_waits_and_nothing_of_it_is_lost() -> anyhow::Result<()> {
+    let stage = Stage::set(1, 1, 1, "observer")?;
+    let relay = stage.relays.first().context("A relay")?;
+    let group = only_group(relay)?;
+    assert_eq!((text(&group, "state")?, text(&group, "name")?), ("active".into(), GROUP.into()));
+    assert_eq!(number(&group, "members")?, 2);
+    let id = number(&group, "number")?.to_string();
+
+    for paused in [vec!["pause", id.as_str()], vec!["pause"]] {
+        relay.ctl(&paused)?;
+    }
+    stage.owner.ok(&["send", GROUP, "kept back"])?;
+    eventually("the relay has the message", || {
+        Ok((number(&relay.ctl(&["group", &id])?, "waiting")? == 1).then_some(()))
+    })?;
+    relay.ctl(&["resume"])?;
+    assert_eq!(number(&only_group(relay)?, "waiting")?, 1, "the group itself is still paused");
+    assert_eq!(stage.member(0)?.texts(GROUP)?, Vec::<String>::new());
+    relay.ctl(&["resume", &id])?;
+    stage.everybody_has(&["kept back"])?;
+
+    let stats = relay.ctl(&["stats"])?;
+    assert_eq!(number(&stats, "messages_taken")?, 1);
+    let queues = relay.ctl(&["queues"])?;
+    let reached = queues.pointer("/servers/0/reached").and_then(Value::as_bool);
+    assert_eq!(reached, Some(true), "{queues}");
+    assert!(relay.ctl(&["jobs"])?.get("jobs").is_some_and(Value::is_array));
+    assert!(relay.ctl(&["pause", "999"]).is_err(), "there is no such group");
+    Ok(())
+}
+
+#[test]
+fn a_rejected_group_is_told_so_until_the_rejection_is_cleared() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    let id = number(&only_group(stage.relay(0)?)?, "number")?.to_string();
+    stage.relay(0)?.ctl(&["reject", &id])?;
+    relay_becomes(&stage.owner, "relay-1", &["inactive"])?;
+    relay_becomes(stage.member(0)?, "relay-1", &["inactive", ""])?;
+    let relay = stage.relay(0)?;
+    eventually("nothing of the group is left", || {
+        Ok(relay.ctl(&["groups"])?.pointer("/groups/0").is_none().then_some(()))
+    })?;
+
+    stage.owner.run(&["group", "relay", "add", GROUP, "relay-1", "--timeout", "60"])?;
+    assert!(refused(&stage.owner, "relay-1")?.contains("operator has left this group"));
+    // Remembered over a restart.
+    stage.relay(0)?.kill()?;
+    stage.relay(0)?.start(&[])?;
+    let rejections = stage.relay(0)?.ctl(&["rejections"])?;
+    let number = number(rejections.pointer("/rejections/0").context("It is remembered")?, "number")?;
+    stage.relay(0)?.ctl(&["clear", &number.to_string()])?;
+    stage.owner.ok(&["group", "relay", "add", GROUP, "relay-1", "--timeout", "60"])?;
+    Ok(())
+}
+
+#[test]
+fn codes_let_in_as_many_groups_as_the_operator_said() -> anyhow::Result<()> {
+    let world = World::new(tested())?;
+    let server = world.server("server-1")?;
+    let relay = world.relay("relay-1", &server)?;
+    relay.ctl(&["access", "codes"])?;
+    let owner = world.person("Olga", &[&server])?;
+    let _listening = owner.listen()?;
+    owner.ok(&["relay", "add", "relay-1", relay.link()])?;
+    owner.run(&["group", "create", GROUP, "--timeout", "60"])?;
+    assert!(refused(&owner, "relay-1")?.contains("code_needed"));
+
+    let add = |code: &str| {
+        owner.run(&["group", "relay", "add", GROUP, "relay-1", "--code", code, "--timeout", "60"])
+    };
+    add("guessed")?;
+    assert!(refused(&owner, "relay-1")?.contains("code_unusable"));
+    let issued = relay.ctl(&["codes", "issue", "--note", "Olga", "--expires", "1d"])?;
+    let code = text(&issued, "code")?;
+    let added = add(&code)?;
+    assert_eq!(added.code, 0, "{}", added.talk);
+    assert_eq!(text(&only_group(&relay)?, "account")?, "code:1");
+
+    // A kept relay keeps its code; this one is used up.
+    owner.ok(&["relay", "add", "relay-1", relay.link(), "--code", &code])?;
+    owner.run(&["group", "create", "second", "--timeout", "60"])?;
+    let rows = owner.ok(&["group", "relays", "second"])?;
+    let reason = text(rows.of_type("group_relay").next().context("A relay")?, "reason")?;
+    assert!(reason.contains("code_unusable"), "{reason}");
+
+    let listed = relay.ctl(&["codes", "list"])?;
+    let listed = listed.pointer("/codes/0").context("A code")?;
+    assert_eq!((number(listed, "groups")?, listed.get("code")), (1, None), "the code itself is not kept");
+    relay.ctl(&["codes", "revoke", "1"])?;
+    Ok(())
+}
+
+#[test]
+fn an_owner_who_is_not_on_the_list_is_told_the_key_to_have_allowed() -> anyhow::Result<()> {
+    let world = World::new(tested())?;
+    let server = world.server("server-1")?;
+    let relay = world.relay("relay-1", &server)?;
+    relay.ctl(&["access", "owners"])?;
+    let owner = world.person("Olga", &[&server])?;
+    let _listening = owner.listen()?;
+    owner.ok(&["relay", "add", "relay-1", relay.link()])?;
+    owner.run(&["group", "create", GROUP, "--timeout", "60"])?;
+    let reason = refused(&owner, "relay-1")?;
+    assert!(reason.starts_with("owner_not_listed"), "{reason}");
+    let key = reason.rsplit(": ").next().context("The key comes last")?;
+    relay.ctl(&["allow", key, "--note", "Olga"])?;
+    owner.ok(&["group", "relay", "add", GROUP, "relay-1", "--timeout", "60"])?;
+
+    // Another group of hers has another key.
+    relay.ctl(&["access", "everyone"])?;
+    relay.ctl(&["quotas", "set", "total_groups", "1"])?;
+    owner.run(&["group", "create", "second", "--timeout", "60"])?;
+    let rows = owner.ok(&["group", "relays", "second"])?;
+    let reason = text(rows.of_type("group_relay").next().context("A relay")?, "reason")?;
+    assert!(reason.starts_with("full"), "{reason}");
+    Ok(())
+}
+
+#[test]
+fn quotas_and_paces_bound_what_is_taken() -> anyhow::Result<()> {
+    let stage = Stage::set(1, 1, 1, "member")?;
+    let (relay, ann) = (stage.relays.first().context("A relay")?, stage.member(0)?);
+    relay.ctl(&["quotas", "set", "member_messages_per_minute", "1"])?;
+    ann.ok(&["send", GROUP, "one"])?;
+    has(&stage.owner, &["one"])?;
+    ann.ok(&["send", GROUP, "too fast"])?;
+    let refusals = |reason: &str, wanted: u64| {
+        eventually(reason, || {
+            let stats = relay.ctl(&["stats"])?;
+            let count = stats.pointer(&format!("/refusals/{reason}")).and_then(Value::as_u64);
+            Ok((count == Some(wanted)).then_some(()))
+        })
+    };
+    refusals("message_member_pace", 1)?;
+    // Owners are not bound by paces, but by what a day holds.
+    relay.ctl(&["quotas", "set", "owner_messages_per_day", "1"])?;
+    stage.owner.ok(&["send", GROUP, "within the day's quota"])?;
+    stage.owner.ok(&["send", GROUP, "beyond it"])?;
+    refusals("message_owner_day", 1)?;
+    has(ann, &["one", "too fast", "within the day's quota"])?;
+
+    let late = stage.world.person("Late", &stage.servers.iter().collect::<Vec<_>>())?;
+    relay.ctl(&["quotas", "set", "owner_members", "2"])?;
+    let refused = late.run(&["join", &stage.link, "--timeout", "60"])?;
+    assert_ne!(refused.code, 0);
+    assert!(refused.talk.contains("as many members as this relay allows"), "{}", refused.talk);
+    Ok(())
+}
+
+#[test]
+fn a_relay_that_drains_hands_out_what_waits_and_ends() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    stage.owner.ok(&["send", GROUP, "last words"])?;
+    stage.relay(0)?.ctl(&["drain"])?;
+    let relay = stage.relay(0)?.process()?;
+    eventually("the relay ends", || Ok((!relay.is_running()).then_some(())))?;
+    stage.relay(0)?.start(&[])?;
+    stage.everybody_has(&["last words"])
+}
