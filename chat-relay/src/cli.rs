@@ -58,10 +58,41 @@ pub enum Command {
     Start(Box<ConfigArgs>),
     /// Print the address that owners add, as text and as a QR code
     Address(AddressArgs),
+    /// Check the settings, and what they name, without starting
+    CheckConfig(Box<ConfigArgs>),
+    /// Print every setting with its default, as a commented file
+    ExampleConfig(Box<ConfigArgs>),
+    /// Copy all that is stored, also while the relay runs
+    ///
+    /// The copy is a directory that `restore` makes a relay of. It holds the relay's keys.
+    Backup(BackupArgs),
+    /// Make a relay's directory from a backup
+    ///
+    /// The backup is verified first. At its first start the restored relay agrees on new keys with every owner and member, since
+    /// the keys of the backup may have been used. What came after the backup is lost: members removed since are back.
+    Restore(RestoreArgs),
+    /// Read all that is stored and say whether it is sound; the relay must be stopped
+    Check,
     /// Look at or change a running relay, through the socket in its directory
     ///
     /// Whoever may open the socket, the owner of the relay's process, may do everything here.
     Ctl(CtlArgs),
+}
+
+/// Options of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Directory to make; it must not exist
+    #[arg(value_name = "DIR")]
+    pub into: PathBuf,
+}
+
+/// Options of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Directory that `backup` made
+    #[arg(value_name = "BACKUP")]
+    pub from: PathBuf,
 }
 
 /// Options of `ctl`.
@@ -86,7 +117,7 @@ pub struct AddressArgs {
 /// The command line with the defaults of the settings in its manual.
 #[must_use]
 pub fn command() -> clap::Command {
-    ["init", "start"]
+    ["init", "start", "check-config", "example-config"]
         .into_iter()
         .fold(Cli::command(), |command, name| command.mut_subcommand(name, Tuning::teach_defaults))
 }

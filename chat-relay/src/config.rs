@@ -3,6 +3,7 @@
 //! Every limit, interval and timeout is a setting with its unit, so that an operator can tune it and a test can
 //! drive the relay with small values.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -15,6 +16,7 @@ use crate::access::Access;
 use crate::directory::Directory;
 use crate::duration::Duration;
 use crate::error::CommandError;
+use crate::monitoring::Labels;
 use crate::network_config::NetworkConfig;
 
 /// Longest text of a name or description in the relay's own profile, bytes: it must fit its link data many times over.
@@ -22,10 +24,34 @@ const PROFILE_TEXT_BYTES_MAX: usize = 512;
 
 /// How `relay.toml` begins.
 const FILE_HEAD: &str = "\
-# Settings of chat-relay. Lines that begin with `#` show the defaults.
+# Settings of chat-relay. Lines that begin with `#` show defaults and examples.
 # Flags (chat-relay start --help) win over CHAT_RELAY_* variables, and those win over this file.
 
 ";
+
+/// Settings without a default: name, meaning, example.
+const NAMES: [(&str, &str, &str); 7] = [
+    ("server", "Queue server on which this relay makes its queues", "\"smp://FINGERPRINT@smp.example.org\""),
+    ("server_password_file", "File that holds the server's password for new queues", "\"server.password\""),
+    ("display_name", "The name that owners and members see", "\"relay one\""),
+    ("description", "A sentence about the relay, shown with its name", "\"for the town\""),
+    ("joiner_role", "The role that joiners get; by the kind of group when not given", "\"observer\""),
+    (
+        "monitoring_http",
+        "Where /metrics, /health and /ready are answered; nowhere when not given",
+        "\"127.0.0.1:9224\"",
+    ),
+    ("monitoring_servers", "Whether hosts of servers stand in labels of metrics", "false"),
+];
+
+/// The section `[network]`: name, meaning, example.
+const NETWORK: [(&str, &str, &str); 5] = [
+    ("proxy", "Which servers are sent to through another one: always, unknown, never", "\"never\""),
+    ("proxy_servers", "Servers that forward, joined by `;`, beside the relay's own", "\"\""),
+    ("direct_fallback", "Whether to send directly to servers that no proxy can forward to", "true"),
+    ("socks_proxy", "The SOCKS5 proxy of connections with servers", "\"127.0.0.1:9050\""),
+    ("socks_mode", "What goes through the SOCKS proxy: always, onion", "\"always\""),
+];
 
 /// The role that joiners get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -209,6 +235,12 @@ pub struct ConfigFile {
     /// The role that joiners get.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joiner_role: Option<JoinerRole>,
+    /// Where monitoring is answered, such as 127.0.0.1:9224.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitoring_http: Option<SocketAddr>,
+    /// Whether hosts of servers stand in labels of metrics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitoring_servers: Option<bool>,
     /// The way to servers.
     #[serde(skip_serializing_if = "NetworkConfig::is_empty")]
     pub network: NetworkConfig,
@@ -235,6 +267,12 @@ pub struct ConfigArgs {
     /// The role that joiners get [default: observer in channels, member in groups]
     #[arg(long, env = "CHAT_RELAY_JOINER_ROLE", value_name = "ROLE")]
     pub joiner_role: Option<JoinerRole>,
+    /// Where /metrics, /health and /ready are answered, such as 127.0.0.1:9224; nowhere when absent
+    #[arg(long, env = "CHAT_RELAY_MONITORING_HTTP", value_name = "ADDRESS")]
+    pub monitoring_http: Option<SocketAddr>,
+    /// Whether hosts of servers stand in labels of metrics: `true` or `false` [default: false]
+    #[arg(long, env = "CHAT_RELAY_MONITORING_SERVERS", value_name = "SWITCH")]
+    pub monitoring_servers: Option<bool>,
     /// The way to servers.
     #[command(flatten)]
     pub network: NetworkConfig,
@@ -264,6 +302,8 @@ impl ConfigArgs {
             display_name: self.display_name.or(file.display_name),
             description: self.description.or(file.description),
             joiner_role: self.joiner_role.or(file.joiner_role),
+            monitoring_http: self.monitoring_http.or(file.monitoring_http),
+            monitoring_servers: self.monitoring_servers.or(file.monitoring_servers),
             network: self.network.or(file.network),
             tuning: self.tuning.or(file.tuning),
         })
@@ -293,10 +333,13 @@ impl ConfigFile {
     /// # Errors
     /// Never for these types; kept because the format could refuse.
     pub fn to_toml(&self) -> anyhow::Result<String> {
-        let names = Self { tuning: Tuning::default(), ..self.clone() };
-        let names = toml::to_string(&names).context("Unable to write the configuration as TOML")?;
-        let names = names.replace("[tuning]\n", "");
-        Ok(format!("{FILE_HEAD}{}\n{}", names.trim_end(), self.tuning.describe()))
+        let given = toml::Table::try_from(self).context("Unable to write the configuration as TOML")?;
+        let mut out = FILE_HEAD.to_owned();
+        describe(&NAMES, Some(&given), &mut out);
+        out.push_str("\n[network]\n");
+        describe(&NETWORK, given.get("network").and_then(toml::Value::as_table), &mut out);
+        out.push_str(&self.tuning.describe());
+        Ok(out)
     }
 
     /// Checks what was given and fills in the defaults.
@@ -324,6 +367,8 @@ impl ConfigFile {
             display_name,
             description: self.description.clone(),
             joiner_role: self.joiner_role,
+            monitoring_http: self.monitoring_http,
+            monitoring_labels: Labels { servers: self.monitoring_servers.unwrap_or(false) },
             network: self.network.clone(),
             limits,
         })
@@ -343,10 +388,23 @@ pub struct Settings {
     pub description: Option<String>,
     /// As in [`ConfigFile::joiner_role`].
     pub joiner_role: Option<JoinerRole>,
+    /// As in [`ConfigFile::monitoring_http`].
+    pub monitoring_http: Option<SocketAddr>,
+    /// Which labels metrics have besides.
+    pub monitoring_labels: Labels,
     /// The way to servers.
     pub network: NetworkConfig,
     /// Limits, intervals and timeouts.
     pub limits: Limits,
+}
+
+/// Settings as they stand in the file: what is given, and an example of everything else as a comment.
+fn describe(settings: &[(&str, &str, &str)], given: Option<&toml::Table>, out: &mut String) {
+    for (name, about, example) in settings {
+        let value = given.and_then(|given| given.get(*name));
+        let line = value.map_or_else(|| format!("# {name} = {example}"), |value| format!("{name} = {value}"));
+        out.push_str(&format!("# {about}\n{line}\n"));
+    }
 }
 
 /// A value as TOML writes it.

@@ -9,7 +9,10 @@
 //!                                      ├─ roster       taken from the owner, acknowledged, served
 //!                                      ├─ receive      messages: verify, judge, store once, apply, make a task
 //!                                      ├─ delivery     task → job → pages of members, resumed by a cursor
-//!                                      └─ closing      members are told, then all of a group is deleted
+//!                                      ├─ closing      members are told, then all of a group is deleted
+//!                                      └─ control      the operator: looks, pauses, rejects, issues codes
+//! access, intake     who may use the relay, and how much        metrics, monitoring   what is told of it
+//! recovery           what a copy that was brought back does first
 //! turn   what a handler works with      steps   where a crash must be survived      store   trait RelayStore; SQLite
 //! ```
 
@@ -36,10 +39,12 @@ pub mod lifecycle;
 pub mod link_watch;
 pub mod logging;
 pub mod metrics;
+pub mod monitoring;
 pub mod network_config;
 pub mod operation;
 pub mod output;
 pub mod receive;
+pub mod recovery;
 pub mod relay;
 pub mod roster;
 pub mod steps;

@@ -12,6 +12,7 @@ use crate::access::Access;
 use crate::config::Limits;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
+use crate::store::records::DeliveryJobId;
 
 /// The setting that says whose groups are taken.
 const ACCESS: &str = "access";
@@ -159,6 +160,8 @@ pub struct Operation {
     pub servers: BTreeMap<ServerAddress, ServerHealth>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// When the oldest message of each running delivery job came.
+    pub fan_outs: BTreeMap<DeliveryJobId, Timestamp>,
     /// When a relay that drains ends at the latest.
     pub drain_until: Option<Timestamp>,
 }
@@ -172,6 +175,7 @@ impl Operation {
             intake: Intake::default(),
             servers: BTreeMap::new(),
             metrics: Arc::default(),
+            fan_outs: BTreeMap::new(),
             drain_until: None,
         }
     }

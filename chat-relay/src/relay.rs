@@ -5,12 +5,14 @@
 //! link read, deadline ─▶ lifecycle          timer ─▶ lifecycle, delivery, cleaning
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use protocol::agent::event::{Event, Failure, SendFailure, SyncState};
 use protocol::agent::invitation::Invitation;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
+use protocol::encoding::Decode as _;
 use protocol::group::event::Event as Said;
 use protocol::group::identity::MemberRole;
 use protocol::group::served_group::ServedEvent;
@@ -26,7 +28,8 @@ use crate::config::Limits;
 use crate::control::{self, Request};
 use crate::delivery::worker;
 use crate::identity::RelayIdentity;
-use crate::metrics::Count;
+use crate::metrics::{Count, Metrics};
+use crate::monitoring::Survey;
 use crate::operation::{Operation, Rules, ServerHealth};
 use crate::receive::Source;
 use crate::steps::Step;
@@ -55,6 +58,8 @@ pub enum Command {
         /// Where the answer goes once it is durable.
         answer: oneshot::Sender<Value>,
     },
+    /// Monitoring looks.
+    Survey(oneshot::Sender<Survey>),
 }
 
 /// What is missing until owners can invite.
@@ -124,6 +129,48 @@ impl<S: RelayStore> Relay<S> {
             reading: &mut self.reading,
             operation: &mut self.operation,
         }
+    }
+
+    /// What is counted, for other threads.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.operation.metrics.clone()
+    }
+
+    /// What there is now.
+    fn survey(&mut self) -> Result<Survey, Fatal> {
+        let mut queues = BTreeMap::new();
+        for (server, count) in self.store.queues_by_server()? {
+            queues.insert(ServerAddress::from_bytes(&server)?, count);
+        }
+        // Servers of peers are reached too.
+        for server in self.operation.servers.keys() {
+            queues.entry(server.clone()).or_default();
+        }
+        let health = |server: &ServerAddress| self.operation.servers.get(server).copied();
+        let missing = if self.operation.drain_until.is_some() {
+            Some("draining: ends when what waits is handed out")
+        } else if self.readiness != Readiness::Told {
+            Some("the relay's address is not there yet")
+        } else if health(&self.identity.server.server) == Some(ServerHealth::Down) {
+            Some("the relay's own server is not reached")
+        } else {
+            None
+        };
+        Ok(Survey {
+            servers: queues
+                .into_iter()
+                .map(|(server, count)| {
+                    let health = health(&server);
+                    (server, count, health)
+                })
+                .collect(),
+            totals: self.store.totals()?,
+            waiting: self.store.backlog(None)?,
+            requests: self.store.waiting_jobs(control::JOBS_MAX)?.0,
+            paused: self.operation.rules.paused,
+            missing,
+        })
     }
 
     /// Ends a relay that drains, once nothing waits or its time is over.
@@ -296,6 +343,11 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             Command::Control { request, answer } => {
                 let value = control::answer(&mut self.turn(context), request)?;
                 self.answers.push((answer, value));
+            }
+            Command::Survey(answer) => {
+                let survey = self.survey()?;
+                // Whoever asked may be gone.
+                let _unheard = answer.send(survey);
             }
         }
         Ok(())

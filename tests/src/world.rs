@@ -90,8 +90,14 @@ impl World {
             "--server",
             server.address(),
         ]))?;
-        let mut relay =
-            Relay { name: name.to_owned(), directory, program, link: String::new(), process: None };
+        let mut relay = Relay {
+            name: name.to_owned(),
+            directory,
+            program,
+            link: String::new(),
+            monitoring: None,
+            process: None,
+        };
         relay.start(&[])?;
         Ok(relay)
     }
@@ -206,10 +212,19 @@ pub struct Relay {
     pub directory: PathBuf,
     program: PathBuf,
     link: String,
+    monitoring: Option<String>,
     process: Option<Process>,
 }
 
 impl Relay {
+    /// Where its monitoring answers, when it was told to have one.
+    ///
+    /// # Errors
+    /// When it was not.
+    pub fn monitoring(&self) -> anyhow::Result<&str> {
+        self.monitoring.as_deref().context("The relay has monitoring")
+    }
+
     /// Its long-lived address.
     #[must_use]
     pub fn link(&self) -> &str {
@@ -227,6 +242,7 @@ impl Relay {
         let mut process = Process::spawn(&self.name, &mut command)?;
         let ready = process.wait_for("ready line", |line| event(line, "ready"))?;
         self.link = text(&ready, "address")?;
+        self.monitoring = text(&ready, "monitoring").ok();
         self.process = Some(process);
         Ok(())
     }
@@ -236,11 +252,19 @@ impl Relay {
     /// # Errors
     /// When it refuses, with its words; when it does not run.
     pub fn ctl(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        self.run(&[&["ctl"], arguments].concat())
+    }
+
+    /// What a command on its directory says.
+    ///
+    /// # Errors
+    /// When it fails, with its words.
+    pub fn run(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let mut command = Command::new(&self.program);
-        command.arg("--directory").arg(&self.directory).args(["--json", "ctl"]).args(arguments);
+        command.arg("--directory").arg(&self.directory).arg("--json").args(arguments);
         let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output()?;
         let talk = String::from_utf8_lossy(&stderr).into_owned();
-        ensure!(status.success(), "{}: ctl {arguments:?} ended with {status}: {talk}", self.name);
+        ensure!(status.success(), "{}: {arguments:?} ended with {status}: {talk}", self.name);
         Ok(serde_json::from_slice(&stdout)?)
     }
 

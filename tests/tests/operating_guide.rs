@@ -1,5 +1,5 @@
-//! `docs/operating.md` does what it says: its command blocks are run in their order, by a user without privileges, in an
-//! empty directory.
+//! `docs/operating.md` and `docs/operating-relay.md` do what they say: their command blocks are run in their order, by a
+//! user without privileges, in an empty directory.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use e2e::binaries::{Build, build};
 
 const GUIDE: &str = include_str!("../../docs/operating.md");
+const RELAY_GUIDE: &str = include_str!("../../docs/operating-relay.md");
 /// The user to whom nothing belongs.
 const NOBODY: u32 = 65534;
 /// Ends a guide that hangs.
@@ -37,8 +38,8 @@ fn install(directory: &Path) {
     }
 }
 
-#[test]
-fn the_guide_leads_to_a_first_message() {
+/// Follows a guide to its end; gives what was said on stdout and on stderr.
+fn follow(guide: &str) -> (String, String) {
     let place = tempfile::tempdir().unwrap();
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let (programs, home) = (place.path().join("bin"), place.path().join("home"));
@@ -47,7 +48,7 @@ fn the_guide_leads_to_a_first_message() {
     let script = place.path().join("guide.sh");
     // Whatever still runs in the background at the end goes with the script.
     let prelude = "set -eu\ntrap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n";
-    std::fs::write(&script, format!("{prelude}{}\nwait %1\n", commands(GUIDE))).unwrap();
+    std::fs::write(&script, format!("{prelude}{}\nwait %1\n", commands(guide))).unwrap();
 
     let mut command = if is_root() {
         chown(&home, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -76,8 +77,22 @@ fn the_guide_leads_to_a_first_message() {
     let ended = command.process_group(0).stdin(Stdio::null()).output().unwrap();
     let (said, talk) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.success(), "{}\n{said}\n{talk}", ended.status);
+    (said.into_owned(), talk.into_owned())
+}
+
+#[test]
+fn the_guide_leads_to_a_first_message() {
+    let (said, talk) = follow(GUIDE);
     assert!(said.contains("Olga: Good morning"), "{said}\n{talk}");
     assert!(said.contains("The settings are sound."), "{said}");
+}
+
+#[test]
+fn the_relays_guide_leads_to_an_active_relay_and_a_restored_one() {
+    let (said, talk) = follow(RELAY_GUIDE);
+    for wanted in ["The settings are sound.", "harbour", "the chess club", "Restored in", "All is sound"] {
+        assert!(said.contains(wanted), "{wanted:?} in {said}\n{talk}");
+    }
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! A relay under its operator: what `chat-relay ctl` shows and changes while groups are served, and who may use it.
 
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use anyhow::{Context as _, ensure};
 use e2e::binaries::tested;
 use e2e::stage::{GROUP, Stage, has, relay_becomes};
@@ -18,12 +22,14 @@ fn only_group(relay: &Relay) -> anyhow::Result<Value> {
     groups.first().cloned().context("A group")
 }
 
-/// Why a relay does not serve the owner's group, once it said so.
-fn refused(owner: &Person, relay: &str) -> anyhow::Result<String> {
-    relay_becomes(owner, relay, &["rejected"])?;
-    let answer = owner.ok(&["group", "relays", GROUP])?;
-    let row = answer.of_type("group_relay").find(|row| text(row, "relay").is_ok_and(|name| name == relay));
-    text(row.context("The relay is there")?, "reason")
+/// Why the relay does not serve the owner's group, once it said so in words that hold these.
+fn refused(owner: &Person, group: &str, words: &str) -> anyhow::Result<String> {
+    eventually(&format!("a refusal with {words:?}"), || {
+        let answer = owner.ok(&["group", "relays", group])?;
+        let mut rows = answer.of_type("group_relay");
+        let row = rows.find(|row| text(row, "status").is_ok_and(|status| status == "rejected"));
+        Ok(row.and_then(|row| text(row, "reason").ok()).filter(|reason| reason.contains(words)))
+    })
 }
 
 #[test]
@@ -71,7 +77,7 @@ fn a_rejected_group_is_told_so_until_the_rejection_is_cleared() -> anyhow::Resul
     })?;
 
     stage.owner.run(&["group", "relay", "add", GROUP, "relay-1", "--timeout", "60"])?;
-    assert!(refused(&stage.owner, "relay-1")?.contains("operator has left this group"));
+    refused(&stage.owner, GROUP, "operator has left this group")?;
     // Remembered over a restart.
     stage.relay(0)?.kill()?;
     stage.relay(0)?.start(&[])?;
@@ -92,13 +98,13 @@ fn codes_let_in_as_many_groups_as_the_operator_said() -> anyhow::Result<()> {
     let _listening = owner.listen()?;
     owner.ok(&["relay", "add", "relay-1", relay.link()])?;
     owner.run(&["group", "create", GROUP, "--timeout", "60"])?;
-    assert!(refused(&owner, "relay-1")?.contains("code_needed"));
+    refused(&owner, GROUP, "code_needed")?;
 
     let add = |code: &str| {
         owner.run(&["group", "relay", "add", GROUP, "relay-1", "--code", code, "--timeout", "60"])
     };
     add("guessed")?;
-    assert!(refused(&owner, "relay-1")?.contains("code_unusable"));
+    refused(&owner, GROUP, "code_unusable")?;
     let issued = relay.ctl(&["codes", "issue", "--note", "Olga", "--expires", "1d"])?;
     let code = text(&issued, "code")?;
     let added = add(&code)?;
@@ -108,9 +114,7 @@ fn codes_let_in_as_many_groups_as_the_operator_said() -> anyhow::Result<()> {
     // A kept relay keeps its code; this one is used up.
     owner.ok(&["relay", "add", "relay-1", relay.link(), "--code", &code])?;
     owner.run(&["group", "create", "second", "--timeout", "60"])?;
-    let rows = owner.ok(&["group", "relays", "second"])?;
-    let reason = text(rows.of_type("group_relay").next().context("A relay")?, "reason")?;
-    assert!(reason.contains("code_unusable"), "{reason}");
+    refused(&owner, "second", "code_unusable")?;
 
     let listed = relay.ctl(&["codes", "list"])?;
     let listed = listed.pointer("/codes/0").context("A code")?;
@@ -129,8 +133,7 @@ fn an_owner_who_is_not_on_the_list_is_told_the_key_to_have_allowed() -> anyhow::
     let _listening = owner.listen()?;
     owner.ok(&["relay", "add", "relay-1", relay.link()])?;
     owner.run(&["group", "create", GROUP, "--timeout", "60"])?;
-    let reason = refused(&owner, "relay-1")?;
-    assert!(reason.starts_with("owner_not_listed"), "{reason}");
+    let reason = refused(&owner, GROUP, "owner_not_listed")?;
     let key = reason.rsplit(": ").next().context("The key comes last")?;
     relay.ctl(&["allow", key, "--note", "Olga"])?;
     owner.ok(&["group", "relay", "add", GROUP, "relay-1", "--timeout", "60"])?;
@@ -139,9 +142,7 @@ fn an_owner_who_is_not_on_the_list_is_told_the_key_to_have_allowed() -> anyhow::
     relay.ctl(&["access", "everyone"])?;
     relay.ctl(&["quotas", "set", "total_groups", "1"])?;
     owner.run(&["group", "create", "second", "--timeout", "60"])?;
-    let rows = owner.ok(&["group", "relays", "second"])?;
-    let reason = text(rows.of_type("group_relay").next().context("A relay")?, "reason")?;
-    assert!(reason.starts_with("full"), "{reason}");
+    refused(&owner, "second", "full: ")?;
     Ok(())
 }
 
@@ -185,4 +186,99 @@ fn a_relay_that_drains_hands_out_what_waits_and_ends() -> anyhow::Result<()> {
     eventually("the relay ends", || Ok((!relay.is_running()).then_some(())))?;
     stage.relay(0)?.start(&[])?;
     stage.everybody_has(&["last words"])
+}
+
+/// A page of a monitoring listener: its status and its text.
+fn page(address: &str, path: &str) -> anyhow::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).context("A status")?.parse()?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("A body")?;
+    Ok((status, body.to_owned()))
+}
+
+/// The metrics of the relay that a text names, without what histograms append.
+fn named_metrics(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("chat_relay_"))
+        .map(|word| word.trim_end_matches("_bucket").to_owned())
+        .collect()
+}
+
+#[test]
+fn monitoring_tells_what_alerts_ask_for_and_names_nobody() -> anyhow::Result<()> {
+    const ALERTS: &str = include_str!("../../packaging/prometheus/chat-relay-alerts.yml");
+    const DASHBOARD: &str = include_str!("../../packaging/grafana/chat-relay.json");
+    const GUIDE: &str = include_str!("../../docs/operating-relay.md");
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    stage.relay(0)?.kill()?;
+    let listen = [("CHAT_RELAY_MONITORING_HTTP", "127.0.0.1:0"), ("CHAT_RELAY_MONITORING_SERVERS", "true")];
+    stage.relay(0)?.start(&listen)?;
+    stage.owner.ok(&["send", GROUP, "counted"])?;
+    stage.everybody_has(&["counted"])?;
+    let address = stage.relay(0)?.monitoring()?.to_owned();
+    assert_eq!(page(&address, "/health")?.0, 200);
+    assert_eq!(page(&address, "/ready")?, (200, "ready\n".to_owned()));
+    let (_, metrics) = page(&address, "/metrics")?;
+    for line in [
+        "chat_relay_groups{state=\"active\"} 1",
+        "chat_relay_members 2",
+        "chat_relay_copies_handed_out_total 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in\n{metrics}");
+    }
+    assert!(metrics.contains("chat_relay_server_reached{server=\"127.0.0.1\"} 1"), "{metrics}");
+    for name in [GROUP, "Olga", "Ann"] {
+        assert!(!metrics.contains(name), "{name} in\n{metrics}");
+    }
+    let told: BTreeSet<String> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned))
+        .collect();
+    for text in [ALERTS, DASHBOARD] {
+        let named = named_metrics(text);
+        assert!(named.len() > 5 && named.is_subset(&told), "{:?}", named.difference(&told));
+    }
+    serde_json::from_str::<Value>(DASHBOARD)?;
+    for name in &told {
+        assert!(GUIDE.contains(&format!("`{name}`")), "docs/operating-relay.md does not explain {name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_restored_relay_agrees_on_new_keys_before_it_sends_anything() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "member")?;
+    stage.owner.ok(&["send", GROUP, "before"])?;
+    stage.everybody_has(&["before"])?;
+    let (backup, restored) = (stage.world.path().join("backup"), stage.world.path().join("restored"));
+    let backup = backup.display().to_string();
+    let made = stage.relay(0)?.run(&["backup", &backup])?;
+    assert_eq!((number(&made, "groups")?, number(&made, "members")?), (1, 2));
+    // The ratchets go on after the backup.
+    stage.owner.ok(&["send", GROUP, "between"])?;
+    stage.everybody_has(&["before", "between"])?;
+
+    stage.relay(0)?.kill()?;
+    stage.relay(0)?.directory = restored;
+    stage.relay(0)?.run(&["restore", &backup])?;
+    stage.relay(0)?.start(&[])?;
+    stage.owner.ok(&["send", GROUP, "after"])?;
+    stage.everybody_has(&["before", "between", "after"])?;
+    stage.member(0)?.ok(&["send", GROUP, "from a member"])?;
+    has(&stage.owner, &["before", "between", "after", "from a member"])?;
+    assert!(stage.relay(0)?.process()?.has_said("agreeing on new keys"));
+
+    // A backup that was touched is refused.
+    let database = std::path::Path::new(&backup).join("relay.sqlite");
+    let mut bytes = std::fs::read(&database)?;
+    let last = bytes.last_mut().context("A database")?;
+    *last ^= 1;
+    std::fs::write(&database, bytes)?;
+    stage.relay(0)?.directory = stage.world.path().join("other");
+    let refused = stage.relay(0)?.run(&["restore", &backup]).expect_err("a damaged backup");
+    assert!(refused.to_string().contains("not as it was written"), "{refused}");
+    Ok(())
 }

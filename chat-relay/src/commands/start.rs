@@ -1,27 +1,32 @@
 //! `chat-relay start`: runs until SIGTERM or SIGINT.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
+use daemon::supervision;
 use protocol::net::engine::{self, EngineHandle};
-use protocol::net::network;
 use serde::Serialize;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::address_link;
+use super::{address_link, network_limits};
 use crate::cli::GlobalArgs;
-use crate::config::{ConfigArgs, ConfigFile, Limits};
+use crate::config::{ConfigArgs, ConfigFile};
 use crate::control::CONTROL_SOCKET;
 use crate::directory::Directory;
 use crate::identity::RelayIdentity;
 use crate::relay::{Command, Notice, Relay};
 use crate::store::sqlite::SqliteStore;
-use crate::{control, output};
+use crate::{control, monitoring, output, recovery};
 
 /// The line on stdout that says: owners can invite now.
 #[derive(Serialize)]
 struct Ready<'a> {
     r#type: &'static str,
     address: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    monitoring: Option<String>,
 }
 
 pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
@@ -33,6 +38,15 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     let mut store = SqliteStore::open(&directory.database())
         .with_context(|| format!("Unable to open {}", directory.database().display()))?;
     let address = address_link(&mut store)?.to_string();
+    let renewed = recovery::renew_keys(&mut store)
+        .map_err(anyhow::Error::from_boxed)
+        .context("Unable to begin with new keys after a restore")?;
+    if renewed > 0 {
+        tracing::warn!(
+            connections = renewed,
+            "a backup was brought back: agreeing on new keys with everybody"
+        );
+    }
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
@@ -41,7 +55,12 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
         .context("Unable to start the runtime")?;
     let network = settings.network.settings(network_limits(&settings.limits), identity.server.clone())?;
     let (notify, notices) = mpsc::unbounded_channel();
+    let monitored = settings.monitoring_http.map(monitoring::listen);
+    let monitored = monitored.map(|listening| runtime.block_on(listening)).transpose()?;
+    let monitored_at = monitored.as_ref().map(TcpListener::local_addr).transpose()?;
+    let labels = settings.monitoring_labels;
     let relay = Relay::new(store, identity, settings.limits, notify);
+    let metrics = relay.metrics();
     let handle =
         engine::start(relay, network, runtime.handle()).context("Unable to start the relay's thread")?;
     let json = global.json;
@@ -49,22 +68,27 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     if let Some(socket) = control {
         runtime.spawn(control::serve(socket, handle.commands()));
     }
+    if let Some(listener) = monitored {
+        runtime.spawn(monitoring::serve(listener, handle.commands(), metrics, labels));
+    }
     let ended = runtime.block_on(serve(handle, notices, |notice| match notice {
         Notice::Ready => {
-            let text = format!("Relay address: {address}\nReady: owners can invite it");
-            output::print(json, &text, &Ready { r#type: "ready", address: &address })
+            supervision::ready();
+            let monitoring = monitored_at.map(|at| at.to_string());
+            let at = monitoring.iter().map(|at| format!("Monitoring at http://{at}/metrics\n"));
+            let text =
+                format!("Relay address: {address}\n{}Ready: owners can invite it", at.collect::<String>());
+            output::print(json, &text, &Ready { r#type: "ready", address: &address, monitoring })
         }
     }));
     drop(lock);
     ended
 }
 
+/// How long the end may take: the batch in hand, and answers to what was sent.
+const STOP_TIME: Duration = Duration::from_secs(10);
 /// Sessions with servers: the database is on a thread of its own.
 const WORKER_THREADS: usize = 2;
-
-fn network_limits(limits: &Limits) -> network::Limits {
-    network::Limits { connect: limits.connect_timeout.to_std(), answer: limits.answer_timeout.to_std() }
-}
 
 async fn serve(
     mut handle: EngineHandle<Command>,
@@ -82,5 +106,6 @@ async fn serve(
         }
     }
     tracing::info!("stopping");
+    supervision::stopping(STOP_TIME);
     handle.stop().await.context("The relay stopped")
 }

@@ -22,8 +22,8 @@ use crate::store::records::GroupId;
 use crate::turn::Turn;
 use crate::{closing, lifecycle};
 
-/// Requests to servers that are looked at to answer `jobs`.
-const JOBS_MAX: u32 = 10_000;
+/// Requests to servers that are looked at for `jobs` and for metrics.
+pub(crate) const JOBS_MAX: u32 = 10_000;
 /// Bytes of an invitation code: nobody guesses one.
 const CODE_BYTES: usize = 16;
 /// Longest note of an operator, bytes.

@@ -14,7 +14,7 @@ use daemon::control::{Answer, ControlSocket};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use answer::answer;
+pub(crate) use answer::{JOBS_MAX, answer};
 pub use request::{Codes, Quotas, Request};
 
 use crate::relay::Command;

@@ -58,7 +58,8 @@ fn start_job<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> Resul
     }
     match packed.job {
         Some(job) => {
-            turn.store.start_job(&packed.taken, &job)?;
+            let id = turn.store.start_job(&packed.taken, &job)?;
+            turn.operation.fan_outs.insert(id, first.message.message.broker_time);
             tracing::debug!(group = group.0, messages = packed.taken.len(), "a delivery job starts");
         }
         None => turn.store.drop_tasks(&packed.taken)?,
@@ -79,6 +80,10 @@ fn serve_page<S: RelayStore>(turn: &mut Turn<'_, '_, S>, job: DeliveryJob) -> Re
     }
     if step.is_last {
         turn.store.finish_job(job.id)?;
+        if let Some(came) = turn.operation.fan_outs.remove(&job.id) {
+            let took_ms = turn.now().0.saturating_sub(came.0).max(0).unsigned_abs();
+            turn.operation.metrics.fanned_out(std::time::Duration::from_millis(took_ms));
+        }
         end(turn, &job)?;
     } else {
         turn.store.move_cursor(job.id, step.cursor)?;

@@ -45,6 +45,12 @@ pub enum StoreError {
     /// A row that must be there is not, or belongs to another.
     #[error("the database misses a row that it must have")]
     Missing,
+    /// The disk failed.
+    #[error("the disk failed")]
+    Disk(#[from] std::io::Error),
+    /// What is stored does not fit together.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
     /// The file was written by a later version.
     #[error("the database was written by a later version of chat-relay: run that version")]
     Newer,

@@ -197,7 +197,8 @@ impl Step<'_, '_> {
         match relays.iter().filter(same).find(|relay| relay.record.is_refused()).cloned() {
             Some(mut relay) => {
                 relay.record.code = wanted.code;
-                self.store.save_relay(&relay)?;
+                // The connection of the refusal may not have ended yet: another answer is awaited now.
+                self.part_with(relay.clone(), true)?;
                 self.relay_event(relay.id, RelayEvent::Retry)?;
                 Ok(relay.id)
             }

@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file in WAL mode, synchronised at each commit.
 
 mod agent;
+mod copy;
 mod deliveries;
 mod groups;
 mod members;
@@ -16,6 +17,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub use copy::Verified;
 
 use super::StoreError;
 

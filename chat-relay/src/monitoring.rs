@@ -1,0 +1,183 @@
+//! The side listener for monitoring: `/metrics`, `/health`, `/ready`.
+//!
+//! ```text
+//! scrape ──▶ counts, copied     ──▶ engine's thread: what there is now ──▶ text
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use daemon::http::Bounds;
+use daemon::monitoring::{Monitored, router};
+use protocol::smp::address::ServerAddress;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::{Metrics, Text};
+use crate::operation::ServerHealth;
+use crate::relay::Command;
+use crate::store::operation::{Totals, WaitingJobs};
+
+/// A scraper and a few probes; each asks and goes.
+const BOUNDS: Bounds = Bounds { connections: 32, lifetime: Duration::from_secs(30) };
+
+/// What there is at a moment.
+#[derive(Debug)]
+pub struct Survey {
+    /// Numbers of everything.
+    pub totals: Totals,
+    /// Messages that were not handed out to everybody yet.
+    pub waiting: u64,
+    /// Requests to servers that wait.
+    pub requests: Vec<WaitingJobs>,
+    /// Whether all messages are kept back.
+    pub paused: bool,
+    /// What is missing until owners are served; nothing when they are.
+    pub missing: Option<&'static str>,
+    /// Queues by server, and whether each is reached, if that was tried.
+    pub servers: Vec<(ServerAddress, u64, Option<ServerHealth>)>,
+}
+
+/// Which labels were asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Hosts of servers.
+    pub servers: bool,
+}
+
+/// Opens the listener.
+///
+/// # Errors
+/// When the address is taken.
+pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let taken = || format!("Unable to listen at {address} for monitoring: choose another --monitoring-http");
+    TcpListener::bind(address).await.with_context(taken)
+}
+
+/// Serves until the future is dropped.
+pub async fn serve(
+    listener: TcpListener,
+    commands: mpsc::WeakSender<Command>,
+    metrics: Arc<Metrics>,
+    labels: Labels,
+) {
+    let watched = Arc::new(Watched { commands, metrics, labels });
+    daemon::http::serve(listener, router(watched), BOUNDS, std::future::pending()).await;
+}
+
+struct Watched {
+    commands: mpsc::WeakSender<Command>,
+    metrics: Arc<Metrics>,
+    labels: Labels,
+}
+
+impl Watched {
+    async fn survey(&self) -> Option<Survey> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.upgrade()?.send(Command::Survey(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+impl Monitored for Watched {
+    async fn metrics(self: Arc<Self>) -> String {
+        let now = self.survey().await.map(|survey| render(&survey, self.labels)).unwrap_or_default();
+        self.metrics.render() + &now
+    }
+
+    async fn readiness(self: Arc<Self>) -> Result<(), String> {
+        match self.survey().await {
+            None => Err("the relay has stopped".to_owned()),
+            Some(Survey { missing: Some(missing), .. }) => Err(missing.to_owned()),
+            Some(Survey { missing: None, .. }) => Ok(()),
+        }
+    }
+}
+
+fn render(survey: &Survey, labels: Labels) -> String {
+    let mut out = Text::default();
+    out.family("groups", "gauge", "Groups, by state.");
+    for (state, count) in &survey.totals.groups {
+        out.sample("groups", &[("state", state)], count);
+    }
+    let gauges = [
+        ("groups_paused", "Groups whose messages are kept back.", survey.totals.paused_groups),
+        ("members", "Members of all groups that are in.", survey.totals.members),
+        ("messages_kept", "Messages in the store.", survey.totals.messages),
+        ("messages_waiting", "Messages that were not handed out to everybody yet.", survey.waiting),
+        ("paused", "1 while all messages are kept back.", survey.paused.into()),
+        ("ready", "1 while owners and members are served.", survey.missing.is_none().into()),
+    ];
+    for (name, help, value) in gauges {
+        out.family(name, "gauge", help);
+        out.sample(name, &[], value);
+    }
+    out.family("requests_waiting", "gauge", "Requests to servers that wait, by kind.");
+    for request in &survey.requests {
+        out.sample("requests_waiting", &[("kind", request.kind)], request.waiting);
+    }
+    out.family("requests_retried", "gauge", "Requests that failed and are tried again, by kind.");
+    for request in &survey.requests {
+        out.sample("requests_retried", &[("kind", request.kind)], request.retrying);
+    }
+    out.family(
+        "servers",
+        "gauge",
+        "Servers of this relay's queues and of its peers, by whether they are reached.",
+    );
+    for (state, wanted) in [("reached", ServerHealth::Up), ("lost", ServerHealth::Down)] {
+        let count = survey.servers.iter().filter(|(_, _, health)| *health == Some(wanted)).count();
+        out.sample("servers", &[("state", state)], count);
+    }
+    if labels.servers {
+        out.family("server_reached", "gauge", "1 while a server is reached.");
+        for (server, _, health) in &survey.servers {
+            let Some(health) = health else { continue };
+            let host = server.first_host().to_string();
+            out.sample("server_reached", &[("server", &host)], u8::from(*health == ServerHealth::Up));
+        }
+        out.family("server_queues", "gauge", "This relay's queues on a server.");
+        for (server, queues, _) in &survey.servers {
+            out.sample("server_queues", &[("server", &server.first_host().to_string())], queues);
+        }
+    }
+    out.family("build_info", "gauge", "The running version; always 1.");
+    out.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    out.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survey() -> Survey {
+        let server = "smp://SJ-3QErjPY0_mrD9fMGu68OWOO5jXxjMC4H6nLva9EY=@a.example";
+        Survey {
+            totals: Totals { groups: vec![("active", 2)], members: 7, ..Totals::default() },
+            waiting: 3,
+            requests: vec![WaitingJobs { kind: "message", waiting: 4, retrying: 1 }],
+            paused: false,
+            missing: None,
+            servers: vec![(server.parse().unwrap(), 9, Some(ServerHealth::Up))],
+        }
+    }
+
+    #[test]
+    fn hosts_are_labels_only_when_asked_for() {
+        let plain = render(&survey(), Labels::default());
+        for line in [
+            "chat_relay_groups{state=\"active\"} 2",
+            "chat_relay_messages_waiting 3",
+            "chat_relay_requests_retried{kind=\"message\"} 1",
+            "chat_relay_servers{state=\"reached\"} 1",
+            "chat_relay_ready 1",
+        ] {
+            assert!(plain.lines().any(|found| found == line), "{line} in\n{plain}");
+        }
+        assert!(!plain.contains("a.example"));
+        let asked = render(&survey(), Labels { servers: true });
+        assert!(asked.contains("chat_relay_server_queues{server=\"a.example\"} 9"), "{asked}");
+    }
+}
