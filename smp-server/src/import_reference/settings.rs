@@ -87,7 +87,7 @@ enum Form {
 }
 
 /// Keys that have a counterpart of the same meaning: section, key, section here, key here, form.
-const SAME: [(&str, &str, &str, &str, Form); 17] = [
+const SAME: [(&str, &str, &str, &str, Form); 21] = [
     ("TRANSPORT", "host", "listen", "hosts", Form::Text),
     ("TRANSPORT", "port", "listen", "ports", Form::Text),
     ("TRANSPORT", "accept_service_credentials", "access", "accept_service_credentials", Form::Text),
@@ -105,7 +105,14 @@ const SAME: [(&str, &str, &str, &str, Form); 17] = [
     ("PROXY", "socks_proxy", "proxy", "socks_proxy", Form::Text),
     ("PROXY", "socks_mode", "proxy", "socks_mode", Form::Text),
     ("PROXY", "client_concurrency", "proxy", "client_concurrency", Form::Number),
+    ("WEB", "http", "web", "http", Form::Text),
+    ("WEB", "https", "web", "https", Form::Text),
+    ("WEB", "cert", "web", "certificate", Form::Text),
+    ("WEB", "key", "web", "private_key", Form::Text),
 ];
+
+/// What is said of a value that is none here.
+const NOT_UNDERSTOOD: &str = "the value is not understood; see `example-config`";
 
 /// Keys that say where the stores are, which `--store` says here.
 const STORES: [&str; 8] = [
@@ -125,6 +132,9 @@ const STORES: [&str; 8] = [
 /// When a value is none that the reference server takes.
 pub(super) fn translate(ini: &Ini) -> anyhow::Result<Translated> {
     let mut layer = SettingsLayer::default();
+    let mut information = SettingsLayer::default();
+    // Without the source code the reference server says nothing of the others.
+    let has_information = ini.get("INFORMATION", "source_code").is_some();
     let mut left = Vec::new();
     let mut create_password = None;
     for (section, key, value) in ini.entries() {
@@ -137,6 +147,14 @@ pub(super) fn translate(ini: &Ini) -> anyhow::Result<Translated> {
             layer = layer.with_create_password_file(CREATE_PASSWORD_FILE.into());
             continue;
         }
+        if section == "INFORMATION" {
+            match one_setting("information", key, Value::String(value.to_owned())) {
+                _ if !has_information => {}
+                Ok(one) => information = one.over(information),
+                Err(_) => left.push(Left { key: name(), instead: NOT_UNDERSTOOD }),
+            }
+            continue;
+        }
         let same = SAME.iter().find(|same| (same.0, same.1) == (section, key));
         let translated = match same {
             Some((_, _, ours, our_key, form)) => Some(setting(ours, our_key, form, value)),
@@ -146,10 +164,18 @@ pub(super) fn translate(ini: &Ini) -> anyhow::Result<Translated> {
         match translated {
             Some(Ok(one)) => layer = one.over(layer),
             Some(Err(_)) => {
-                left.push(Left { key: name(), instead: "the value is not understood; see `example-config`" });
+                left.push(Left { key: name(), instead: NOT_UNDERSTOOD });
             }
             None => left.push(Left { key: name(), instead: instead(section, key) }),
         }
+    }
+    let together = information.over(layer.clone());
+    match together.clone().settle() {
+        Ok(_) => layer = together,
+        Err(_) => left.push(Left {
+            key: "[INFORMATION]".to_owned(),
+            instead: "its values do not fit each other; write what holds into the new settings",
+        }),
     }
     // Without these keys the reference server does as if they were so.
     for (section, key, ours, our_key, absent) in [
@@ -173,13 +199,18 @@ fn setting(section: &str, key: &str, form: &Form, value: &str) -> anyhow::Result
             Value::String(format!("{number}{unit}"))
         }
     };
+    let layer = one_setting(section, key, value)?;
+    layer.clone().settle()?;
+    Ok(layer)
+}
+
+/// A layer of one setting, which may want others beside it.
+fn one_setting(section: &str, key: &str, value: Value) -> anyhow::Result<SettingsLayer> {
     let mut keys = Table::new();
     keys.insert(key.to_owned(), value);
     let mut sections = Table::new();
     sections.insert(section.to_owned(), Value::Table(keys));
-    let layer: SettingsLayer = sections.try_into()?;
-    layer.clone().settle()?;
-    Ok(layer)
+    Ok(sections.try_into()?)
 }
 
 /// There 0 is no limit and -1 forbids; here 0 forbids.
@@ -205,7 +236,7 @@ fn instead(section: &str, key: &str) -> &'static str {
         ("TRANSPORT", "websockets") => "there are no websockets",
         ("TRANSPORT", "log_tls_errors") => "run with `--log debug` to see why connections fail",
         ("PROXY", "own_server_domains") => "statistics do not tell own servers apart",
-        ("INFORMATION" | "WEB", _) => "information for users is not taken over",
+        ("WEB", "static_path") => "pages are made when they are asked for; own files are in `web.files`",
         _ => "it is not known here",
     }
 }
@@ -227,7 +258,9 @@ mod tests {
              [AUTH]\nnew_queues = off\ncreate_password = secret\ndaily_block_queue_quota = 0\n\
              [TRANSPORT]\nhost = smp.example.org,a.onion\nport = 5223,443\nwebsockets = off\n\
              [PROXY]\nsocks_proxy = localhost:9050\nclient_concurrency = many\n\
-             [INACTIVE_CLIENTS]\nttl = 600\n[WEB]\nstatic_path = /x\n",
+             [INACTIVE_CLIENTS]\nttl = 600\n[WEB]\nstatic_path = /x\nhttps = 443\ncert = /etc/web.crt\n\
+             [INFORMATION]\nsource_code = https://example.org/code\noperator = We\nhosting_type = virtual\n\
+             admin_email = nobody\n",
         );
         let settings = layer.settle().unwrap();
         assert_eq!(settings.times.message_ttl.to_string(), "7d");
@@ -238,18 +271,32 @@ mod tests {
         assert_eq!(settings.limits.blocks_per_day, u32::MAX);
         assert_eq!(settings.listen.ports.0, [5223, 443]);
         assert_eq!(settings.proxy.socks_proxy.to_string(), "localhost:9050");
+        assert_eq!((settings.web.https.to_string().as_str(), settings.web.http.0), ("443", None));
+        assert_eq!(settings.web.certificate.to_str(), Some("/etc/web.crt"));
+        assert_eq!(settings.information.operator.to_string(), "We");
         assert_eq!(create_password.as_deref(), Some("secret"));
         assert_eq!(settings.access.create_password_file.to_str(), Some(CREATE_PASSWORD_FILE));
         let keys: Vec<&str> = left.iter().map(|left| left.key.as_str()).collect();
         assert_eq!(
             keys,
             [
+                "[INFORMATION] admin_email",
                 "[PROXY] client_concurrency",
                 "[STORE_LOG] prometheus_interval",
                 "[TRANSPORT] websockets",
                 "[WEB] static_path"
             ]
         );
+    }
+
+    #[test]
+    fn information_that_the_reference_server_does_not_tell_is_no_news() {
+        let Translated { layer, left, .. } = translated("[INFORMATION]\nhosting_type = virtual\n");
+        assert!(left.is_empty() && layer.settle().unwrap().information.is_empty());
+        let text = "[INFORMATION]\nsource_code = https://example.org\nhosting_country = DE\n";
+        let Translated { layer, left, .. } = translated(text);
+        assert_eq!(left.len(), 1, "a country of nobody");
+        assert!(layer.settle().unwrap().information.is_empty());
     }
 
     #[test]
