@@ -7,6 +7,8 @@
 mod failure;
 mod log_of;
 mod migrations;
+mod reader;
+mod records;
 mod rows;
 mod services;
 mod states;
@@ -18,27 +20,26 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use protocol::encoding::Encode as _;
 use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
 use protocol::smp::ids::{LinkId, MessageId, NotifierId, ServiceId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Savepoint, params};
+use rusqlite::{Connection, Savepoint, params};
 
-use super::columns::{keys_blob, mode_text, status_from};
+use super::columns::keys_blob;
 use super::{
-    AppendRules, Appended, BacklogPage, Created, DamagedPage, Deleted, ExpiryCursor, ExpiryPage, FailureKind,
-    LinkSet, NewMessage, NewQueue, NewService, Notifier, NotifierSet, QueueName, QueueNumber, QueueReader,
-    QueueRecord, QueueStatus, QueueStore, Result, Secured, ServiceRecord, StoreCounts, StoreError,
-    StoredMessage, Stream, WholeQueue,
+    AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, FailureKind, LinkSet, NewMessage,
+    NewQueue, NewService, Notifier, NotifierSet, QueueNumber, QueueReader, QueueStatus, QueueStore, Result,
+    Secured, ServiceRecord, StoreError, StoredMessage, Stream, WholeQueue,
 };
 use crate::config::Storage;
 use crate::directory::MESSAGES_DIRECTORY;
-use crate::store::log::{LogReader, MessageLog};
+use crate::store::log::MessageLog;
 pub use upkeep::{Verified, back_up, verify};
 
-use rows::{LINK_IS_USED, QUEUE_COLUMNS, queue_from};
+use reader::SqliteReader;
+use records::{exists, notifier_id, set_blocking, there};
 use states::{State, States};
 
 /// How long a connection waits for another one, which only happens while the log is folded into the file.
@@ -61,13 +62,6 @@ pub struct SqliteStore {
     emptying: Vec<QueueNumber>,
     /// Those whose messages left it with earlier ones.
     emptied: Vec<QueueNumber>,
-}
-
-/// A view of what is committed, through a connection that cannot write.
-#[derive(Debug)]
-struct SqliteReader {
-    connection: Connection,
-    log: LogReader,
 }
 
 impl SqliteStore {
@@ -155,88 +149,13 @@ fn log_directory(path: &Path) -> PathBuf {
     path.with_file_name(MESSAGES_DIRECTORY)
 }
 
-impl QueueReader for SqliteReader {
-    fn queue(&mut self, name: &QueueName) -> Result<Option<QueueRecord>> {
-        let (condition, id) = match name {
-            QueueName::Recipient(id) => ("recipient_id = ?1", id.as_bytes()),
-            QueueName::Sender(id) => ("sender_id = ?1", id.as_bytes()),
-            QueueName::Notifier(id) => ("notifier_id = ?1", id.as_bytes()),
-            QueueName::Link(id) => ("number = (SELECT queue FROM links WHERE link_id = ?1)", id.as_bytes()),
-        };
-        let mut statement = self
-            .connection
-            .prepare_cached(&format!("SELECT {QUEUE_COLUMNS} FROM queues WHERE {condition}"))?;
-        let mut rows = statement.query([id.as_slice()])?;
-        rows.next()?.map(queue_from).transpose()
-    }
-
-    fn link_data(&mut self, queue: QueueNumber) -> Result<Option<LinkData<'static>>> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT fixed_data, user_data FROM links WHERE queue = ?1")?;
-        let data = statement.query_row([queue.0], |row| {
-            let (fixed, user): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
-            Ok(LinkData { fixed: fixed.into(), user: user.into() })
-        });
-        Ok(data.optional()?)
-    }
-
-    fn first_message(&mut self, queue: QueueNumber) -> Result<Option<StoredMessage>> {
-        self.log.first_message(queue)
-    }
-
-    fn message_count(&mut self, queue: QueueNumber) -> Result<u32> {
-        Ok(self.log.message_count(queue))
-    }
-
-    fn queues_after(&mut self, after: QueueNumber, limit: u32) -> Result<Vec<WholeQueue>> {
-        whole::queues_after(&self.connection, after, limit)
-    }
-
-    fn messages(&mut self, queue: QueueNumber) -> Result<Vec<StoredMessage>> {
-        self.log.messages(queue)
-    }
-
-    fn damaged_messages(&mut self, queue: QueueNumber) -> Result<u32> {
-        self.log.damaged_messages(queue)
-    }
-
-    fn damaged_queues(&mut self, after: QueueNumber, limit: u32) -> Result<DamagedPage> {
-        self.log.damaged_queues(after, limit as usize)
-    }
-
-    fn counts(&mut self) -> Result<StoreCounts> {
-        Ok(StoreCounts { queues: whole::count(&self.connection, "queues")?, messages: self.log.total() })
-    }
-
-    fn service(&mut self, fingerprint: &[u8; 32]) -> Result<Option<ServiceRecord>> {
-        services::service(&self.connection, fingerprint)
-    }
-
-    fn services_after(&mut self, after: &[u8; 32], limit: u32) -> Result<Vec<NewService>> {
-        services::services_after(&self.connection, after, limit)
-    }
-
-    fn service_queue_count(&mut self, service: ServiceRecord) -> Result<u64> {
-        services::service_queue_count(&self.connection, service)
-    }
-
-    fn service_backlog(&mut self, service: ServiceId, after: QueueNumber, limit: u32) -> Result<BacklogPage> {
-        let has_messages = |queue| self.log.message_count(queue) > 0;
-        services::service_backlog(&self.connection, service, after, limit, has_messages)
-    }
-}
-
 impl QueueStore for SqliteStore {
     fn is_ours_alone(&self) -> bool {
         true
     }
 
     fn open_reader(&self) -> Result<Box<dyn QueueReader>> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        Ok(Box::new(SqliteReader { connection, log: self.log.reader() }))
+        Ok(Box::new(SqliteReader::open(&self.path, self.log.reader())?))
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -264,32 +183,7 @@ impl QueueStore for SqliteStore {
     }
 
     fn create_queue(&mut self, queue: &NewQueue) -> Result<Created> {
-        let stored = self.step(|connection| {
-            connection
-                .prepare_cached(
-                    "INSERT INTO queues (recipient_id, sender_id, recipient_keys, dh_secret, mode, used_on,
-                                         notifier_id, notifier_key, notifier_secret, recipient_service)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
-                             (SELECT number FROM services WHERE service_id = ?10))",
-                )?
-                .execute(params![
-                    queue.recipient_id.as_bytes(),
-                    queue.sender_id.as_bytes(),
-                    keys_blob(&[queue.recipient_key]),
-                    queue.dh_secret.0,
-                    mode_text(queue.mode),
-                    queue.used_on,
-                    queue.notifier.as_ref().map(|notifier| notifier.id.as_bytes()),
-                    queue.notifier.as_ref().map(|notifier| notifier.key.to_bytes()),
-                    queue.notifier.as_ref().map(|notifier| notifier.dh_secret.0),
-                    queue.recipient_service.as_ref().map(|service| service.as_bytes()),
-                ])?;
-            let number = QueueNumber(connection.last_insert_rowid());
-            if let Some((link_id, data)) = &queue.link {
-                insert_link(connection, number, *link_id, data)?;
-            }
-            Ok(Created::Stored(number))
-        });
+        let stored = self.step(|connection| records::create_queue(connection, queue));
         match stored {
             Err(StoreError::Database(failure)) if failure.kind() == FailureKind::Taken => {
                 Ok(Created::IdTaken)
@@ -299,24 +193,7 @@ impl QueueStore for SqliteStore {
     }
 
     fn secure_queue(&mut self, queue: QueueNumber, sender_key: &AuthPublicKey) -> Result<Secured> {
-        self.step(|connection| {
-            let stored: Option<Vec<u8>> = connection
-                .prepare_cached("SELECT sender_key FROM queues WHERE number = ?1")?
-                .query_row([queue.0], |row| row.get(0))
-                .optional()?
-                .ok_or(StoreError::NoQueue)?;
-            let key = sender_key.to_bytes();
-            match stored {
-                Some(stored) if stored == key => Ok(Secured::WithThisKey),
-                Some(_) => Ok(Secured::WithAnother),
-                None => {
-                    connection
-                        .prepare_cached("UPDATE queues SET sender_key = ?2 WHERE number = ?1")?
-                        .execute(params![queue.0, key])?;
-                    Ok(Secured::WithThisKey)
-                }
-            }
-        })
+        self.step(|connection| records::secure_queue(connection, queue, sender_key))
     }
 
     fn replace_recipient_keys(&mut self, queue: QueueNumber, keys: &[AuthPublicKey]) -> Result<()> {
@@ -329,30 +206,7 @@ impl QueueStore for SqliteStore {
     }
 
     fn set_link_data(&mut self, queue: QueueNumber, link_id: LinkId, data: &LinkData<'_>) -> Result<LinkSet> {
-        let set = self.step(|connection| {
-            let used: bool = connection
-                .prepare_cached(LINK_IS_USED)?
-                .query_row([queue.0], |row| row.get(0))
-                .optional()?
-                .ok_or(StoreError::NoQueue)?;
-            let stored: Option<(Vec<u8>, Vec<u8>)> = connection
-                .prepare_cached("SELECT link_id, fixed_data FROM links WHERE queue = ?1")?
-                .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            match stored {
-                _ if used => return Ok(LinkSet::Refused),
-                Some((id, fixed)) if id != link_id.as_bytes() || fixed != *data.fixed => {
-                    return Ok(LinkSet::Refused);
-                }
-                Some(_) => {
-                    connection
-                        .prepare_cached("UPDATE links SET user_data = ?2 WHERE queue = ?1")?
-                        .execute(params![queue.0, data.user])?;
-                }
-                None => insert_link(connection, queue, link_id, data)?,
-            }
-            Ok(LinkSet::Stored)
-        });
+        let set = self.step(|connection| records::set_link_data(connection, queue, link_id, data));
         match set {
             Err(StoreError::Database(failure)) if failure.kind() == FailureKind::Taken => {
                 Ok(LinkSet::Refused)
@@ -447,21 +301,7 @@ impl QueueStore for SqliteStore {
     }
 
     fn set_notifier(&mut self, queue: QueueNumber, notifier: &Notifier) -> Result<NotifierSet> {
-        let set = self.step(|connection| {
-            let replaced = notifier_id(connection, queue)?;
-            connection
-                .prepare_cached(
-                    "UPDATE queues SET notifier_id = ?2, notifier_key = ?3, notifier_secret = ?4,
-                     notifier_service = NULL WHERE number = ?1",
-                )?
-                .execute(params![
-                    queue.0,
-                    notifier.id.as_bytes(),
-                    notifier.key.to_bytes(),
-                    notifier.dh_secret.0
-                ])?;
-            Ok(NotifierSet::Stored { replaced })
-        });
+        let set = self.step(|connection| records::set_notifier(connection, queue, notifier));
         match set {
             Err(StoreError::Database(failure)) if failure.kind() == FailureKind::Taken => {
                 Ok(NotifierSet::IdTaken)
@@ -471,16 +311,7 @@ impl QueueStore for SqliteStore {
     }
 
     fn delete_notifier(&mut self, queue: QueueNumber) -> Result<Option<NotifierId>> {
-        self.step(|connection| {
-            let deleted = notifier_id(connection, queue)?;
-            connection
-                .prepare_cached(
-                    "UPDATE queues SET notifier_id = NULL, notifier_key = NULL, notifier_secret = NULL,
-                     notifier_service = NULL WHERE number = ?1",
-                )?
-                .execute([queue.0])?;
-            Ok(deleted)
-        })
+        self.step(|connection| records::delete_notifier(connection, queue))
     }
 
     fn block_queue(&mut self, queue: QueueNumber, info: BlockingInfo) -> Result<QueueStatus> {
@@ -545,50 +376,4 @@ impl QueueStore for SqliteStore {
 /// Should that fail, so does opening it, which says why.
 fn keep_private(path: &Path) {
     let _ = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-}
-
-fn insert_link(
-    connection: &Connection,
-    queue: QueueNumber,
-    link_id: LinkId,
-    data: &LinkData<'_>,
-) -> Result<()> {
-    connection
-        .prepare_cached("INSERT INTO links (queue, link_id, fixed_data, user_data) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![queue.0, link_id.as_bytes(), data.fixed, data.user])?;
-    Ok(())
-}
-
-fn notifier_id(connection: &Connection, queue: QueueNumber) -> Result<Option<NotifierId>> {
-    let stored: Option<Option<[u8; 24]>> = connection
-        .prepare_cached("SELECT notifier_id FROM queues WHERE number = ?1")?
-        .query_row([queue.0], |row| row.get(0))
-        .optional()?;
-    Ok(stored.ok_or(StoreError::NoQueue)?.map(NotifierId))
-}
-
-/// Sets why a queue is blocked, and says what its status was.
-fn set_blocking(
-    connection: &Connection,
-    queue: QueueNumber,
-    blocking: Option<BlockingInfo>,
-) -> Result<QueueStatus> {
-    let (status, former): (String, Option<String>) = connection
-        .prepare_cached("SELECT status, blocking FROM queues WHERE number = ?1")?
-        .query_row([queue.0], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?
-        .ok_or(StoreError::NoQueue)?;
-    connection
-        .prepare_cached("UPDATE queues SET blocking = ?2 WHERE number = ?1")?
-        .execute(params![queue.0, blocking.map(|info| info.to_string())])?;
-    status_from(&status, former.as_deref())
-}
-
-fn exists(connection: &Connection, queue: QueueNumber) -> Result<()> {
-    let found = connection.prepare_cached("SELECT 1 FROM queues WHERE number = ?1")?.exists([queue.0])?;
-    there(usize::from(found))
-}
-
-fn there(changed: usize) -> Result<()> {
-    if changed == 0 { Err(StoreError::NoQueue) } else { Ok(()) }
 }

@@ -4,7 +4,7 @@ use protocol::encoding::Encode as _;
 use protocol::smp::ids::LinkId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::insert_link;
+use super::records::insert_link;
 use super::rows::{QUEUE_COLUMNS, queue_from};
 use crate::store::columns::{keys_blob, mode_text, status_text};
 use crate::store::{QueueNumber, QueueRecord, Result, WholeQueue};
