@@ -1,7 +1,11 @@
 //! One client: TLS, hellos, encrypted blocks; many commands on their way at once.
 
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 
 use anyhow::{Context as _, bail};
 use protocol::crypto::dh::X25519PublicKey;
@@ -18,7 +22,7 @@ use protocol::smp::transmission::Transmission;
 use protocol::transport::block::{BLOCK_BYTES, BlockCipher};
 use protocol::transport::handshake::{ClientConfig, ClientHandshake, ClientNext, Session};
 use protocol::transport::hello::ServiceRole;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsStream;
 
@@ -32,6 +36,9 @@ pub(crate) struct Ticket(pub(crate) u64);
 
 /// Correlation ids have as many bytes as those of other clients, so that blocks are as full.
 const CORRELATION_BYTES: usize = 24;
+
+/// What is received ahead of its use, at most.
+const INPUT_BYTES_MAX: usize = 1024 * BLOCK_BYTES;
 
 impl Ticket {
     /// The correlation id.
@@ -107,7 +114,10 @@ pub(crate) struct Connection {
     service: Option<ServiceSigner>,
     block: BlockWriter,
     out: Vec<u8>,
+    /// What was received.
     input: Vec<u8>,
+    /// How much of it was opened.
+    opened: usize,
     last_ticket: u64,
 }
 
@@ -157,6 +167,7 @@ impl Connection {
             service,
             out: Vec::new(),
             input: Vec::new(),
+            opened: 0,
             last_ticket: 0,
         })
     }
@@ -232,30 +243,63 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends all that was pushed.
+    /// Sends all that was pushed. What comes meanwhile is read: a server that waits until it is read does not read.
     pub(crate) async fn flush(&mut self) -> anyhow::Result<()> {
         if let Some(content) = self.block.take() {
             self.cipher.send.seal_into(&content, &mut self.out)?;
         }
         if !self.out.is_empty() {
-            self.stream.write_all(&self.out).await.context("The server does not read any more")?;
-            self.stream.flush().await?;
+            let mut sent = 0;
+            poll_fn(|context| self.poll_send(context, &mut sent))
+                .await
+                .context("The server does not read any more")?;
             self.out.clear();
         }
         Ok(())
     }
 
+    fn poll_send(&mut self, context: &mut task::Context<'_>, sent: &mut usize) -> Poll<io::Result<()>> {
+        loop {
+            let rest = self.out.get(*sent..).unwrap_or_default();
+            let mut stream = Pin::new(&mut self.stream);
+            if rest.is_empty() {
+                if let Poll::Ready(flushed) = stream.as_mut().poll_flush(context) {
+                    return Poll::Ready(flushed);
+                }
+            } else if let Poll::Ready(count) = stream.as_mut().poll_write(context, rest) {
+                *sent = sent.saturating_add(count?);
+                continue;
+            }
+            if self.input.len() >= INPUT_BYTES_MAX {
+                return Poll::Pending;
+            }
+            let mut space = [0; BLOCK_BYTES];
+            let mut buffer = ReadBuf::new(&mut space);
+            match stream.poll_read(context, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(read) => read?,
+            }
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
+            }
+            self.input.extend_from_slice(buffer.filled());
+        }
+    }
+
     /// What the next block holds. May be given up while waiting: nothing is lost.
     pub(crate) async fn receive(&mut self) -> anyhow::Result<Vec<Received>> {
-        while self.input.len() < BLOCK_BYTES {
+        while self.input.len().saturating_sub(self.opened) < BLOCK_BYTES {
+            self.input.drain(..self.opened);
+            self.opened = 0;
             let room = BLOCK_BYTES.saturating_sub(self.input.len());
             let mut limited = (&mut self.stream).take(room as u64);
             if limited.read_buf(&mut self.input).await? == 0 {
                 bail!("the server closed a connection");
             }
         }
-        let block = self.input.first_chunk_mut::<BLOCK_BYTES>().context("A block is complete")?;
-        let content = self.cipher.receive.open(block)?;
+        let block = self.input.get_mut(self.opened..).and_then(<[u8]>::first_chunk_mut::<BLOCK_BYTES>);
+        self.opened = self.opened.saturating_add(BLOCK_BYTES);
+        let content = self.cipher.receive.open(block.context("A block is complete")?)?;
         let mut received = Vec::new();
         for bytes in Batch::parse(content)? {
             let transmission =
@@ -268,7 +312,6 @@ impl Connection {
                 message: message.into_owned(),
             });
         }
-        self.input.clear();
         Ok(received)
     }
 

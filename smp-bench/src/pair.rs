@@ -80,7 +80,7 @@ impl Pair {
         let queues = create_secured(&mut recipient, &keys, queues, true).await?;
         let by_recipient =
             queues.iter().enumerate().map(|(position, queue)| (queue.recipient_id, position)).collect();
-        Ok(Self {
+        let mut pair = Self {
             sender_signer: Signer::new(&keys.sender, sender.server_key()),
             recipient_signer: Signer::new(&keys.recipient, recipient.server_key()),
             sender,
@@ -93,7 +93,24 @@ impl Pair {
             acknowledging: BTreeMap::new(),
             epoch: Instant::now(),
             cycles: Cycles::default(),
-        })
+        };
+        pair.first_cycle().await?;
+        Ok(pair)
+    }
+
+    /// One cycle before any is measured: key agreements are for the first command of a session only.
+    async fn first_cycle(&mut self) -> anyhow::Result<()> {
+        self.send(Instant::now())?;
+        self.sender.flush().await?;
+        while self.cycles.completed.count() == 0 || !self.sending.is_empty() {
+            tokio::select! {
+                received = self.sender.receive() => self.hear_sender(received?)?,
+                received = self.recipient.receive() => drop(self.hear_recipient(received?)?),
+            }
+            self.recipient.flush().await?;
+        }
+        self.cycles = Cycles::default();
+        Ok(())
     }
 
     /// Sends at this pace for this time, then waits for what is on its way. At a fixed pace the first is sent after a

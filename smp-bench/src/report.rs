@@ -92,7 +92,7 @@ pub(crate) fn ratios(results: &[Measurement], as_json: bool) {
 pub(crate) fn targets(results: &[Measurement], as_json: bool) {
     let verdicts = targets::judge(results);
     if !as_json && !verdicts.is_empty() {
-        println!("\n| what | measured | target | met |\n|---|---|---|---|");
+        println!("\n| what | measured | target | met | phase |\n|---|---|---|---|---|");
     }
     for Verdict { target, at, measured, is_met } in verdicts {
         let bound = target.bound();
@@ -103,7 +103,7 @@ pub(crate) fn targets(results: &[Measurement], as_json: bool) {
             );
         } else {
             let met = if is_met { "yes" } else { "**no**" };
-            println!("| {} | {} | {bound} | {met} |", target.what, targets::number(measured));
+            println!("| {} | {} | {bound} | {met} | {at} |", target.what, targets::number(measured));
         }
     }
 }

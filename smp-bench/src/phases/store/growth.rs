@@ -29,16 +29,19 @@ pub(super) async fn measure(
     // What only the first use takes is not a queue's.
     drop(Connection::open_service(target, &held.identity).await?);
     let progress = Progress::new("queues", plan.stored_queues);
-    let before = resident(subject)?;
+    // Memory that grew while queues were made, and not by what is done with them.
+    let mut grown = 0_u64;
     let mut costs = BTreeMap::new();
     for part in PARTS {
         let size = plan.stored_queues.div_ceil(part);
         let wanted = size.saturating_sub(held.queues.len());
         let sample = plan.sample.min(wanted);
+        let before = resident(subject)?;
         held.create(target, wanted.saturating_sub(sample), &progress).await?;
         let meter = Meter::start(subject);
         held.create(target, sample, &progress).await?;
-        let per_queue = resident(subject)?.saturating_sub(before) as f64 / size as f64;
+        grown = grown.saturating_add(resident(subject)?.saturating_sub(before));
+        let per_queue = grown as f64 / size as f64;
         let created = meter.stop(format!("growth: NEW at {size} queues"), sample as u64, None);
         say(growth::with_ratio(created, "NEW", &mut costs).with("bytes_per_queue", per_queue));
 
