@@ -37,6 +37,13 @@ pub(crate) struct Ticket(pub(crate) u64);
 /// Correlation ids have as many bytes as those of other clients, so that blocks are as full.
 const CORRELATION_BYTES: usize = 24;
 
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Sent,
+    Received,
+}
+
 /// What is received ahead of its use, at most.
 const INPUT_BYTES_MAX: usize = 1024 * BLOCK_BYTES;
 
@@ -113,7 +120,10 @@ pub(crate) struct Connection {
     /// Signs for the service that this connection is of.
     service: Option<ServiceSigner>,
     block: BlockWriter,
+    /// Sealed blocks on their way.
     out: Vec<u8>,
+    /// How much of them was sent.
+    sent: usize,
     /// What was received.
     input: Vec<u8>,
     /// How much of it was opened.
@@ -166,6 +176,7 @@ impl Connection {
             server_key: peer_key.context("The server has no session key")?,
             service,
             out: Vec::new(),
+            sent: 0,
             input: Vec::new(),
             opened: 0,
             last_ticket: 0,
@@ -248,29 +259,46 @@ impl Connection {
         if let Some(content) = self.block.take() {
             self.cipher.send.seal_into(&content, &mut self.out)?;
         }
-        if !self.out.is_empty() {
-            let mut sent = 0;
-            poll_fn(|context| self.poll_send(context, &mut sent))
-                .await
-                .context("The server does not read any more")?;
-            self.out.clear();
-        }
-        Ok(())
+        poll_fn(|context| self.poll(context, Until::Sent)).await.context("The server does not read any more")
     }
 
-    fn poll_send(&mut self, context: &mut task::Context<'_>, sent: &mut usize) -> Poll<io::Result<()>> {
+    /// What the next block holds. What was pushed is sent meanwhile as far as the server reads it, in blocks as full as
+    /// they get: for clients of so many messages that nobody can wait until each acknowledgement is out.
+    pub(crate) async fn converse(&mut self) -> anyhow::Result<Vec<Received>> {
+        if self.out.is_empty()
+            && let Some(content) = self.block.take()
+        {
+            self.cipher.send.seal_into(&content, &mut self.out)?;
+        }
+        poll_fn(|context| self.poll(context, Until::Received)).await?;
+        self.open_block()
+    }
+
+    /// Sends and receives until one of them is done.
+    fn poll(&mut self, context: &mut task::Context<'_>, until: Until) -> Poll<io::Result<()>> {
         loop {
-            let rest = self.out.get(*sent..).unwrap_or_default();
             let mut stream = Pin::new(&mut self.stream);
-            if rest.is_empty() {
-                if let Poll::Ready(flushed) = stream.as_mut().poll_flush(context) {
-                    return Poll::Ready(flushed);
+            if let Some(rest) = self.out.get(self.sent..).filter(|rest| !rest.is_empty()) {
+                if let Poll::Ready(count) = stream.as_mut().poll_write(context, rest) {
+                    self.sent = self.sent.saturating_add(count?);
+                    continue;
                 }
-            } else if let Poll::Ready(count) = stream.as_mut().poll_write(context, rest) {
-                *sent = sent.saturating_add(count?);
-                continue;
+            } else if !self.out.is_empty()
+                && let Poll::Ready(flushed) = stream.as_mut().poll_flush(context)
+            {
+                flushed?;
+                self.out.clear();
+                self.sent = 0;
             }
-            if self.input.len() >= INPUT_BYTES_MAX {
+            let received = self.input.len().saturating_sub(self.opened);
+            let is_done = match until {
+                Until::Sent => self.out.is_empty(),
+                Until::Received => received >= BLOCK_BYTES,
+            };
+            if is_done {
+                return Poll::Ready(Ok(()));
+            }
+            if received >= INPUT_BYTES_MAX {
                 return Poll::Pending;
             }
             let mut space = [0; BLOCK_BYTES];
@@ -282,21 +310,18 @@ impl Connection {
             if buffer.filled().is_empty() {
                 return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
             }
+            self.input.drain(..std::mem::take(&mut self.opened));
             self.input.extend_from_slice(buffer.filled());
         }
     }
 
     /// What the next block holds. May be given up while waiting: nothing is lost.
     pub(crate) async fn receive(&mut self) -> anyhow::Result<Vec<Received>> {
-        while self.input.len().saturating_sub(self.opened) < BLOCK_BYTES {
-            self.input.drain(..self.opened);
-            self.opened = 0;
-            let room = BLOCK_BYTES.saturating_sub(self.input.len());
-            let mut limited = (&mut self.stream).take(room as u64);
-            if limited.read_buf(&mut self.input).await? == 0 {
-                bail!("the server closed a connection");
-            }
-        }
+        poll_fn(|context| self.poll(context, Until::Received)).await?;
+        self.open_block()
+    }
+
+    fn open_block(&mut self) -> anyhow::Result<Vec<Received>> {
         let block = self.input.get_mut(self.opened..).and_then(<[u8]>::first_chunk_mut::<BLOCK_BYTES>);
         self.opened = self.opened.saturating_add(BLOCK_BYTES);
         let content = self.cipher.receive.open(block.context("A block is complete")?)?;

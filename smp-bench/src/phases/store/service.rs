@@ -59,8 +59,7 @@ async fn take_back(target: &Target, held: &Held, longest: Duration) -> anyhow::R
     let asked = connection.push_for_all(&Command::Subs)?;
     let (mut taken, mut unanswered) = (TakenBack::default(), BTreeSet::new());
     while taken.messages == 0 || started.elapsed() < longest {
-        connection.flush().await?;
-        for Received { ticket, entity_id, message } in connection.receive().await? {
+        for Received { ticket, entity_id, message } in connection.converse().await? {
             let is_answer = ticket.is_some_and(|ticket| unanswered.remove(&ticket));
             match message {
                 BrokerMessage::Soks(queues) if ticket == Some(asked) => {
