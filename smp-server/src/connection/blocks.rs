@@ -9,10 +9,10 @@ use protocol::smp::batch::Batch;
 use protocol::smp::transmission::Transmission;
 use protocol::transport::block::{BLOCK_BYTES, BlockError, BlockOpener, BlockSealer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::Client;
+use super::channel::{Receiver, Sender};
 use crate::limits::{Charge, Demand, Memory, TooMuch};
 
 /// Blocks that leave in one write, to save calls without holding much.
@@ -33,7 +33,7 @@ pub(super) async fn read(
     mut opener: BlockOpener,
     client: &Client,
     version: u16,
-    contents: mpsc::Sender<Received>,
+    mut contents: Sender<Received>,
 ) {
     let Client { server, peer, admission, .. } = client;
     loop {
@@ -98,17 +98,16 @@ pub(super) async fn write(
     mut stream: impl AsyncWrite + Unpin,
     mut sealer: BlockSealer,
     client: &Client,
-    mut contents: mpsc::Receiver<(Vec<u8>, Charge)>,
+    mut contents: Receiver<(Vec<u8>, Charge)>,
 ) {
     let Client { server, peer, .. } = client;
     let limit = server.settings.times.write_timeout.0;
-    let mut waiting = Vec::new();
     loop {
-        let count = tokio::select! {
-            count = contents.recv_many(&mut waiting, BLOCKS_PER_WRITE) => count,
+        let waiting = tokio::select! {
+            waiting = contents.receive_many(BLOCKS_PER_WRITE) => waiting,
             () = peer.is_cut() => return,
         };
-        if count == 0 {
+        if waiting.is_empty() {
             break;
         }
         let mut blocks = Vec::with_capacity(waiting.len().saturating_mul(BLOCK_BYTES));
@@ -133,7 +132,7 @@ pub(super) async fn write(
             },
             () = peer.is_cut() => return,
         }
-        waiting.clear();
+        drop(waiting);
         peer.touch(now());
         server.metrics.blocks_sent.add((blocks.len() / BLOCK_BYTES) as u64);
     }

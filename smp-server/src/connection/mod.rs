@@ -11,6 +11,7 @@
 
 mod backlog;
 mod blocks;
+mod channel;
 mod execution;
 mod forwarding;
 mod keys;
@@ -85,7 +86,8 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<Option<Browser>> {
     let mut stop = server.stopping();
     let (stream, session) = tokio::select! {
-        greeted = greet(&server, &admission, socket, shared.as_deref()) => match greeted {
+        // In a place of its own, given back when it is done: it needs far more than the session after it.
+        greeted = Box::pin(greet(&server, &admission, socket, shared.as_deref())) => match greeted {
             Ok(Greeted::Client(stream, session)) => {
                 server.metrics.handshakes_done.one();
                 (stream, session)
@@ -124,9 +126,8 @@ pub(crate) async fn serve_secured(
 }
 
 /// Who turned out to be there.
-#[expect(clippy::large_enum_variant, reason = "clients are what usually comes")]
 enum Greeted {
-    Client(TlsStream<TcpStream>, Box<Session>),
+    Client(Box<TlsStream<TcpStream>>, Box<Session>),
     Browser(Box<tokio_rustls::server::TlsStream<TcpStream>>),
 }
 
@@ -151,7 +152,8 @@ async fn greet(
             Arrival::Browser(stream) => return Ok(Greeted::Browser(Box::new(stream))),
         },
     };
-    let Secured { mut stream, tls_unique, chain } = secured;
+    let Secured { stream, tls_unique, chain } = secured;
+    let mut stream = Box::new(stream);
     let certificates = chain.iter().map(|certificate| certificate.to_vec()).collect();
     let hellos =
         say_hello(server, admission, &presented.hello, &mut stream, tls_unique.as_bytes(), certificates);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use protocol::smp::batch::{BlockWriter, TransmissionTooLarge};
 use protocol::smp::error::ErrorType;
 use protocol::smp::response::BrokerMessage;
-use tokio::sync::mpsc;
 
 use super::Client;
+use super::channel::Sender;
 use crate::limits::Charge;
 
 /// The writer is gone: so is the connection.
@@ -17,7 +17,7 @@ pub(super) struct Gone;
 /// Packs transmissions and hands full blocks to the writer, waiting while its queue is full.
 #[derive(Debug)]
 pub(super) struct Output {
-    contents: mpsc::Sender<(Vec<u8>, Charge)>,
+    contents: Sender<(Vec<u8>, Charge)>,
     client: Arc<Client>,
     block: BlockWriter,
     version: u16,
@@ -25,7 +25,7 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn new(
-        contents: mpsc::Sender<(Vec<u8>, Charge)>,
+        contents: Sender<(Vec<u8>, Charge)>,
         client: Arc<Client>,
         content_bytes_max: usize,
         version: u16,
@@ -64,13 +64,12 @@ impl Output {
 
     /// Whether the writer takes a block at once.
     pub(super) fn has_room(&self) -> bool {
-        self.contents.capacity() > 0
+        self.contents.has_room()
     }
 
     /// Waits until the writer takes a block at once, or is gone.
     pub(super) async fn room(&self) {
-        // The place is given back at once: whoever sends next takes it.
-        drop(self.contents.reserve().await);
+        self.contents.room().await;
     }
 
     fn push(
@@ -83,7 +82,7 @@ impl Output {
         self.block.push(|out| message.encode_transmission(version, correlation_id, entity_id, out))
     }
 
-    async fn send(&self, mut content: Vec<u8>) -> Result<(), Gone> {
+    async fn send(&mut self, mut content: Vec<u8>) -> Result<(), Gone> {
         // It may wait for a slow peer: then it holds no more than it says.
         content.shrink_to_fit();
         let charge = self.client.admission.charge(content.len());

@@ -12,10 +12,10 @@ use protocol::smp::ids::RecipientId;
 use protocol::smp::response::BrokerMessage;
 use protocol::transport::handshake::Session;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
 
 use super::backlog::{Backlog, Next};
 use super::blocks::{self, Received};
+use super::channel::{Receiver, channel};
 use super::execution::{Execution, queues_of};
 use super::forwarding::Forwarding;
 use super::output::{Gone, Output};
@@ -49,8 +49,8 @@ pub(super) async fn run(
     let client = Arc::new(Client { server, peer, service, keys, admission });
     let limits = &client.server.settings.limits;
     let depth = usize::try_from(limits.connection_blocks).unwrap_or(usize::MAX);
-    let (received, contents) = mpsc::channel(depth);
-    let (output, to_write) = mpsc::channel(depth);
+    let (received, contents) = channel(depth);
+    let (output, to_write) = channel(depth);
     let output = Output::new(output, client.clone(), cipher.send.content_bytes_max(), version);
     let (read_half, write_half) = tokio::io::split(stream);
     let peer = client.peer.clone();
@@ -113,7 +113,7 @@ struct Conversation<'s> {
 }
 
 impl Conversation<'_> {
-    async fn run(mut self, mut contents: mpsc::Receiver<Received>) -> Result<(), Gone> {
+    async fn run(mut self, mut contents: Receiver<Received>) -> Result<(), Gone> {
         let mut served = self.serve(&mut contents).await;
         while let Some(mut execution) = self.executions.pop_front() {
             let responses = execution.finish().await;
@@ -128,7 +128,7 @@ impl Conversation<'_> {
     }
 
     /// Until the peer ends, the connection is to be closed, or the server stops.
-    async fn serve(&mut self, contents: &mut mpsc::Receiver<Received>) -> Result<(), Gone> {
+    async fn serve(&mut self, contents: &mut Receiver<Received>) -> Result<(), Gone> {
         let mut stop = self.client.server.stopping();
         let commands_max =
             usize::try_from(self.client.server.settings.limits.connection_commands).unwrap_or(usize::MAX);
@@ -136,7 +136,7 @@ impl Conversation<'_> {
             let executing: usize = self.executions.iter().map(Execution::commands).sum();
             let commands = executing.saturating_add(self.forwarding.commands());
             tokio::select! {
-                content = contents.recv(), if commands < commands_max => match content {
+                content = contents.receive(), if commands < commands_max => match content {
                     None => return Ok(()),
                     Some(content) => self.receive(content).await?,
                 },
