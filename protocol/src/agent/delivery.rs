@@ -21,32 +21,38 @@ use super::{Agent, Outcome};
 
 impl<S: AgentStore> Agent<'_, S> {
     pub(super) fn next_work(&mut self, id: ConnectionId) -> Outcome<Work, S> {
+        let mut next = self.first_job(id)?;
+        if next.is_none() {
+            // Mostly: then the record need not be read.
+            return Ok(Work::Idle);
+        }
         let Some(connection) = self.load_if_there(id)? else { return Ok(Work::Idle) };
-        while let Some((job_id, job)) = self.first_job(id)? {
-            if !connection.wants(&job.task) {
-                self.drop_job(job_id)?;
-                continue;
-            }
-            if let Some(at) = job.retry.not_before
-                && at > self.now
-            {
-                return Ok(Work::NotBefore(at));
-            }
-            if let Some(request) = self.build(&connection, &job.task)? {
-                return Ok(Work::Run(job_id, Box::new(request)));
-            }
-            match &job.task {
-                Task::DeleteQueue => {
-                    self.remove(id)?;
-                    return Ok(Work::Idle);
+        while let Some((job_id, job)) = next {
+            if connection.wants(&job.task) {
+                if let Some(at) = job.retry.not_before
+                    && at > self.now
+                {
+                    return Ok(Work::NotBefore(at));
                 }
-                Task::Message(OutgoingMessage { purpose: Purpose::Application { .. }, number, .. }) => {
-                    let (number, reason) = (*number, SendFailure::Refused);
-                    self.tell(id, Event::SendFailed { number, reason });
+                if let Some(request) = self.build(&connection, &job.task)? {
+                    return Ok(Work::Run(job_id, Box::new(request)));
                 }
-                _ => {}
+                match &job.task {
+                    Task::DeleteQueue => {
+                        self.remove(id)?;
+                        return Ok(Work::Idle);
+                    }
+                    Task::Message(OutgoingMessage {
+                        purpose: Purpose::Application { .. }, number, ..
+                    }) => {
+                        let (number, reason) = (*number, SendFailure::Refused);
+                        self.tell(id, Event::SendFailed { number, reason });
+                    }
+                    _ => {}
+                }
             }
             self.drop_job(job_id)?;
+            next = self.first_job(id)?;
         }
         Ok(Work::Idle)
     }

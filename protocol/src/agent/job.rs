@@ -9,6 +9,7 @@ use crate::encoding::{Decode, DecodeError, Encode, Reader, put_bool, put_large, 
 use crate::smp::key::AuthPublicKey;
 use crate::timestamp::Timestamp;
 
+use super::Lane;
 use super::retry::Retry;
 use super::store::BodyId;
 
@@ -98,6 +99,16 @@ impl Job {
             Task::Message(OutgoingMessage { body: OutgoingBody::Shared(id), .. }) => Some(*id),
             _ => None,
         }
+    }
+
+    /// Whether it carries a message of the application: sending it changes nothing of the connection.
+    pub(super) fn is_application_message(&self) -> bool {
+        matches!(&self.task, Task::Message(OutgoingMessage { purpose: Purpose::Application { .. }, .. }))
+    }
+
+    /// How urgent it is.
+    pub(super) fn lane(&self) -> Lane {
+        if self.shared_body().is_some() { Lane::Bulk } else { Lane::Control }
     }
 }
 

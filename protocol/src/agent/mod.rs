@@ -47,7 +47,7 @@ pub mod store;
 pub mod store_contract;
 pub mod waiting;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rand_core::CryptoRng;
 
@@ -77,7 +77,7 @@ pub struct Agent<'a, S: AgentStore> {
     store: &'a mut S,
     rng: &'a mut dyn CryptoRng,
     now: Timestamp,
-    touched: BTreeSet<ConnectionId>,
+    touched: BTreeMap<ConnectionId, Lane>,
     events: Vec<(ConnectionId, Event)>,
 }
 
@@ -93,10 +93,19 @@ pub enum Body<'b> {
     Shared(BodyId),
 }
 
+/// What goes first. Bodies that many connections share are bulk; everything else is control, and few bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Handshakes, what is said to one peer alone, deletions.
+    Control,
+    /// What is said to many.
+    Bulk,
+}
+
 impl<'a, S: AgentStore> Agent<'a, S> {
     /// The agent within the transaction that `store` is in.
     pub fn new(store: &'a mut S, rng: &'a mut dyn CryptoRng, now: Timestamp) -> Self {
-        Self { store, rng, now, touched: BTreeSet::new(), events: Vec::new() }
+        Self { store, rng, now, touched: BTreeMap::new(), events: Vec::new() }
     }
 
     /// Creates a contact address with its link data. `Event::AddressCreated` follows.
@@ -218,7 +227,7 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         connection.discards_jobs |= !after_pending_sends;
         self.step(id, &mut connection, Step::Deleted, Vec::new())?;
         self.save(id, &connection)?;
-        self.touched.insert(id);
+        self.touch(id, Lane::Control);
         Ok(())
     }
 
@@ -297,9 +306,9 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         std::mem::take(&mut self.events)
     }
 
-    /// Connections that may want something of the network since the last call: ask each for its `job` after the
-    /// commit.
-    pub fn take_touched(&mut self) -> BTreeSet<ConnectionId> {
+    /// Connections that may want something of the network since the last call, and how urgently: ask each for its `job`
+    /// after the commit.
+    pub fn take_touched(&mut self) -> BTreeMap<ConnectionId, Lane> {
         std::mem::take(&mut self.touched)
     }
 
@@ -334,8 +343,13 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     fn push(&mut self, id: ConnectionId, task: Task) -> Outcome<(), S> {
         let job = Job::new(task, self.now);
         self.store.push_job(id, &job.to_bytes(), job.shared_body()).map_err(AgentError::Store)?;
-        self.touched.insert(id);
+        self.touch(id, job.lane());
         Ok(())
+    }
+
+    fn touch(&mut self, id: ConnectionId, lane: Lane) {
+        let touched = self.touched.entry(id).or_insert(lane);
+        *touched = lane.min(*touched);
     }
 
     fn knows(&mut self, id: ConnectionId, hash: &[u8; 32]) -> Outcome<bool, S> {

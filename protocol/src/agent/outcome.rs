@@ -74,7 +74,14 @@ impl<S: AgentStore> Agent<'_, S> {
                 self.refused(id, &mut connection, &job, &error)?;
             }
             BrokerMessage::Ids(ids) => self.created(id, &mut connection, &job, &ids)?,
-            BrokerMessage::Ok => self.done(id, &mut connection, &job)?,
+            BrokerMessage::Ok => {
+                let is_unchanged = job.is_application_message() && !connection.is_quota_exceeded;
+                self.done(id, &mut connection, &job)?;
+                if is_unchanged {
+                    self.drop_job(job_id)?;
+                    return Ok(Next::Done);
+                }
+            }
             _ => self.refused(id, &mut connection, &job, &ErrorType::Internal)?,
         }
         self.drop_job(job_id)?;
@@ -229,7 +236,8 @@ impl<S: AgentStore> Agent<'_, S> {
     }
 
     fn put_off(&mut self, job_id: JobId, mut job: Job, pace: Pace) -> Outcome<Next, S> {
-        let at = job.retry.put_off(pace, self.now);
+        let drawn = rand_core::Rng::next_u64(self.rng);
+        let at = job.retry.put_off(pace, self.now, drawn);
         self.store.update_job(job_id, &job.to_bytes()).map_err(AgentError::Store)?;
         Ok(Next::RetryAt(at))
     }

@@ -54,7 +54,7 @@ impl<S: AgentStore> Agent<'_, S> {
         if let Some((job_id, mut job)) = self.first_job(id)? {
             job.retry.wake();
             self.store.update_job(job_id, &job.to_bytes()).map_err(AgentError::Store)?;
-            self.touched.insert(id);
+            self.touch(id, job.lane());
         }
         Ok(())
     }

@@ -23,6 +23,9 @@ struct Schedule {
 const FAST: Schedule = Schedule { first: 2_000, grows_after: 10_000, max: 120_000 };
 const SLOW: Schedule = Schedule { first: 300_000, grows_after: 60_000, max: 6 * 3_600_000 };
 
+/// A wait is longer by at most this part of what it has grown by.
+const SPREAD: i64 = 4;
+
 /// A job's place in its schedules; stored with the job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Retry {
@@ -39,13 +42,17 @@ struct Progress {
 }
 
 impl Retry {
-    /// Puts the next attempt off; gives its moment.
-    pub(super) fn put_off(&mut self, pace: Pace, now: Timestamp) -> Timestamp {
+    /// Puts the next attempt off; gives its moment. Waits that have grown are spread by a number drawn at random: those
+    /// who failed together need not come back together.
+    pub(super) fn put_off(&mut self, pace: Pace, now: Timestamp, drawn: u64) -> Timestamp {
         let (schedule, progress) = match pace {
             Pace::Fast => (FAST, &mut self.fast),
             Pace::Slow => (SLOW, &mut self.slow),
         };
-        let at = now.plus_ms(progress.next(&schedule));
+        let delay = progress.next(&schedule);
+        let spread = delay.saturating_sub(schedule.first).div_euclid(SPREAD).unsigned_abs();
+        let later = drawn.checked_rem(spread.saturating_add(1)).and_then(|ms| i64::try_from(ms).ok());
+        let at = now.plus_ms(delay.saturating_add(later.unwrap_or(0)));
         self.not_before = Some(at);
         at
     }
@@ -100,7 +107,7 @@ mod tests {
 
     fn delays(pace: Pace, count: usize) -> Vec<i64> {
         let mut retry = Retry::default();
-        (0..count).map(|_| retry.put_off(pace, Timestamp(0)).0).collect()
+        (0..count).map(|_| retry.put_off(pace, Timestamp(0), 0).0).collect()
     }
 
     #[test]
@@ -115,12 +122,22 @@ mod tests {
     fn a_restart_goes_on_where_it_was() {
         let mut retry = Retry::default();
         for _ in 0..7 {
-            retry.put_off(Pace::Fast, Timestamp(5));
+            retry.put_off(Pace::Fast, Timestamp(5), 0);
         }
         let mut read = Retry::from_bytes(&retry.to_bytes()).unwrap();
         assert_eq!(read, retry);
         read.wake();
         assert_eq!(read.not_before, None);
-        assert_eq!(read.put_off(Pace::Fast, Timestamp(5)), retry.put_off(Pace::Fast, Timestamp(5)));
+        assert_eq!(read.put_off(Pace::Fast, Timestamp(5), 0), retry.put_off(Pace::Fast, Timestamp(5), 0));
+    }
+
+    #[test]
+    fn waits_that_have_grown_are_spread() {
+        let mut retry = Retry::default();
+        let waits: Vec<_> = (0..7).map(|_| retry.put_off(Pace::Fast, Timestamp(0), u64::MAX).0).collect();
+        assert_eq!(waits[..5], [2_000; 5]);
+        for (wait, grown) in waits[5..].iter().zip([3_000, 4_500]) {
+            assert!((grown..=grown + (grown - 2_000) / 4).contains(wait), "{wait}");
+        }
     }
 }

@@ -44,7 +44,7 @@ mod tests {
         let mut job = Job::new(Task::DeleteQueue, Timestamp(1));
         let read = |job: &Job| WaitingRequest::read(&job.to_bytes());
         assert_eq!(read(&job), Some(WaitingRequest { kind: "delete_queue", is_retried: false }));
-        job.retry.put_off(Pace::Fast, Timestamp(1));
+        job.retry.put_off(Pace::Fast, Timestamp(1), 0);
         job.retry.wake();
         assert_eq!(read(&job), Some(WaitingRequest { kind: "delete_queue", is_retried: true }));
         assert_eq!(WaitingRequest::read(b"damaged"), None);

@@ -68,9 +68,10 @@ impl Decode for Ed25519PublicKey {
     }
 }
 
-/// An Ed25519 private key; wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Ed25519PrivateKey(ed25519_dalek::SigningKey);
+/// An Ed25519 private key; wiped when dropped. Holds the seed alone: most keys that are read with a record are not used
+/// then, and to expand one costs as much as to sign.
+#[derive(Clone, PartialEq, Eq, zeroize::ZeroizeOnDrop)]
+pub struct Ed25519PrivateKey([u8; 32]);
 
 impl Ed25519PrivateKey {
     /// Draws a key.
@@ -84,13 +85,13 @@ impl Ed25519PrivateKey {
     /// From its 32-byte seed.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        Self(*seed)
     }
 
     /// The 32-byte seed.
     #[must_use]
     pub fn seed(&self) -> &[u8; 32] {
-        self.0.as_bytes()
+        &self.0
     }
 
     /// The DER PKCS#8 form of version 1, 48 bytes, which every library reads.
@@ -111,13 +112,17 @@ impl Ed25519PrivateKey {
     /// The public key.
     #[must_use]
     pub fn public_key(&self) -> Ed25519PublicKey {
-        Ed25519PublicKey(self.0.verifying_key().to_bytes())
+        Ed25519PublicKey(self.expanded().verifying_key().to_bytes())
     }
 
     /// Signs `message`.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
-        self.0.sign(message).to_bytes()
+        self.expanded().sign(message).to_bytes()
+    }
+
+    fn expanded(&self) -> ed25519_dalek::SigningKey {
+        ed25519_dalek::SigningKey::from_bytes(&self.0)
     }
 }
 

@@ -68,16 +68,58 @@ pub enum Added {
     TooLarge,
 }
 
+/// How much of a body is taken: says what [`BatchWriter`] would, from lengths alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchRoom {
+    bytes: usize,
+    count: u8,
+}
+
+impl Default for BatchRoom {
+    fn default() -> Self {
+        Self { bytes: HEADER_BYTES, count: 0 }
+    }
+}
+
+impl BatchRoom {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an element of so many bytes, if it fits.
+    pub fn add(&mut self, element_bytes: usize) -> Added {
+        let needed = LENGTH_BYTES.saturating_add(element_bytes);
+        if needed > MESSAGE_BYTES_MAX - HEADER_BYTES {
+            return Added::TooLarge;
+        }
+        let room = MESSAGE_BYTES_MAX.saturating_sub(self.bytes);
+        if needed > room || usize::from(self.count) >= BATCH_ELEMENTS_MAX {
+            return Added::Full;
+        }
+        self.bytes = self.bytes.saturating_add(needed);
+        self.count = self.count.saturating_add(1);
+        Added::Added
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
 /// Packs elements into one body of at most 15,602 bytes and 255 elements.
 #[derive(Debug, Clone)]
 pub struct BatchWriter {
     bytes: Vec<u8>,
-    count: u8,
+    room: BatchRoom,
 }
 
 impl Default for BatchWriter {
     fn default() -> Self {
-        Self { bytes: vec![BATCH_TAG, 0], count: 0 }
+        Self { bytes: vec![BATCH_TAG, 0], room: BatchRoom::new() }
     }
 }
 
@@ -90,25 +132,19 @@ impl BatchWriter {
 
     /// Adds an element, if it fits.
     pub fn add(&mut self, element: &[u8]) -> Added {
-        let room = MESSAGE_BYTES_MAX.saturating_sub(self.bytes.len());
-        let needed = LENGTH_BYTES.saturating_add(element.len());
-        let length = match u16::try_from(element.len()) {
-            Ok(length) if needed <= MESSAGE_BYTES_MAX - HEADER_BYTES => length,
-            _ => return Added::TooLarge,
-        };
-        if needed > room || usize::from(self.count) >= BATCH_ELEMENTS_MAX {
-            return Added::Full;
+        let Ok(length) = u16::try_from(element.len()) else { return Added::TooLarge };
+        let added = self.room.add(element.len());
+        if added == Added::Added {
+            self.bytes.extend_from_slice(&length.to_be_bytes());
+            self.bytes.extend_from_slice(element);
         }
-        self.bytes.extend_from_slice(&length.to_be_bytes());
-        self.bytes.extend_from_slice(element);
-        self.count = self.count.saturating_add(1);
-        Added::Added
+        added
     }
 
     /// Whether nothing was added.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.room.is_empty()
     }
 
     /// The body, or nothing when nothing was added.
@@ -118,7 +154,7 @@ impl BatchWriter {
             return None;
         }
         if let Some(count) = self.bytes.get_mut(1) {
-            *count = self.count;
+            *count = self.room.count;
         }
         Some(self.bytes)
     }

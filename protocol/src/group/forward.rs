@@ -80,6 +80,14 @@ impl<'a> Forward<'a> {
 /// A forward element around the author's bytes. A long name is cut to 16 characters and an ellipsis.
 #[must_use]
 pub fn forward(sender: &ForwardSender, sent_at: Timestamp, statement: &Statement<'_>) -> Vec<u8> {
+    let mut out = forward_head(sender, sent_at);
+    out.extend_from_slice(statement.verbatim());
+    out
+}
+
+/// What stands in a forward element ahead of the author's bytes.
+#[must_use]
+pub fn forward_head(sender: &ForwardSender, sent_at: Timestamp) -> Vec<u8> {
     let mut out = vec![FORWARD_TAG];
     match sender {
         ForwardSender::Member { id, name } => {
@@ -90,7 +98,6 @@ pub fn forward(sender: &ForwardSender, sent_at: Timestamp, statement: &Statement
         ForwardSender::Channel => out.push(b'C'),
     }
     out.extend_from_slice(&sent_at.seconds().to_be_bytes());
-    out.extend_from_slice(statement.verbatim());
     out
 }
 

@@ -100,7 +100,7 @@ fn the_network_is_back_ends_the_wait() {
     assert!(matches!(world.with(Name::Alice, |agent| agent.job(alice).unwrap()), Work::NotBefore(_)));
     world.with(Name::Alice, |agent| {
         agent.wake(alice).unwrap();
-        assert!(agent.take_touched().contains(&alice));
+        assert!(agent.take_touched().contains_key(&alice));
     });
     work(&mut world, alice);
 }

@@ -124,7 +124,7 @@ proptest! {
         for task in tasks(&mut rng) {
             let mut job = Job::new(task, Timestamp(5));
             job.attempts = 3;
-            job.retry.put_off(crate::agent::retry::Pace::Slow, Timestamp(9));
+            job.retry.put_off(crate::agent::retry::Pace::Slow, Timestamp(9), 0);
             reads_back(&job, cut, flip);
         }
         reads_back(&Invitation { agent_version: 7, link: "simplex:/invitation".to_owned() }, cut, flip);

@@ -94,6 +94,17 @@ pub trait Application: Send + 'static {
         Ok(())
     }
 
+    /// The network has room for about so many more messages. Asked in every batch: a program with much to send hands it
+    /// over by and by here, so that nobody waits behind all of it. Says whether more is left: then this is asked again
+    /// as soon as there is room, without any other reason.
+    ///
+    /// # Errors
+    /// Those that must stop the program.
+    fn on_room(&mut self, context: &mut Context<'_>, room: usize) -> Result<bool, Fatal> {
+        let _nothing_to_send = (context, room);
+        Ok(false)
+    }
+
     /// A server was reached or lost.
     ///
     /// # Errors

@@ -114,7 +114,20 @@ impl<A: Application> Engine<A> {
         self.timers(now)?;
         self.start_up(outbox, now)?;
         self.dispatch(now)?;
+        self.offer_room(now)?;
         self.make_requests(outbox, now)
+    }
+
+    /// Lets the application send of what it has much of, as far as there is room for it.
+    fn offer_room(&mut self, now: Timestamp) -> Result<(), Fatal> {
+        let room = self.jobs.room();
+        if room == 0 {
+            return Ok(());
+        }
+        let mut rng = system_rng();
+        let mut context = Context::new(now, &mut rng, &mut self.wishes);
+        self.has_more = self.application.on_room(&mut context, room)?;
+        self.dispatch(now)
     }
 
     fn handle(&mut self, input: Input<A::Command>, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
@@ -236,9 +249,7 @@ impl<A: Application> Engine<A> {
 
     fn wake(&mut self, id: ConnectionId, rng: &mut dyn CryptoRng, now: Timestamp) -> Result<(), Fatal> {
         let mut context = Context::new(now, rng, &mut self.wishes);
-        context.agent(self.application.store()).wake(id)?;
-        self.jobs.touch(id);
-        Ok(())
+        Ok(context.agent(self.application.store()).wake(id)?)
     }
 
     /// Hands the agent's events to the application, and those that come of it, too.
@@ -313,8 +324,8 @@ impl<A: Application> Engine<A> {
     /// Asks connections for their next requests, as far as there is room for them on the network.
     fn make_requests(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
         let mut rng = system_rng();
-        for id in std::mem::take(&mut self.wishes.touched) {
-            self.jobs.touch(id);
+        for (id, lane) in std::mem::take(&mut self.wishes.touched) {
+            self.jobs.touch(id, lane);
         }
         while outbox.requests.len() < REQUESTS_MAX
             && let Some(id) = self.jobs.next()

@@ -1,13 +1,13 @@
 //! What an application can do while it handles something.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
 
 use rand_core::CryptoRng;
 
-use crate::agent::Agent;
 use crate::agent::event::Event;
 use crate::agent::store::{AgentStore, ConnectionId};
+use crate::agent::{Agent, Lane};
 use crate::smp::short_link::ShortLink;
 use crate::timestamp::Timestamp;
 
@@ -28,7 +28,7 @@ pub(super) struct Wishes {
     /// Events of the agent that the application has not handled yet.
     pub(super) events: VecDeque<(ConnectionId, Event)>,
     /// Connections that may want something of the network.
-    pub(super) touched: BTreeSet<ConnectionId>,
+    pub(super) touched: BTreeMap<ConnectionId, Lane>,
     pub(super) links: Vec<(LinkTag, ShortLink)>,
     pub(super) wake_at: Option<Timestamp>,
     pub(super) stop: bool,
@@ -97,6 +97,9 @@ impl<S: AgentStore> DerefMut for AgentAccess<'_, S> {
 impl<S: AgentStore> Drop for AgentAccess<'_, S> {
     fn drop(&mut self) {
         self.wishes.events.extend(self.agent.take_events());
-        self.wishes.touched.extend(self.agent.take_touched());
+        for (id, lane) in self.agent.take_touched() {
+            let touched = self.wishes.touched.entry(id).or_insert(lane);
+            *touched = lane.min(*touched);
+        }
     }
 }

@@ -112,6 +112,7 @@ pub fn start<A: Application>(
             tickets: BTreeMap::new(),
             next_ticket: 0,
             wake_at: None,
+            has_more: false,
             startup: Startup::Subscribing { after: None },
             forget_at: Timestamp::default(),
         };

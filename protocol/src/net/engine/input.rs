@@ -15,7 +15,7 @@ use crate::smp::ids::{MessageId, RecipientId};
 use crate::smp::response::BrokerMessage;
 
 /// Most inputs of one batch.
-const BATCH_MAX: usize = 64;
+const BATCH_MAX: usize = 256;
 /// Most commands among them, so that a busy network does not keep people waiting, nor the other way round.
 const BATCH_COMMANDS_MAX: usize = 16;
 /// Moments are of the system clock, which may jump: it is looked at again at least this often.
@@ -73,6 +73,7 @@ impl<A: Application> Engine<A> {
         !matches!(self.startup, Startup::Done)
             || self.jobs.has_next()
             || !self.wishes.touched.is_empty()
+            || (self.has_more && self.jobs.room() > 0)
             || self.is_ending
     }
 

@@ -58,6 +58,8 @@ struct Engine<A: Application> {
     tickets: BTreeMap<Ticket, Errand>,
     next_ticket: u64,
     wake_at: Option<Timestamp>,
+    /// The application has more to send when there is room.
+    has_more: bool,
     startup: Startup,
     forget_at: Timestamp,
 }
