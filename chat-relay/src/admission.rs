@@ -25,7 +25,7 @@ use protocol::net::engine::Fatal;
 use protocol::version::VersionRange;
 use thiserror::Error;
 
-use crate::delivery::task::forwarded;
+use crate::delivery::forwarding::forwarded;
 use crate::metrics::{Count, Refused};
 use crate::operation::Quota;
 use crate::steps::Step;
@@ -274,6 +274,7 @@ pub fn connected<S: RelayStore>(
         turn.operation.metrics.one(Count::Connected);
         tracing::info!(group = group.id.0, "a member is connected");
     }
+    turn.deliver(group.id);
     turn.reached(Step::JoinerIntroduced);
     Ok(())
 }
@@ -288,7 +289,7 @@ fn tell_of<S: RelayStore>(
     for leader in leaders {
         let is_reached = leader.number != member.number && leader.status == MemberStatus::Connected;
         if let Some(connection) = leader.connection.filter(|_| is_reached)
-            && turn.send(connection, Body::Inline(&element))?
+            && turn.send(connection, Body::Inline(&element))?.is_some()
         {
             turn.store.introduce(member.number, leader.number)?;
         }

@@ -2,14 +2,16 @@
 
 use protocol::group::roster::Roster;
 use protocol::net::engine::Fatal;
+use protocol::timestamp::Timestamp;
 
+use crate::metrics::Count;
 use crate::store::RelayStore;
 use crate::store::records::{LinkState, Member, MemberStatus, Purpose};
 use crate::turn::Turn;
 
 /// Connections that one turn closes at most.
 const CONNECTIONS_PER_TURN: usize = 256;
-/// Members who left that are forgotten in one turn at most.
+/// Members who left that are forgotten, or of a group that are passed over, in one turn at most.
 const MEMBERS_PER_TURN: usize = 1000;
 /// How long a request is remembered, so that a second copy of it is recognised; servers keep messages for 21 days.
 const REQUEST_MEMORY_MS: i64 = 22 * 86_400_000;
@@ -53,6 +55,25 @@ fn forget_stranger<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &Member) -
     Ok(turn.store.forget_stranger(member.number)?)
 }
 
+/// Whoever could not be reached for so long that too many messages wait, or too old ones, goes on after them, with the
+/// roster and recent history first: nothing is kept for ever for those who may never come back.
+fn pass_over<S: RelayStore>(turn: &mut Turn<'_, '_, S>, before: Timestamp) -> Result<(), Fatal> {
+    let backlog_max = turn.limits.member_backlog_max;
+    for group in turn.store.groups_with_deliveries()? {
+        let members = turn.store.pass_over(group, before, backlog_max, MEMBERS_PER_TURN)?;
+        if members > 0 {
+            tracing::warn!(
+                group = group.0,
+                members,
+                "members are passed over: they are given history instead"
+            );
+            turn.operation.metrics.add(Count::PassedOver, u64::try_from(members).unwrap_or(u64::MAX));
+            turn.deliver(group);
+        }
+    }
+    Ok(())
+}
+
 /// Forgets messages, members and requests that nobody needs any more.
 ///
 /// # Errors
@@ -61,6 +82,7 @@ pub(crate) fn forget_old<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<()
     let now = turn.now();
     let before = now.plus_ms(turn.limits.message_retention.ms().saturating_neg());
     let keep = turn.limits.history_items;
+    pass_over(turn, before)?;
     turn.store.forget_messages(before, keep)?;
     turn.store.forget_left(before, MEMBERS_PER_TURN)?;
     turn.store.forget_requests(now.plus_ms(-REQUEST_MEMORY_MS))?;

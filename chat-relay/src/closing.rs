@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! x.grp.mem.del names us ─┐                                            ┌▶ our own x.grp.leave, signed ─┐
-//! x.grp.del ──────────────┼▶ the owner's notice, verbatim, as a job ─┐ │                               │
+//! x.grp.del ──────────────┼▶ the owner's notice, verbatim, the last ─┐ │                               │
 //! not listed, nobody told us ────────────────────────────────────────┼─┘                               │
-//!                                 connections deleted after what waits was sent ◀── job done ◀─────────┘
+//!                                 connections deleted after what waits was sent ◀─ all have it ◀───────┘
 //!                                 relay link deleted, rows deleted
 //! ```
 
@@ -18,9 +18,7 @@ use protocol::net::engine::Fatal;
 use crate::lifecycle;
 use crate::steps::Step;
 use crate::store::RelayStore;
-use crate::store::records::{
-    DeliveryJob, DeliveryJobId, Ending, GroupId, MemberNumber, Purpose, ServedGroup,
-};
+use crate::store::records::{Content, GroupId, NewDelivery, Purpose, ServedGroup};
 use crate::turn::{Turn, stored};
 
 /// Tells members and owners in our own name that we leave. What waited to be handed out goes first.
@@ -34,18 +32,16 @@ pub fn tell_of_own_leave<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: Serve
     };
     let draft: AddressDraft = stored(draft)?;
     let json = Message::new(Some(turn.message_id()), Event::Leave(Leave {})).to_json();
-    let job = DeliveryJob {
-        id: DeliveryJobId(0),
+    let delivery = NewDelivery {
         group: group.id,
         author: own.number,
         support_of: None,
-        ending: Ending::GroupGoes,
-        cursor: MemberNumber(0),
-        body: sign(draft.root_key(), &identity.public_group_id, &group.key.relay, &json),
+        introduces: false,
+        content: Content::Body(sign(draft.root_key(), &identity.public_group_id, &group.key.relay, &json)),
+        ends_group: true,
     };
-    turn.store.start_job(&[], &job)?;
-    let now = turn.now();
-    turn.wake_at(now);
+    turn.store.add_delivery(&delivery)?;
+    turn.deliver_after_commit(group.id);
     Ok(())
 }
 

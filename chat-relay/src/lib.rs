@@ -7,8 +7,8 @@
 //!                                      ├─ lifecycle    drives each group's life; validation, link_watch (pure)
 //!                                      ├─ admission    a member's request at the relay link; introductions, history
 //!                                      ├─ roster       taken from the owner, acknowledged, served
-//!                                      ├─ receive      messages: verify, judge, store once, apply, make a task
-//!                                      ├─ delivery     task → job → pages of members, resumed by a cursor
+//!                                      ├─ receive      messages: verify, judge, store once, apply, pass on
+//!                                      ├─ delivery     a stream per group, a position per member
 //!                                      ├─ closing      members are told, then all of a group is deleted
 //!                                      └─ control      the operator: looks, pauses, rejects, issues codes
 //! access, intake     who may use the relay, and how much        metrics, monitoring   what is told of it

@@ -12,7 +12,7 @@ use crate::access::Access;
 use crate::config::Limits;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
-use crate::store::records::DeliveryJobId;
+use crate::store::records::GroupId;
 
 /// The setting that says whose groups are taken.
 const ACCESS: &str = "access";
@@ -160,8 +160,8 @@ pub struct Operation {
     pub servers: BTreeMap<ServerAddress, ServerHealth>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// When the oldest message of each running delivery job came.
-    pub fan_outs: BTreeMap<DeliveryJobId, Timestamp>,
+    /// When the oldest message came that a group's round hands out.
+    pub fan_outs: BTreeMap<GroupId, Timestamp>,
     /// When a relay that drains ends at the latest.
     pub drain_until: Option<Timestamp>,
 }

@@ -1,8 +1,8 @@
-//! A message of an owner or member (channels.md §16, stage one): verify, judge, store once, apply, make a task.
+//! A message of an owner or member (channels.md §16, stage one): verify, judge, store once, apply, pass on.
 //!
 //! ```text
 //! element ─▶ signature (§8) ─▶ permission (§10) ─▶ stored? ─ known ─▶ dropped; other bytes under one id are noted
-//!                │ bad            │ not allowed       └─ new ─▶ applied to the group ─▶ task
+//!                │ bad            │ not allowed       └─ new ─▶ applied to the group ─▶ stream
 //!                └────────────────┴─▶ dropped
 //! ```
 //!
@@ -27,6 +27,8 @@ use protocol::group::signing::{Reception, Verdict, verdict};
 use protocol::net::engine::Fatal;
 use protocol::timestamp::Timestamp;
 
+use self::apply::Ending;
+use crate::delivery::forwarding;
 use crate::metrics::{Count, Refused};
 use crate::steps::Step;
 use crate::store::RelayStore;
@@ -188,6 +190,7 @@ fn take_over<S: RelayStore>(
     turn.store.update_member(owner)?;
     let purpose = Purpose::Member(source.group, source.member);
     turn.store.set_purpose(source.connection, purpose, None)?;
+    turn.deliver(source.group);
     tracing::info!(group = source.group.0, "an owner is back on another connection");
     Ok(())
 }
@@ -247,20 +250,36 @@ fn post<S: RelayStore>(
         verified: verdict == Verdict::Verified,
         element: said.verbatim().to_vec(),
     };
-    let now = turn.now();
     let Some(stored) = target::store_once(turn, group.id, new)? else { return Ok(()) };
-    let group_id = group.id;
+    let (group_id, author_number) = (group.id, author.number);
     if let (Event::MessageDelete(_), Some(target)) = (event, &target) {
         turn.store.hide_message(group_id, target)?;
     }
     let ending = apply::apply(turn, group, author, event)?;
-    if event.is_forwarded() {
-        turn.store.add_task(group_id, stored, ending)?;
-        turn.wake_at(now);
+    if event.is_forwarded()
+        && let Some(author) = turn.store.member(author_number)?
+    {
+        let ends_group = matches!(ending, Ending::GroupGoes);
+        forwarding::pass_on(turn, group_id, &author, &stored, ends_group)?;
+        if let Ending::MemberGoes(member) = ending {
+            cut_off(turn, *member, &forwarding::forwarded(&author, &stored)?)?;
+        }
     }
     turn.operation.metrics.one(Count::Messages);
     turn.reached(Step::MessageStored);
     Ok(())
+}
+
+/// Tells a member of its removal, and deletes its connection when it is told. It waits for nobody else.
+fn cut_off<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    mut member: Member,
+    notice: &[u8],
+) -> Result<(), Fatal> {
+    let Some(connection) = member.connection.take() else { return Ok(()) };
+    turn.store.update_member(&member)?;
+    turn.send_elements(connection, &[notice.to_vec()])?;
+    turn.close(connection, true)
 }
 
 /// Asks the table of §10, and of the post that a change is about.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request at the address ─▶ invitation      request at a relay link ─▶ admission      message ─▶ receive
-//! link read, deadline ─▶ lifecycle          timer ─▶ lifecycle, delivery, cleaning
+//! link read, deadline ─▶ lifecycle          timer ─▶ lifecycle, cleaning    room ─▶ delivery
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,8 @@ use tokio::sync::oneshot;
 
 use crate::config::Limits;
 use crate::control::{self, Request};
-use crate::delivery::worker;
+use crate::delivery::outcome;
+use crate::delivery::worker::{self, Turns};
 use crate::identity::RelayIdentity;
 use crate::metrics::{Count, Metrics};
 use crate::monitoring::Survey;
@@ -91,8 +92,8 @@ pub struct Relay<S> {
     answers: Vec<(oneshot::Sender<Value>, Value)>,
     readiness: Readiness,
     clean_at: Timestamp,
-    /// The group whose delivery was carried forward last.
-    delivered_last: GroupId,
+    /// Groups that may have something to hand out.
+    turns: Turns,
 }
 
 impl<S: RelayStore> Relay<S> {
@@ -115,7 +116,7 @@ impl<S: RelayStore> Relay<S> {
             answers: Vec::new(),
             readiness: Readiness::Creating,
             clean_at: Timestamp::default(),
-            delivered_last: GroupId(0),
+            turns: Turns::default(),
         }
     }
 
@@ -128,6 +129,7 @@ impl<S: RelayStore> Relay<S> {
             steps: &mut self.steps,
             reading: &mut self.reading,
             operation: &mut self.operation,
+            turns: &mut self.turns,
         }
     }
 
@@ -262,7 +264,13 @@ impl<S: RelayStore> Relay<S> {
                 set_link(&mut turn, connection, number, LinkState::Open)?;
                 admission::catch_up(&mut turn, group, number)
             }
-            Event::RatchetSync(state) if state.may_send() => admission::catch_up(&mut turn, group, number),
+            Event::Sent { number: message } => {
+                outcome::taken(&mut turn, connection, (group, number), message)
+            }
+            Event::RatchetSync(state) if state.may_send() => {
+                outcome::recovered(&mut turn, group, number)?;
+                admission::catch_up(&mut turn, group, number)
+            }
             Event::RatchetSync(SyncState::Required) => {
                 turn.operation.metrics.one(Count::Resyncs);
                 turn.resync(connection)
@@ -272,9 +280,13 @@ impl<S: RelayStore> Relay<S> {
                 turn.operation.metrics.gave_up(reason);
                 lost(&mut turn, connection, group, number)
             }
-            Event::SendFailed { reason, .. } => {
+            Event::SendFailed { number: message, reason } => {
                 turn.operation.metrics.gave_up(reason);
-                tracing::info!(group = group.0, %reason, "a message to a member was given up");
+                if outcome::failed(&mut turn, connection, (group, number), message, reason)? {
+                    tracing::info!(group = group.0, %reason, "a member is not reached for long; it is tried anew");
+                    return Ok(());
+                }
+                tracing::warn!(group = group.0, %reason, "a message to a member was given up");
                 owes(&mut turn, number)
             }
             _ => Ok(()),
@@ -296,7 +308,10 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         if let Some(server) = address::prepare(&mut self.turn(context))? {
             self.readiness = Readiness::Reaching(server);
         }
-        // Deadlines, deliveries and cleaning that were due while we were away.
+        for group in self.store.groups_with_deliveries()? {
+            self.turns.add(group);
+        }
+        // Deadlines and cleaning that were due while we were away.
         context.wake_at(now);
         Ok(())
     }
@@ -360,16 +375,17 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             self.clean_at = now.plus_ms(self.limits.cleaning_interval.ms());
         }
         context.wake_at(self.clean_at);
-        let delivered_last = self.delivered_last;
         let mut turn = self.turn(context);
         lifecycle::deadlines(&mut turn)?;
-        let delivered_last = worker::carry_on(&mut turn, delivered_last)?;
         cleaning::close_expired(&mut turn)?;
         if is_cleaning_due {
             cleaning::forget_old(&mut turn)?;
         }
-        self.delivered_last = delivered_last;
         self.drain(context)
+    }
+
+    fn on_room(&mut self, context: &mut Context<'_>, room: usize) -> Result<bool, Fatal> {
+        worker::carry_on(&mut self.turn(context), room)
     }
 
     fn on_network(&mut self, _context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
@@ -395,6 +411,7 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
     }
 
     fn after_commit(&mut self) {
+        self.turns.committed();
         for step in self.steps.drain(..) {
             step.durable();
         }
@@ -452,6 +469,8 @@ fn lost<S: RelayStore>(
     number: MemberNumber,
 ) -> Result<(), Fatal> {
     set_link(turn, connection, number, LinkState::Broken)?;
+    // Nobody waits for it any more.
+    turn.deliver(group);
     let Some(member) = turn.store.member(number)? else { return Ok(()) };
     if member.role == MemberRole::Owner && member.connection == Some(connection) {
         tracing::warn!(group = group.0, "the connection of an owner is gone");

@@ -44,12 +44,12 @@ steps! {
     JoinerAdmitted = "relay.joiner.admitted", "relay.joiner.admitted.durable",
     /// A joiner is connected, and was given introductions, roster and history.
     JoinerIntroduced = "relay.joiner.introduced", "relay.joiner.introduced.durable",
-    /// A message was stored with its task.
+    /// A message was stored, and is part of its group's stream.
     MessageStored = "relay.message.stored", "relay.message.stored.durable",
-    /// Tasks became a job.
-    JobStarted = "relay.job.started", "relay.job.started.durable",
-    /// A page was handed out and the cursor moved.
+    /// Members were given what they had not, and the round went on.
     PageServed = "relay.page.served", "relay.page.served.durable",
+    /// A member's server has what it was given, and its position moved.
+    PositionMoved = "relay.position.moved", "relay.position.moved.durable",
     /// A group has ended: its members are being told.
     GroupClosing = "relay.group.closing", "relay.group.closing.durable",
     /// A group and its connections are gone.

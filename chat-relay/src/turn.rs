@@ -6,7 +6,7 @@ use protocol::agent::address_draft::AddressDraft;
 use protocol::agent::error::AgentError;
 use protocol::agent::invitation::Invitation;
 use protocol::agent::link_data::UserLinkData;
-use protocol::agent::store::{BodyId, ConnectionId};
+use protocol::agent::store::ConnectionId;
 use protocol::agent::{Agent, Body};
 use protocol::crypto::hash::sha256;
 use protocol::crypto::sign::Ed25519PrivateKey;
@@ -21,6 +21,7 @@ use protocol::smp::short_link::ShortLink;
 use protocol::timestamp::Timestamp;
 
 use crate::config::{JoinerRole, Limits};
+use crate::delivery::worker::Turns;
 use crate::identity::RelayIdentity;
 use crate::operation::Operation;
 use crate::steps::Step;
@@ -41,6 +42,8 @@ pub struct Turn<'a, 'c, S: RelayStore> {
     pub(crate) steps: &'a mut Vec<Step>,
     /// Groups whose links are being read.
     pub(crate) reading: &'a mut BTreeSet<GroupId>,
+    /// Groups that may have something to hand out.
+    pub(crate) turns: &'a mut Turns,
 }
 
 /// A group as the tag of a link read for it.
@@ -150,13 +153,23 @@ impl<S: RelayStore> Turn<'_, '_, S> {
         Ok(connection)
     }
 
-    /// Sends a body; says whether the connection takes it now.
+    /// A group may have something to hand out: it gets its turn.
+    pub fn deliver(&mut self, group: GroupId) {
+        self.turns.add(group);
+    }
+
+    /// A group has something new to hand out: it gets its turn when that is durable.
+    pub fn deliver_after_commit(&mut self, group: GroupId) {
+        self.turns.add_after_commit(group);
+    }
+
+    /// Sends a body; gives the agent's number of it if the connection takes it now.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn send(&mut self, connection: ConnectionId, body: Body<'_>) -> Result<bool, Fatal> {
+    pub fn send(&mut self, connection: ConnectionId, body: Body<'_>) -> Result<Option<i64>, Fatal> {
         match self.agent(|agent| agent.send(connection, body, false)) {
-            Ok(_) => Ok(true),
+            Ok(number) => Ok(Some(number)),
             Err(
                 error @ (AgentError::NoConnection(_)
                 | AgentError::NotAllowedNow(_)
@@ -164,7 +177,7 @@ impl<S: RelayStore> Turn<'_, '_, S> {
                 | AgentError::TooLarge { .. }),
             ) => {
                 tracing::debug!(%error, "a connection does not take a message now");
-                Ok(false)
+                Ok(None)
             }
             Err(error) => Err(error.into()),
         }
@@ -183,14 +196,6 @@ impl<S: RelayStore> Turn<'_, '_, S> {
             self.send(connection, Body::Inline(&body))?;
         }
         Ok(())
-    }
-
-    /// Stores a body that many connections get.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn shared_body(&mut self, body: &[u8]) -> Result<BodyId, StoreError> {
-        self.store.put_body(body)
     }
 
     /// Deletes a connection and its queue; what waits is sent first if asked for. Nothing that still comes counts.

@@ -6,9 +6,13 @@
 use anyhow::{Context as _, ensure};
 use protocol::agent::address_draft::AddressDraft;
 use protocol::encoding::Decode as _;
+use protocol::group::forward::{ForwardSender, forward_head};
+use protocol::group::identity::MemberId;
 use protocol::group::msg_id::SharedMessageId;
+use protocol::group::profile::Profile;
 use protocol::net::rng::system_rng;
 use protocol::smp::ids::{LinkId, SenderId};
+use protocol::timestamp::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::world::{Relay, Server};
@@ -39,11 +43,10 @@ impl RelayDatabase {
         relay.process()?.wait()?;
         let taken = Self::stop(relay)?;
         let newest = taken.newest()?;
-        // It may have been packed for its way already: back into the queue with it.
-        let packed = taken.0.execute("DELETE FROM delivery_jobs WHERE cursor = 0", [])?;
-        let queued = taken.0.execute("DELETE FROM delivery_tasks WHERE message_number = ?1", [newest])?;
-        ensure!(packed + queued == 1, "{packed} jobs and {queued} tasks of one message");
-        taken.forward_last(newest)?;
+        let sql = "SELECT count(*) FROM positions p JOIN deliveries d ON p.given >= d.delivery_id
+                   AND p.group_id = d.group_id WHERE d.message_number = ?1";
+        let given: u32 = taken.0.query_row(sql, [newest], |row| row.get(0))?;
+        ensure!(given == 0, "{given} members have been given it");
         Ok(taken)
     }
 
@@ -112,10 +115,37 @@ impl RelayDatabase {
     /// # Errors
     /// When there is none of this number.
     pub fn forward_last(&self, message: i64) -> anyhow::Result<()> {
-        let sql = "INSERT INTO delivery_tasks (group_id, message_number, ending)
-                   SELECT group_id, message_number, 'nothing' FROM messages WHERE message_number = ?1";
+        let sql = "INSERT INTO deliveries (group_id, author, support_of, introduces, message_number)
+                   SELECT m.group_id, m.author, m.support_of, a.role NOT IN ('owner', 'relay'), m.message_number
+                   FROM messages m JOIN members a ON a.member_number = m.author WHERE m.message_number = ?1";
         self.withhold(message)?;
         ensure!(self.0.execute(sql, [message])? == 1, "no message {message}");
+        let sql =
+            "INSERT INTO streams (group_id, head, cursor) SELECT group_id, delivery_id, 0 FROM deliveries
+                   WHERE message_number = ?1 ON CONFLICT DO UPDATE SET head = excluded.head, cursor = 0";
+        self.0.execute(sql, [message])?;
+        self.name_authors()
+    }
+
+    /// What goes ahead of each message that waits, by the names that members have now.
+    fn name_authors(&self) -> anyhow::Result<()> {
+        let mut waiting = self.0.prepare(
+            "SELECT d.delivery_id, a.member_id, a.profile, m.as_channel, m.broker_ms FROM deliveries d
+             JOIN messages m ON m.message_number = d.message_number
+             JOIN members a ON a.member_number = m.author",
+        )?;
+        let mut rows = waiting.query([])?;
+        while let Some(row) = rows.next()? {
+            let id = MemberId::new(row.get::<_, Vec<u8>>(1)?)?;
+            let profile: Option<String> = row.get(2)?;
+            let profile: Option<Profile> = profile.map(|json| serde_json::from_str(&json)).transpose()?;
+            let name = profile.map_or_else(|| id.stand_in_name(), |profile| profile.display_name);
+            let sender =
+                if row.get(3)? { ForwardSender::Channel } else { ForwardSender::Member { id, name } };
+            let head = forward_head(&sender, Timestamp(row.get(4)?));
+            let sql = "UPDATE deliveries SET forward = ?2, introduction = NULL WHERE delivery_id = ?1";
+            self.0.execute(sql, params![row.get::<_, i64>(0)?, head])?;
+        }
         Ok(())
     }
 
@@ -138,7 +168,7 @@ impl RelayDatabase {
                    WHERE json_extract(profile, '$.displayName') = ?1";
         ensure!(self.0.execute(sql, [from, to])? > 0, "nobody is called {from}");
         self.0.execute("DELETE FROM introductions", [])?;
-        Ok(())
+        self.name_authors()
     }
 
     /// Has a message not forwarded.
@@ -146,7 +176,7 @@ impl RelayDatabase {
     /// # Errors
     /// When the database refuses it.
     pub fn withhold(&self, message: i64) -> anyhow::Result<()> {
-        self.0.execute("DELETE FROM delivery_tasks WHERE message_number = ?1", [message])?;
+        self.0.execute("DELETE FROM deliveries WHERE message_number = ?1", [message])?;
         Ok(())
     }
 }

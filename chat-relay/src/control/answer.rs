@@ -175,6 +175,7 @@ fn pause<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: Option<i64>, paused: 
                 return Ok(Err(no_group(number)));
             }
             turn.store.set_paused(GroupId(number), paused)?;
+            turn.deliver(GroupId(number));
         }
     }
     let now = turn.now();

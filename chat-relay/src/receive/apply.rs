@@ -7,10 +7,20 @@ use protocol::net::engine::Fatal;
 
 use crate::lifecycle;
 use crate::store::RelayStore;
-use crate::store::records::{Ending, GroupId, Member, MemberStatus, NewMember, ServedGroup};
+use crate::store::records::{GroupId, Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::Turn;
 
-/// Applies an event that was judged; says what is to happen once it was handed out.
+/// What follows an event.
+pub(super) enum Ending {
+    /// Nothing.
+    Nothing,
+    /// This member is told, and cut off.
+    MemberGoes(Box<Member>),
+    /// The relay stops serving the group once all members have it.
+    GroupGoes,
+}
+
+/// Applies an event that was judged; says what follows.
 pub(super) fn apply<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     mut group: ServedGroup,
@@ -129,5 +139,5 @@ fn removes<S: RelayStore>(
     if delete.messages {
         turn.store.hide_messages_of(member.number)?;
     }
-    Ok(Ending::MemberGoes(member.number))
+    Ok(Ending::MemberGoes(Box::new(member)))
 }

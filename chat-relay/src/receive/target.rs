@@ -11,7 +11,7 @@ use protocol::group::msg_id::SharedMessageId;
 use protocol::net::engine::Fatal;
 
 use crate::store::RelayStore;
-use crate::store::records::{GroupId, MemberNumber, NewMessage, StoredMessageId};
+use crate::store::records::{GroupId, MemberNumber, NewMessage, StoredMessage};
 use crate::turn::Turn;
 
 /// Stores a message, unless its author has sent it before.
@@ -22,10 +22,10 @@ pub(super) fn store_once<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: GroupId,
     mut new: NewMessage,
-) -> Result<Option<StoredMessageId>, Fatal> {
+) -> Result<Option<StoredMessage>, Fatal> {
     let now = turn.now();
-    if let Some(stored) = turn.store.store_message(group, &new, now)? {
-        return Ok(Some(stored));
+    if let Some(id) = turn.store.store_message(group, &new, now)? {
+        return Ok(Some(StoredMessage { id, message: new }));
     }
     let known = turn.store.message_by_id(group, &new.message_id)?.map(|known| known.message);
     if known.as_ref().is_some_and(|known| known.author == new.author) {
@@ -36,7 +36,8 @@ pub(super) fn store_once<S: RelayStore>(
     }
     tracing::warn!(group = group.0, "two members used one message id");
     new.message_id = of_author(turn, new.author, &new.message_id)?;
-    Ok(turn.store.store_message(group, &new, now)?)
+    let stored = turn.store.store_message(group, &new, now)?;
+    Ok(stored.map(|id| StoredMessage { id, message: new }))
 }
 
 /// The stored id of the message that an event is about: by the author of the change, or by the one that it names.

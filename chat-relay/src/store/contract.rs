@@ -9,8 +9,9 @@ use protocol::timestamp::Timestamp;
 use crate::config::Limits;
 
 use super::records::{
-    DeliveryJob, DeliveryJobId, Ending, GroupId, GroupIdentity, GroupKey, LinkState, LiveRoster, Member,
-    MemberNumber, MemberStatus, MessageKind, NewMember, NewMessage, Purpose, ServedGroup,
+    Content, DeliveryId, Given, GroupId, GroupIdentity, GroupKey, LinkState, LiveRoster, Member,
+    MemberNumber, MemberStatus, MessageKind, NewDelivery, NewMember, NewMessage, Piece, Purpose, Reader,
+    ServedGroup, Stage, Stream,
 };
 use super::{RelayStore, StoreError, contract_operation as operation};
 
@@ -20,14 +21,17 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 16] = [
+    let parts: [Part<S>; 19] = [
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
         members_read_back_as_written,
         messages_are_stored_once,
         history_shows_posts_with_their_last_edit,
-        pages_follow_the_cursor,
-        tasks_become_jobs_in_one_step,
+        members_stand_in_the_stream_while_they_are_reached,
+        rounds_and_turns_apart_find_who_is_to_be_served,
+        bodies_are_made_of_their_pieces,
+        what_all_have_is_forgotten,
+        who_is_too_far_behind_is_passed_over,
         old_messages_go_but_not_the_history,
         members_of_whom_nothing_is_left_are_forgotten,
         operation::settings_come_and_go,
@@ -256,72 +260,200 @@ fn history_shows_posts_with_their_last_edit<S: RelayStore>(store: &mut S) -> Res
     Ok(())
 }
 
-fn pages_follow_the_cursor<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
-    let group = group(store)?.id;
-    let author = member(store, group, 1, MemberRole::Owner)?;
-    let reader = member(store, group, 2, MemberRole::Observer)?;
-    let broken = member(store, group, 3, MemberRole::Observer)?;
-    store.update_member(&Member { link: LinkState::Broken, ..broken })?;
-    let gone = member(store, group, 4, MemberRole::Observer)?;
-    store.update_member(&Member { status: MemberStatus::Removed, ..gone })?;
-    let moderator = member(store, group, 5, MemberRole::Moderator)?;
-    let connection = reader.connection.expect("it has one");
-    for _ in 0..3 {
-        store.push_job(connection, b"job", None)?;
-    }
-    store.introduce(author.number, moderator.number)?;
-    store.introduce(author.number, moderator.number)?;
-
-    let mut job = DeliveryJob {
-        id: DeliveryJobId(0),
-        group,
-        author: author.number,
-        support_of: None,
-        ending: Ending::Nothing,
-        cursor: MemberNumber(0),
-        body: b"=".to_vec(),
-    };
-    job.id = store.start_job(&[], &job)?;
-    let page = store.page(&job, 10, 1)?;
-    let seen: Vec<_> = page.iter().map(|one| (one.number, one.waiting, one.met_author)).collect();
-    assert_eq!(seen, [(reader.number, 2, false), (moderator.number, 0, true)]);
-    store.move_cursor(job.id, reader.number)?;
-    let job = store.job(group)?.expect("it is not done");
-    assert_eq!(store.page(&job, 10, 1)?.len(), 1);
-    let support = DeliveryJob { support_of: Some(id(9)), cursor: MemberNumber(0), ..job.clone() };
-    assert_eq!(store.page(&support, 10, 1)?.len(), 1, "moderators only");
-    let support = DeliveryJob { support_of: Some(id(2)), cursor: MemberNumber(0), ..job.clone() };
-    assert_eq!(store.page(&support, 10, 1)?.len(), 2, "moderators and the member");
-    store.finish_job(job.id)?;
-    assert_eq!(store.job(group)?, None);
-    Ok(())
-}
-
-fn tasks_become_jobs_in_one_step<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
-    let group = group(store)?.id;
-    let author = member(store, group, 1, MemberRole::Owner)?.number;
-    let mut tasks = Vec::new();
-    for text in ["a", "b", "c"] {
-        let stored = store.store_message(group, &message(author, text, MessageKind::Post, None), NOW)?;
-        tasks.push(store.add_task(group, stored.expect("it is new"), Ending::Nothing)?);
-    }
-    assert_eq!(store.groups_with_deliveries(GroupId(0), 10)?, [group]);
-    assert_eq!(store.tasks(group, 2)?.iter().map(|task| task.id).collect::<Vec<_>>(), tasks[..2]);
-    let job = DeliveryJob {
-        id: DeliveryJobId(0),
+fn said(group: GroupId, author: MemberNumber, body: &[u8]) -> NewDelivery {
+    NewDelivery {
         group,
         author,
         support_of: None,
-        ending: Ending::GroupGoes,
-        cursor: MemberNumber(0),
-        body: b"=".to_vec(),
+        introduces: false,
+        content: Content::Body(body.to_vec()),
+        ends_group: false,
+    }
+}
+
+fn members_stand_in_the_stream_while_they_are_reached<S: RelayStore>(
+    store: &mut S,
+) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let early = member(store, group, 1, MemberRole::Owner)?;
+    assert_eq!(store.stream(group)?, None);
+    let first = store.add_delivery(&said(group, early.number, b"one"))?;
+    let late = member(store, group, 2, MemberRole::Observer)?;
+    let position = |store: &mut S, member: &Member| -> Result<Option<DeliveryId>, StoreError> {
+        Ok(store.reader(group, member.number)?.map(|reader| reader.position))
     };
-    let started = store.start_job(&tasks[..2], &job)?;
-    assert_eq!(store.tasks(group, 10)?.len(), 1);
-    assert_eq!(store.job(group)?, Some(DeliveryJob { id: started, ..job }));
-    store.drop_tasks(&tasks[2..])?;
-    store.finish_job(started)?;
-    assert_eq!(store.groups_with_deliveries(GroupId(0), 10)?, []);
+    assert_eq!(position(store, &early)?, Some(DeliveryId(0)));
+    assert_eq!(position(store, &late)?, Some(first), "what came before is history");
+
+    let given = Some(Given { through: first, number: 7 });
+    let reader = store.reader(group, early.number)?.expect("it is connected");
+    store.update_reader(&Reader { given, stage: Stage::Busy, ..reader })?;
+    store.update_member(&Member { blocked: true, ..early.clone() })?;
+    assert_eq!(store.reader(group, early.number)?.and_then(|reader| reader.given), given);
+    let connection = store.insert_connection(b"another")?;
+    store.update_member(&Member { connection: Some(connection), ..early.clone() })?;
+    let moved = Reader { connection, position: DeliveryId(0), stage: Stage::Due, given: None, ..reader };
+    assert_eq!(store.reader(group, early.number)?, Some(moved), "it is given again");
+
+    for gone in [
+        Member { link: LinkState::Broken, ..late.clone() },
+        Member { status: MemberStatus::Removed, ..late.clone() },
+        Member { connection: None, ..late.clone() },
+    ] {
+        store.update_member(&late)?;
+        store.update_member(&gone)?;
+        assert_eq!(position(store, &late)?, None);
+    }
+    store.delete_connection(connection)?;
+    assert_eq!(position(store, &early)?, None, "it goes with its connection");
+    store.forget_delivered(group, 9)?;
+    assert_eq!(store.deliveries(group, DeliveryId(0), 9)?, [], "and nobody is waited for");
+    Ok(())
+}
+
+fn rounds_and_turns_apart_find_who_is_to_be_served<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let mut numbers = Vec::new();
+    for byte in 1..=4 {
+        numbers.push(member(store, group, byte, MemberRole::Observer)?.number);
+    }
+    let [one, two, three, four] = numbers[..] else { panic!("there are four") };
+    let head = store.add_delivery(&said(group, one, b"one"))?;
+    assert_eq!(store.groups_with_deliveries()?, [group]);
+    let begun = Stream { head, cursor: Some(MemberNumber(0)), again: false, ends_at: None, is_paused: false };
+    assert_eq!(store.stream(group)?, Some(begun));
+    let round = |store: &mut S, after, limit| -> Result<Vec<MemberNumber>, StoreError> {
+        Ok(store.round(group, after, head, limit)?.into_iter().map(|reader| reader.number).collect())
+    };
+    assert_eq!(round(store, MemberNumber(0), 3)?, [one, two, three]);
+    assert_eq!(round(store, three, 3)?, [four]);
+    let mut set = |number, stage, position, given| -> Result<(), StoreError> {
+        let reader = store.reader(group, number)?.expect("it is connected");
+        store.update_reader(&Reader { stage, position, given, ..reader })
+    };
+    let given = Some(Given { through: head, number: 1 });
+    set(one, Stage::Free, head, None)?;
+    set(two, Stage::Busy, DeliveryId(0), given)?;
+    set(three, Stage::Due, DeliveryId(0), None)?;
+    set(four, Stage::Held, DeliveryId(0), None)?;
+    assert_eq!(round(store, MemberNumber(0), 9)?, []);
+    let due: Vec<_> = store.readers_due(group, 9)?.into_iter().map(|reader| reader.number).collect();
+    assert_eq!(due, [three]);
+
+    // What comes during a round makes another one necessary; what comes before its first page does not.
+    store.add_delivery(&said(group, one, b"two"))?;
+    assert_eq!(store.stream(group)?.map(|stream| stream.again), Some(false));
+    store.update_stream(group, &Stream { cursor: Some(two), ..begun })?;
+    store.add_delivery(&said(group, one, b"three"))?;
+    let stream = store.stream(group)?.expect("it is there");
+    assert_eq!((stream.cursor, stream.again), (Some(two), true));
+    store.update_stream(group, &Stream { cursor: None, again: false, ..stream })?;
+    store.set_paused(group, true)?;
+    let last = store.add_delivery(&NewDelivery { ends_group: true, ..said(group, one, b"four") })?;
+    let ending = Stream {
+        head: last,
+        cursor: Some(MemberNumber(0)),
+        again: false,
+        ends_at: Some(last),
+        is_paused: true,
+    };
+    assert_eq!(store.stream(group)?, Some(ending));
+    Ok(())
+}
+
+fn bodies_are_made_of_their_pieces<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let served = group(store)?;
+    let group = served.id;
+    let reader = member(store, group, 1, MemberRole::Observer)?;
+    let (author, connection) = (reader.number, reader.connection.expect("it has one"));
+    let mut ids = Vec::new();
+    for text in ["{a", "{b"] {
+        let stored = store.store_message(group, &message(author, text, MessageKind::Post, None), NOW)?;
+        let content = Content::Message(stored.expect("it is new"), b">C".to_vec());
+        ids.push(store.add_delivery(&NewDelivery {
+            content,
+            introduces: true,
+            ..said(group, author, b"")
+        })?);
+    }
+    let alone = store.add_delivery(&said(group, author, b"/alone"))?;
+    let first = ids[0];
+    store.set_introduction(first, b"{who")?;
+    let found = store.deliveries(group, DeliveryId(0), 9)?;
+    let seen: Vec<_> =
+        found.iter().map(|one| (one.id, one.bytes, one.introduction_bytes, one.is_alone)).collect();
+    assert_eq!(seen, [(first, 4, Some(4), false), (ids[1], 4, None, false), (alone, 6, None, true)]);
+
+    let pieces = [Piece::Introduction(first), Piece::Content(first), Piece::Content(ids[1])];
+    let body = store.body_of(group, &pieces)?;
+    assert_eq!(store.body_of(group, &pieces)?, body, "the same pieces are the same body");
+    let job = store.push_job(connection, b"job", Some(body))?;
+    let bytes = b"=\x03\0\x04{who\0\x04>C{a\0\x04>C{b".to_vec();
+    assert_eq!(store.body(body)?, Some(bytes.clone()));
+    let by_itself = store.body_of(group, &[Piece::Content(alone)])?;
+    assert_eq!(store.body(by_itself)?, Some(b"/alone".to_vec()));
+    store.push_job(connection, b"another", Some(by_itself))?;
+
+    store.set_purpose(connection, Purpose::Closing, None)?;
+    store.delete_group(group)?;
+    assert_eq!(store.body(body)?, Some(bytes), "what is on its way outlives its group");
+    store.delete_job(job)?;
+    assert_eq!(store.body(body)?, None, "but not its last request");
+    Ok(())
+}
+
+fn what_all_have_is_forgotten<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let (quick, slow) =
+        (member(store, group, 1, MemberRole::Owner)?, member(store, group, 2, MemberRole::Observer)?);
+    let mut ids = Vec::new();
+    for text in ["one", "two", "three"] {
+        ids.push(store.add_delivery(&said(group, quick.number, text.as_bytes()))?);
+    }
+    let left = |store: &mut S| -> Result<Vec<DeliveryId>, StoreError> {
+        Ok(store.deliveries(group, DeliveryId(0), 9)?.into_iter().map(|one| one.id).collect())
+    };
+    let stand = |store: &mut S, member: &Member, position| -> Result<(), StoreError> {
+        let reader = store.reader(group, member.number)?.expect("it is connected");
+        store.update_reader(&Reader { position, ..reader })
+    };
+    stand(store, &quick, ids[2])?;
+    assert_eq!(store.forget_delivered(group, 9)?, DeliveryId(0));
+    assert_eq!((left(store)?, store.members_behind()?), (ids.clone(), 1));
+    stand(store, &slow, ids[1])?;
+    assert_eq!(store.forget_delivered(group, 1)?, ids[1]);
+    assert_eq!(left(store)?, ids[1..], "no more than allowed at once");
+    store.forget_delivered(group, 9)?;
+    assert_eq!(left(store)?, ids[2..]);
+    stand(store, &slow, ids[2])?;
+    assert_eq!((store.forget_delivered(group, 9)?, store.members_behind()?), (ids[2], 0));
+    assert_eq!(
+        (left(store)?, store.groups_with_deliveries()?.len()),
+        (vec![], 1),
+        "the round is still to end"
+    );
+    Ok(())
+}
+
+fn who_is_too_far_behind_is_passed_over<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let (here, away) =
+        (member(store, group, 1, MemberRole::Owner)?, member(store, group, 2, MemberRole::Observer)?);
+    let mut ids = Vec::new();
+    for text in ["one", "two", "three", "four"] {
+        ids.push(store.add_delivery(&said(group, here.number, text.as_bytes()))?);
+    }
+    let reader = store.reader(group, here.number)?.expect("it is connected");
+    store.update_reader(&Reader { position: ids[3], ..reader })?;
+    assert_eq!(store.pass_over(group, NOW, 4, 9)?, 0);
+    assert_eq!(store.pass_over(group, NOW, 3, 9)?, 1);
+    let reader = store.reader(group, away.number)?.expect("it is connected");
+    assert_eq!((reader.position, reader.stage), (ids[0], Stage::Due));
+    let passed_over = |store: &mut S, member: &Member| -> Result<bool, StoreError> {
+        Ok(store.member(member.number)?.is_some_and(|member| member.passed_over))
+    };
+    assert_eq!([passed_over(store, &here)?, passed_over(store, &away)?], [false, true]);
+    assert_eq!(store.pass_over(group, NOW, 3, 9)?, 0, "once");
     Ok(())
 }
 
@@ -331,7 +463,8 @@ fn old_messages_go_but_not_the_history<S: RelayStore>(store: &mut S) -> Result<(
     for text in ["a", "b", "c", "d"] {
         let stored = store.store_message(group, &message(author, text, MessageKind::Post, None), NOW)?;
         if text == "a" {
-            store.add_task(group, stored.expect("it is new"), Ending::Nothing)?;
+            let content = Content::Message(stored.expect("it is new"), b"head".to_vec());
+            store.add_delivery(&NewDelivery { content, ..said(group, author, b"") })?;
         }
     }
     store.forget_messages(NOW, 2)?;

@@ -5,7 +5,7 @@
 //! group ─┬─ invitations   owners' requests that wait for the group link to be read
 //!        ├─ members       owners included; in the order in which pages serve them
 //!        ├─ messages      each once, with the bytes that were signed
-//!        ├─ tasks ─▶ jobs what is to be handed out, and how far it has been
+//!        ├─ stream        what is passed on, in order, and where each member stands in it
 //!        └─ roster        the live one, and the one being received
 //! connection ── purpose   what it is for
 //! ```
@@ -20,7 +20,7 @@ pub mod operation;
 pub mod records;
 pub mod sqlite;
 
-use protocol::agent::store::{AgentStore, ConnectionId};
+use protocol::agent::store::{AgentStore, BodyId, ConnectionId};
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::Profile;
@@ -30,9 +30,9 @@ use thiserror::Error;
 use crate::config::Limits;
 use operation::OperationStore;
 use records::{
-    DeliveryJob, DeliveryJobId, DeliveryTask, Ending, GroupId, GroupKey, InvitationId, LiveRoster, Member,
-    MemberNumber, NewMember, NewMessage, Purpose, Recipient, RelayAddress, ServedGroup, StoredMessage,
-    StoredMessageId, TaskId, WaitingInvitation,
+    Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber, NewDelivery,
+    NewMember, NewMessage, Piece, Purpose, Reader, RelayAddress, ServedGroup, StoredMessage, StoredMessageId,
+    Stream, WaitingInvitation,
 };
 
 /// What can go wrong in a store. Nothing that a peer sends causes it.
@@ -131,7 +131,8 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore {
     fn member(&mut self, number: MemberNumber) -> Result<Option<Member>, StoreError>;
     /// A member by its id.
     fn member_by_id(&mut self, group: GroupId, id: &MemberId) -> Result<Option<Member>, StoreError>;
-    /// Stores what has changed of a member.
+    /// Stores what has changed of a member. Whoever is connected and can be reached stands in the group's stream from now
+    /// on, at its end if it did not before; nobody else does.
     fn update_member(&mut self, member: &Member) -> Result<(), StoreError>;
     /// All who hold one of these roles, whatever their status.
     fn members_with_roles(&mut self, group: GroupId, roles: &[MemberRole])
@@ -171,30 +172,55 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore {
     /// Forgets messages older than `before`, but for the newest `keep` posts of each group and what still waits.
     fn forget_messages(&mut self, before: Timestamp, keep: u32) -> Result<(), StoreError>;
 
-    /// Asks for a message to be handed out.
-    fn add_task(
+    /// Puts something at the end of a group's stream, for all members who can be reached now; a round over them begins,
+    /// or follows the present one.
+    fn add_delivery(&mut self, delivery: &NewDelivery) -> Result<DeliveryId, StoreError>;
+    /// How far a group's stream has been handed out; nothing before its first message.
+    fn stream(&mut self, group: GroupId) -> Result<Option<Stream>, StoreError>;
+    /// Stores where the round is.
+    fn update_stream(&mut self, group: GroupId, stream: &Stream) -> Result<(), StoreError>;
+    /// Groups whose stream may have something to hand out.
+    fn groups_with_deliveries(&mut self) -> Result<Vec<GroupId>, StoreError>;
+    /// The next members of a round after `after` who have not been given everything up to `head`, by number.
+    fn round(
         &mut self,
         group: GroupId,
-        message: StoredMessageId,
-        ending: Ending,
-    ) -> Result<TaskId, StoreError>;
-    /// The oldest tasks of a group.
-    fn tasks(&mut self, group: GroupId, limit: usize) -> Result<Vec<DeliveryTask>, StoreError>;
-    /// Replaces tasks by the job that carries them.
-    fn start_job(&mut self, tasks: &[TaskId], job: &DeliveryJob) -> Result<DeliveryJobId, StoreError>;
-    /// Forgets tasks that no body can carry.
-    fn drop_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError>;
-    /// The oldest job of a group.
-    fn job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError>;
-    /// The next members of a job after its cursor: connected, reachable, and in its scope.
-    fn page(&mut self, job: &DeliveryJob, limit: u32, backlog_max: u32)
-    -> Result<Vec<Recipient>, StoreError>;
-    /// Moves a job's cursor.
-    fn move_cursor(&mut self, job: DeliveryJobId, cursor: MemberNumber) -> Result<(), StoreError>;
-    /// Forgets a job that is done.
-    fn finish_job(&mut self, job: DeliveryJobId) -> Result<(), StoreError>;
-    /// Groups with tasks or jobs, in turn: those after one first.
-    fn groups_with_deliveries(&mut self, after: GroupId, limit: usize) -> Result<Vec<GroupId>, StoreError>;
+        after: MemberNumber,
+        head: DeliveryId,
+        limit: usize,
+    ) -> Result<Vec<Reader>, StoreError>;
+    /// Members who are to be served besides the rounds.
+    fn readers_due(&mut self, group: GroupId, limit: usize) -> Result<Vec<Reader>, StoreError>;
+    /// Where a member stands; nothing when it cannot be reached.
+    fn reader(&mut self, group: GroupId, number: MemberNumber) -> Result<Option<Reader>, StoreError>;
+    /// Stores where a member stands.
+    fn update_reader(&mut self, reader: &Reader) -> Result<(), StoreError>;
+    /// The next of a stream after a position.
+    fn deliveries(
+        &mut self,
+        group: GroupId,
+        after: DeliveryId,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError>;
+    /// Keeps the introduction of a delivery's author, the same for all who need it.
+    fn set_introduction(&mut self, delivery: DeliveryId, element: &[u8]) -> Result<(), StoreError>;
+    /// A shared body that is made of these pieces whenever it is asked for. The same pieces are the same body.
+    fn body_of(&mut self, group: GroupId, pieces: &[Piece]) -> Result<BodyId, StoreError>;
+    /// Forgets at most `limit` of a stream that all members have; gives what all have then.
+    fn forget_delivered(&mut self, group: GroupId, limit: usize) -> Result<DeliveryId, StoreError>;
+    /// At most `limit` members who stand where a stream is older than `before` or more than `backlog_max` messages from
+    /// its end are taken forward, and remembered as passed over. Says how many there were.
+    fn pass_over(
+        &mut self,
+        group: GroupId,
+        before: Timestamp,
+        backlog_max: u32,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+    /// How many members' servers have not all that was passed on. Costs little, however many there are.
+    fn members_behind(&mut self) -> Result<u64, StoreError>;
+    /// Whether a member was told about another.
+    fn has_met(&mut self, author: MemberNumber, recipient: MemberNumber) -> Result<bool, StoreError>;
     /// Remembers that a member was told about another.
     fn introduce(&mut self, author: MemberNumber, recipient: MemberNumber) -> Result<(), StoreError>;
 

@@ -8,6 +8,8 @@ use protocol::group::profile::{GroupProfile, Profile};
 use protocol::group::served_group::ServedLife;
 use protocol::timestamp::Timestamp;
 
+pub use crate::delivery::stage::Stage;
+
 /// Declares an enum that is stored as a word.
 macro_rules! stored_words {
     ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $variant_doc:literal])* $variant:ident = $word:literal,)* }) => {
@@ -50,10 +52,8 @@ row_ids! {
     StoredMessageId,
     /// Names an owner's invitation that waits. Never reused.
     InvitationId,
-    /// Names a delivery task. Never reused.
-    TaskId,
-    /// Names a delivery job. Never reused.
-    DeliveryJobId,
+    /// Names something that is passed on, in the order in which it came. Never reused.
+    DeliveryId,
 }
 
 /// The relay's long-lived address.
@@ -260,62 +260,99 @@ pub struct StoredMessage {
     pub message: NewMessage,
 }
 
-/// What happens once a message has been handed out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Nothing.
-    Nothing,
-    /// This member, who gets it too, is cut off.
-    MemberGoes(MemberNumber),
-    /// The relay stops serving the group.
-    GroupGoes,
-}
-
-/// A message to be forwarded.
+/// What is passed on next in a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveryTask {
-    /// Its row.
-    pub id: TaskId,
-    /// What to forward.
-    pub message: StoredMessage,
-    /// What happens after it.
-    pub ending: Ending,
-}
-
-/// A body that is being handed out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveryJob {
-    /// Its row.
-    pub id: DeliveryJobId,
+pub struct NewDelivery {
     /// Whose members get it.
     pub group: GroupId,
     /// Who does not get it back.
     pub author: MemberNumber,
     /// Only moderators and this member get it.
     pub support_of: Option<MemberId>,
-    /// What happens after the last page.
-    pub ending: Ending,
-    /// The last member served.
-    pub cursor: MemberNumber,
-    /// The container.
-    pub body: Vec<u8>,
+    /// Whether members meet its author by messages: the profile goes ahead for those who have not.
+    pub introduces: bool,
+    /// What it is.
+    pub content: Content,
+    /// Whether the group ends when all have it.
+    pub ends_group: bool,
 }
 
-/// One member of a delivery page.
+/// What is passed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A stored message, and the head of its forward element. May share a body with others.
+    Message(StoredMessageId, Vec<u8>),
+    /// A body that goes by itself.
+    Body(Vec<u8>),
+}
+
+/// Something that is passed on, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its row.
+    pub id: DeliveryId,
+    /// Who does not get it back.
+    pub author: MemberNumber,
+    /// Only moderators and this member get it.
+    pub support_of: Option<MemberId>,
+    /// Whether the author's profile goes ahead for those who have not met it.
+    pub introduces: bool,
+    /// Whether it goes by itself.
+    pub is_alone: bool,
+    /// How long it is as an element, or by itself.
+    pub bytes: usize,
+    /// How long the author's introduction is, once made.
+    pub introduction_bytes: Option<usize>,
+}
+
+/// A part of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Piece {
+    /// The introduction of a delivery's author.
+    Introduction(DeliveryId),
+    /// What is delivered.
+    Content(DeliveryId),
+}
+
+/// How far a group's messages have been handed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recipient {
+pub struct Stream {
+    /// The last message.
+    pub head: DeliveryId,
+    /// The last member that the round over all members has served; none between two rounds.
+    pub cursor: Option<MemberNumber>,
+    /// Whether another round follows: something came for those whom this one has passed.
+    pub again: bool,
+    /// The message after which the group ends.
+    pub ends_at: Option<DeliveryId>,
+    /// Whether the operator has it kept back.
+    pub is_paused: bool,
+}
+
+/// Where a member stands who can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reader {
+    /// In which group.
+    pub group: GroupId,
     /// Who.
     pub number: MemberNumber,
     /// Where to.
     pub connection: ConnectionId,
-    /// What it may do.
-    pub role: MemberRole,
-    /// Messages that wait for it, counted up to the bound.
-    pub waiting: u32,
-    /// Whether it knows the job's author.
-    pub met_author: bool,
-    /// Whether messages were passed over.
-    pub passed_over: bool,
+    /// The last message that its server has.
+    pub position: DeliveryId,
+    /// How it is served.
+    pub stage: Stage,
+    /// What is on its way to its server.
+    pub given: Option<Given>,
+}
+
+/// What is on its way to a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    /// The last message in it.
+    pub through: DeliveryId,
+    /// The agent's number of it.
+    pub number: i64,
 }
 
 /// The roster that a relay serves.

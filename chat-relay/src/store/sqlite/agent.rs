@@ -128,7 +128,7 @@ impl AgentStore for SqliteStore {
     }
 
     fn body(&mut self, id: BodyId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.one("SELECT body FROM bodies WHERE body_id = ?1", params![id.0], |row| row.get(0))
+        self.read_body(id)
     }
 
     fn remember_hash(&mut self, id: ConnectionId, hash: &[u8; 32], now: Timestamp) -> Result<(), StoreError> {
@@ -153,11 +153,14 @@ impl AgentStore for SqliteStore {
 
 impl SqliteStore {
     fn drop_body_without_jobs(&mut self, body: i64) -> Result<(), StoreError> {
-        self.run(
+        let gone = self.run(
             "DELETE FROM bodies WHERE body_id = ?1
              AND NOT EXISTS (SELECT 1 FROM agent_jobs WHERE agent_jobs.body_id = ?1)",
             params![body],
         )?;
+        if gone > 0 {
+            self.kept.forget(body);
+        }
         Ok(())
     }
 }

@@ -1,175 +1,325 @@
-//! Tasks, jobs and pages: see `migrations/sqlite/0003_messages.sql`.
+//! Streams and the bodies made of them: see `migrations/sqlite/0006_positions.sql`.
 
-use protocol::agent::store::ConnectionId;
-use protocol::group::identity::{MemberId, MemberRole};
-use rusqlite::{Row, params};
+use std::collections::VecDeque;
 
-use super::messages::{MESSAGE_COLUMNS, read_message};
-use super::{SqliteStore, stored, word};
+use protocol::agent::store::BodyId;
+use protocol::encoding::{Decode as _, DecodeError, Encode, Reader as Bytes};
+use protocol::group::batch::{Added, BatchWriter};
+use protocol::group::identity::MemberId;
+use protocol::timestamp::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::{SqliteStore, json, stored};
+use crate::delivery::forwarding::head_of;
 use crate::store::StoreError;
 use crate::store::records::{
-    DeliveryJob, DeliveryJobId, DeliveryTask, Ending, GroupId, MemberNumber, Recipient, StoredMessageId,
-    TaskId,
+    Content, Delivery, DeliveryId, GroupId, MemberNumber, NewDelivery, Piece, Stream,
 };
 
+/// Bodies that were put together and are kept for the next of many who get the same: 16 KiB each at most.
+const KEPT_BODIES_MAX: usize = 64;
+
+/// The bodies that were asked for last.
+#[derive(Debug, Default)]
+pub(super) struct KeptBodies(VecDeque<(i64, Vec<u8>)>);
+
+impl KeptBodies {
+    fn find(&self, id: i64) -> Option<Vec<u8>> {
+        self.0.iter().find(|(kept, _)| *kept == id).map(|(_, body)| body.clone())
+    }
+
+    fn keep(&mut self, id: i64, body: &[u8]) {
+        if self.0.len() >= KEPT_BODIES_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, body.to_vec()));
+    }
+
+    pub(super) fn forget(&mut self, id: i64) {
+        self.0.retain(|(kept, _)| *kept != id);
+    }
+
+    /// What was read in a transaction that never was.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 impl SqliteStore {
-    pub(super) fn write_task(
-        &mut self,
-        group: GroupId,
-        message: StoredMessageId,
-        ending: Ending,
-    ) -> Result<TaskId, StoreError> {
+    pub(super) fn write_delivery(&mut self, delivery: &NewDelivery) -> Result<DeliveryId, StoreError> {
+        let (message, head, body) = match &delivery.content {
+            Content::Message(id, head) => (Some(id.0), Some(head), None),
+            Content::Body(body) => (None, None, Some(body)),
+        };
         self.change_one(
-            "INSERT INTO delivery_tasks (group_id, message_number, ending, removes) VALUES (?1, ?2, ?3, ?4)",
-            params![group.0, message.0, ending_word(ending), removed(ending)],
-        )?;
-        Ok(TaskId(self.database.last_insert_rowid()))
-    }
-
-    pub(super) fn read_tasks(
-        &mut self,
-        group: GroupId,
-        limit: usize,
-    ) -> Result<Vec<DeliveryTask>, StoreError> {
-        let sql = format!(
-            "SELECT {MESSAGE_COLUMNS}, t.task_id, t.ending, t.removes FROM delivery_tasks t
-             JOIN messages m ON m.message_number = t.message_number
-             WHERE t.group_id = ?1 ORDER BY t.task_id LIMIT ?2"
-        );
-        self.all(&sql, params![group.0, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-            Ok(DeliveryTask {
-                id: TaskId(row.get(10)?),
-                message: read_message(row)?,
-                ending: read_ending(row, 11)?,
-            })
-        })
-    }
-
-    pub(super) fn write_job(
-        &mut self,
-        tasks: &[TaskId],
-        job: &DeliveryJob,
-    ) -> Result<DeliveryJobId, StoreError> {
-        self.delete_tasks(tasks)?;
-        self.change_one(
-            "INSERT INTO delivery_jobs (group_id, author, support_of, ending, removes, cursor, body)
+            "INSERT INTO deliveries (group_id, author, support_of, introduces, message_number, forward, said)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
-                job.group.0,
-                job.author.0,
-                job.support_of.as_ref().map(MemberId::as_bytes),
-                ending_word(job.ending),
-                removed(job.ending),
-                job.cursor.0,
-                job.body
+                delivery.group.0,
+                delivery.author.0,
+                delivery.support_of.as_ref().map(MemberId::as_bytes),
+                delivery.introduces,
+                message,
+                head,
+                body,
             ],
         )?;
-        Ok(DeliveryJobId(self.database.last_insert_rowid()))
+        let id = DeliveryId(self.database.last_insert_rowid());
+        // A round that has served nobody yet takes it along.
+        self.change_one(
+            "INSERT INTO streams (group_id, head, cursor, ends_at) VALUES (?1, ?2, 0, ?3)
+             ON CONFLICT DO UPDATE SET head = excluded.head, again = again OR coalesce(cursor, 0) > 0,
+             cursor = coalesce(cursor, 0), ends_at = coalesce(ends_at, excluded.ends_at)",
+            params![delivery.group.0, id.0, delivery.ends_group.then_some(id.0)],
+        )?;
+        Ok(id)
     }
 
-    pub(super) fn delete_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
-        for task in tasks {
-            self.change_one("DELETE FROM delivery_tasks WHERE task_id = ?1", params![task.0])?;
-        }
-        Ok(())
-    }
-
-    /// Groups with work after one, then the others.
-    pub(super) fn read_groups_with_work(
-        &mut self,
-        after: GroupId,
-        limit: usize,
-    ) -> Result<Vec<GroupId>, StoreError> {
-        self.all(
-            "SELECT group_id FROM (SELECT group_id FROM delivery_tasks UNION SELECT group_id FROM delivery_jobs)
-             WHERE group_id NOT IN (SELECT group_id FROM paused_groups)
-             ORDER BY group_id <= ?1, group_id LIMIT ?2",
-            params![after.0, i64::try_from(limit).unwrap_or(i64::MAX)],
-            |row| row.get(0).map(GroupId),
-        )
-    }
-
-    pub(super) fn read_job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError> {
+    pub(super) fn read_stream(&mut self, group: GroupId) -> Result<Option<Stream>, StoreError> {
         self.one(
-            "SELECT job_id, group_id, author, support_of, ending, removes, cursor, body FROM delivery_jobs
-             WHERE group_id = ?1 ORDER BY job_id LIMIT 1",
+            "SELECT head, cursor, again, ends_at,
+             EXISTS (SELECT 1 FROM paused_groups p WHERE p.group_id = streams.group_id)
+             FROM streams WHERE group_id = ?1",
             params![group.0],
-            read_job,
-        )
-    }
-
-    pub(super) fn read_page(
-        &mut self,
-        job: &DeliveryJob,
-        limit: u32,
-        backlog_max: u32,
-    ) -> Result<Vec<Recipient>, StoreError> {
-        // One more than the bound is enough to know that it is passed.
-        self.all(
-            "SELECT member_number, connection_id, role,
-               (SELECT count(*) FROM (SELECT 1 FROM agent_jobs j
-                WHERE j.connection_id = members.connection_id LIMIT ?4 + 1)),
-               EXISTS (SELECT 1 FROM introductions WHERE author = ?5 AND recipient = member_number), passed_over
-             FROM members WHERE group_id = ?1 AND member_number > ?2 AND member_number <> ?5
-               AND (status = 'connected' OR member_number IS ?7) AND link <> 'broken' AND connection_id IS NOT NULL
-               AND (?6 IS NULL OR member_id = ?6 OR role IN ('moderator', 'admin', 'owner'))
-             ORDER BY member_number LIMIT ?3",
-            params![
-                job.group.0,
-                job.cursor.0,
-                limit,
-                backlog_max,
-                job.author.0,
-                job.support_of.as_ref().map(MemberId::as_bytes),
-                removed(job.ending),
-            ],
             |row| {
-                Ok(Recipient {
-                    number: MemberNumber(row.get(0)?),
-                    connection: ConnectionId(row.get(1)?),
-                    role: MemberRole::from_word(&row.get::<_, String>(2)?),
-                    waiting: row.get(3)?,
-                    met_author: row.get(4)?,
-                    passed_over: row.get(5)?,
+                Ok(Stream {
+                    head: DeliveryId(row.get(0)?),
+                    cursor: row.get::<_, Option<i64>>(1)?.map(MemberNumber),
+                    again: row.get(2)?,
+                    ends_at: row.get::<_, Option<i64>>(3)?.map(DeliveryId),
+                    is_paused: row.get(4)?,
                 })
             },
         )
     }
-}
 
-fn ending_word(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Nothing => "nothing",
-        Ending::MemberGoes(_) => "member",
-        Ending::GroupGoes => "group",
+    pub(super) fn write_stream(&mut self, group: GroupId, stream: &Stream) -> Result<(), StoreError> {
+        self.change_one(
+            "UPDATE streams SET cursor = ?2, again = ?3 WHERE group_id = ?1",
+            params![group.0, stream.cursor.map(|cursor| cursor.0), stream.again],
+        )
+    }
+
+    pub(super) fn read_groups_with_deliveries(&mut self) -> Result<Vec<GroupId>, StoreError> {
+        self.all(
+            "SELECT group_id FROM streams s WHERE cursor IS NOT NULL OR ends_at IS NOT NULL
+             OR EXISTS (SELECT 1 FROM deliveries d WHERE d.group_id = s.group_id) ORDER BY group_id",
+            params![],
+            |row| row.get(0).map(GroupId),
+        )
+    }
+
+    pub(super) fn read_deliveries(
+        &mut self,
+        group: GroupId,
+        after: DeliveryId,
+        limit: i64,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        self.all(
+            "SELECT d.delivery_id, d.author, d.support_of, d.introduces, d.said IS NOT NULL,
+             coalesce(length(d.said), length(d.forward) + length(m.element)), length(d.introduction)
+             FROM deliveries d LEFT JOIN messages m ON m.message_number = d.message_number
+             WHERE d.group_id = ?1 AND d.delivery_id > ?2 ORDER BY d.delivery_id LIMIT ?3",
+            params![group.0, after.0, limit],
+            |row| {
+                let support_of: Option<Vec<u8>> = row.get(2)?;
+                Ok(Delivery {
+                    id: DeliveryId(row.get(0)?),
+                    author: MemberNumber(row.get(1)?),
+                    support_of: support_of.map(|bytes| stored(MemberId::new(bytes))).transpose()?,
+                    introduces: row.get(3)?,
+                    is_alone: row.get(4)?,
+                    bytes: length(row.get(5)?),
+                    introduction_bytes: row.get::<_, Option<u32>>(6)?.map(length),
+                })
+            },
+        )
+    }
+
+    pub(super) fn delete_delivered(&mut self, group: GroupId, limit: i64) -> Result<DeliveryId, StoreError> {
+        let lowest: Option<i64> = self
+            .one(
+                "SELECT coalesce((SELECT min(position) FROM position_counts WHERE group_id = ?1), head)
+                 FROM streams WHERE group_id = ?1",
+                params![group.0],
+                |row| row.get(0),
+            )?
+            .flatten();
+        let lowest = lowest.unwrap_or(0);
+        self.run(
+            "DELETE FROM deliveries WHERE delivery_id IN (SELECT delivery_id FROM deliveries
+             WHERE group_id = ?1 AND delivery_id <= ?2 ORDER BY delivery_id LIMIT ?3)",
+            params![group.0, lowest, limit],
+        )?;
+        Ok(DeliveryId(lowest))
+    }
+
+    pub(super) fn write_recipe(&mut self, group: GroupId, pieces: &[Piece]) -> Result<BodyId, StoreError> {
+        let recipe = Recipe(pieces.to_vec()).to_bytes();
+        let id = self.one(
+            "INSERT INTO bodies (body, recipe_of) VALUES (?1, ?2)
+             ON CONFLICT (recipe_of, body) WHERE recipe_of IS NOT NULL
+             DO UPDATE SET body = excluded.body RETURNING body_id",
+            params![recipe, group.0],
+            |row| row.get(0).map(BodyId),
+        )?;
+        id.ok_or(StoreError::Missing)
+    }
+
+    /// A body of the table, put together if it has to be.
+    pub(super) fn read_body(&mut self, id: BodyId) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(body) = self.kept.find(id.0) {
+            return Ok(Some(body));
+        }
+        let found: Option<(Vec<u8>, bool)> = self.one(
+            "SELECT body, recipe_of IS NOT NULL FROM bodies WHERE body_id = ?1",
+            params![id.0],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        let body = match found {
+            Some((recipe, true)) => self.put_together(&stored(Recipe::from_bytes(&recipe))?.0)?,
+            found => found.map(|(body, _)| body),
+        };
+        if let Some(body) = &body {
+            self.kept.keep(id.0, body);
+        }
+        Ok(body)
+    }
+
+    /// Nothing when a part is gone: nobody waits for it any more.
+    fn put_together(&mut self, pieces: &[Piece]) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut writer = BatchWriter::new();
+        for piece in pieces {
+            let (id, column) = match piece {
+                Piece::Introduction(id) => (id, "d.introduction"),
+                Piece::Content(id) => (id, "coalesce(d.said, d.forward)"),
+            };
+            let part = self.one(
+                &format!(
+                    "SELECT {column}, m.element, d.said IS NOT NULL FROM deliveries d
+                     LEFT JOIN messages m ON m.message_number = d.message_number WHERE d.delivery_id = ?1"
+                ),
+                params![id.0],
+                |row| Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<Vec<u8>>>(1)?, row.get(2)?)),
+            )?;
+            let Some((Some(mut element), rest, is_alone)) = part else { return Ok(None) };
+            if let Piece::Content(_) = piece {
+                if is_alone {
+                    return Ok(Some(element));
+                }
+                element.extend(rest.unwrap_or_default());
+            }
+            if writer.add(&element) != Added::Added {
+                return Err(StoreError::Missing);
+            }
+        }
+        Ok(writer.finish())
+    }
+
+    /// Before a group goes: what is still on its way keeps its bytes.
+    pub(super) fn fix_bodies(&mut self, group: GroupId) -> Result<(), StoreError> {
+        let ids: Vec<i64> =
+            self.all("SELECT body_id FROM bodies WHERE recipe_of = ?1", params![group.0], |row| row.get(0))?;
+        for id in ids {
+            // Of a body that cannot be made any more nothing is sent.
+            let body = self.read_body(BodyId(id))?.unwrap_or_default();
+            let sql = "UPDATE bodies SET body = ?2, recipe_of = NULL WHERE body_id = ?1";
+            self.change_one(sql, params![id, body])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_forward(
+        &mut self,
+        group: GroupId,
+        before: Timestamp,
+        backlog_max: u32,
+        limit: i64,
+    ) -> Result<usize, StoreError> {
+        let last: Option<i64> = self.one(
+            "SELECT max(coalesce((SELECT delivery_id FROM deliveries WHERE group_id = ?1
+                                  ORDER BY delivery_id DESC LIMIT 1 OFFSET ?3), 0),
+                        coalesce((SELECT max(d.delivery_id) FROM deliveries d JOIN messages m
+                                  ON m.message_number = d.message_number
+                                  WHERE d.group_id = ?1 AND m.received_ms < ?2), 0))",
+            params![group.0, before.0, backlog_max],
+            |row| row.get(0),
+        )?;
+        let last = last.unwrap_or(0);
+        let lowest = "SELECT min(position) FROM position_counts WHERE group_id = ?1";
+        let lowest: Option<Option<i64>> = self.one(lowest, params![group.0], |row| row.get(0))?;
+        if lowest.flatten().is_none_or(|lowest| lowest >= last) {
+            return Ok(0);
+        }
+        let passed: Vec<i64> = self.all(
+            "SELECT member_number FROM positions WHERE group_id = ?1 AND position < ?2 LIMIT ?3",
+            params![group.0, last, limit],
+            |row| row.get(0),
+        )?;
+        for number in &passed {
+            self.change_one(
+                "UPDATE positions SET position = ?3, stage = CASE stage WHEN 0 THEN 3 ELSE stage END
+                 WHERE group_id = ?1 AND member_number = ?2",
+                params![group.0, number, last],
+            )?;
+            let sql = "UPDATE members SET passed_over = 1 WHERE member_number = ?1";
+            self.change_one(sql, params![number])?;
+        }
+        Ok(passed.len())
     }
 }
 
-fn removed(ending: Ending) -> Option<i64> {
-    if let Ending::MemberGoes(member) = ending { Some(member.0) } else { None }
+/// A stored length: no element comes near the bound.
+fn length(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// Reads the ending at a column and the member removed at the next.
-fn read_ending(row: &Row<'_>, column: usize) -> rusqlite::Result<Ending> {
-    let removes: Option<i64> = row.get(column.saturating_add(1))?;
-    let ending = match (row.get::<_, String>(column)?.as_str(), removes) {
-        ("nothing", None) => Some(Ending::Nothing),
-        ("member", Some(member)) => Some(Ending::MemberGoes(MemberNumber(member))),
-        ("group", None) => Some(Ending::GroupGoes),
-        _ => None,
-    };
-    word(ending)
+/// Of what a body is made.
+struct Recipe(Vec<Piece>);
+
+impl Encode for Recipe {
+    fn encode(&self, out: &mut Vec<u8>) {
+        for piece in &self.0 {
+            let (tag, id) = match piece {
+                Piece::Introduction(id) => (b'I', id),
+                Piece::Content(id) => (b'C', id),
+            };
+            out.push(tag);
+            out.extend_from_slice(&id.0.to_be_bytes());
+        }
+    }
 }
 
-fn read_job(row: &Row<'_>) -> rusqlite::Result<DeliveryJob> {
-    let support_of: Option<Vec<u8>> = row.get(3)?;
-    Ok(DeliveryJob {
-        id: DeliveryJobId(row.get(0)?),
-        group: GroupId(row.get(1)?),
-        author: MemberNumber(row.get(2)?),
-        support_of: support_of.map(|bytes| stored(MemberId::new(bytes))).transpose()?,
-        ending: read_ending(row, 4)?,
-        cursor: MemberNumber(row.get(6)?),
-        body: row.get(7)?,
-    })
+impl protocol::encoding::Decode for Recipe {
+    fn decode(reader: &mut Bytes<'_>) -> Result<Self, DecodeError> {
+        let mut pieces = Vec::new();
+        while reader.peek().is_some() {
+            let tag = reader.u8()?;
+            let id = DeliveryId(reader.i64()?);
+            pieces.push(match tag {
+                b'I' => Piece::Introduction(id),
+                b'C' => Piece::Content(id),
+                _ => return Err(DecodeError::Invalid("piece of a body")),
+            });
+        }
+        Ok(Self(pieces))
+    }
+}
+
+/// What an earlier version had still to forward gets the head of its element.
+pub(super) fn add_missing_heads(database: &Connection) -> Result<(), StoreError> {
+    let mut statement = database.prepare(
+        "SELECT d.delivery_id, m.as_channel, m.broker_ms, a.member_id, a.profile FROM deliveries d
+         JOIN messages m ON m.message_number = d.message_number JOIN members a ON a.member_number = m.author
+         WHERE d.forward IS NULL",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = stored(MemberId::new(row.get::<_, Vec<u8>>(3)?))?;
+        let profile = row.get::<_, Option<String>>(4)?.as_deref().map(json).transpose()?;
+        let head = head_of(&id, profile.as_ref(), row.get(1)?, Timestamp(row.get(2)?));
+        let sql = "UPDATE deliveries SET forward = ?2 WHERE delivery_id = ?1";
+        database.execute(sql, params![row.get::<_, i64>(0)?, head])?;
+    }
+    Ok(())
 }

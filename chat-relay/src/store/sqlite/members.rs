@@ -18,8 +18,7 @@ const MEMBER: &str = "SELECT member_number, group_id, member_id, role, status, p
 const UNMENTIONED: &str = "blocked = 0 AND connection_id IS NULL
     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.author = member_number)
     AND NOT EXISTS (SELECT 1 FROM purposes p WHERE p.member_number = members.member_number)
-    AND NOT EXISTS (SELECT 1 FROM delivery_jobs j WHERE j.author = member_number OR j.removes = member_number)
-    AND NOT EXISTS (SELECT 1 FROM delivery_tasks t WHERE t.removes = member_number)
+    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.author = member_number)
     AND NOT EXISTS (SELECT 1 FROM rosters r WHERE r.author = member_number)";
 
 impl SqliteStore {
@@ -76,7 +75,8 @@ impl SqliteStore {
                 member.roster_served,
                 member.since.0,
             ],
-        )
+        )?;
+        self.keep_position(member)
     }
 
     pub(super) fn delete_stranger(&mut self, number: MemberNumber) -> Result<(), StoreError> {

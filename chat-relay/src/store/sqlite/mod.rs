@@ -7,6 +7,7 @@ mod groups;
 mod members;
 mod messages;
 mod operation;
+mod positions;
 mod relay;
 
 use std::path::Path;
@@ -23,13 +24,17 @@ pub use copy::Verified;
 use super::StoreError;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
     include_str!("../../../migrations/sqlite/0004_forgetting.sql"),
     include_str!("../../../migrations/sqlite/0005_operation.sql"),
+    include_str!("../../../migrations/sqlite/0006_positions.sql"),
 ];
+
+/// The migration after which what waits to be forwarded needs its heads.
+const POSITIONS: u32 = 6;
 
 /// Statements kept compiled; more than this crate has.
 const CACHED_STATEMENTS: usize = 128;
@@ -38,6 +43,7 @@ const CACHED_STATEMENTS: usize = 128;
 #[derive(Debug)]
 pub struct SqliteStore {
     database: Connection,
+    kept: deliveries::KeptBodies,
 }
 
 impl SqliteStore {
@@ -64,7 +70,7 @@ impl SqliteStore {
         )?;
         database.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         migrate(&mut database)?;
-        Ok(Self { database })
+        Ok(Self { database, kept: deliveries::KeptBodies::default() })
     }
 
     /// Runs a statement and counts the rows it changed.
@@ -144,6 +150,7 @@ impl Transactional for SqliteStore {
     }
 
     fn rollback(&mut self) -> Result<(), Fatal> {
+        self.kept.clear();
         Ok(self.database.execute_batch("ROLLBACK")?)
     }
 }
@@ -157,6 +164,9 @@ fn migrate(database: &mut Connection) -> Result<(), StoreError> {
     for (number, migration) in numbered().filter(|(number, _)| *number > done) {
         let transaction = database.transaction()?;
         transaction.execute_batch(migration)?;
+        if number == POSITIONS {
+            deliveries::add_missing_heads(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", number)?;
         transaction.commit()?;
     }
@@ -182,5 +192,55 @@ mod tests {
         let path = home.path().join("relay.sqlite");
         SqliteStore::open(&path).unwrap().database.pragma_update(None, "user_version", 1000).unwrap();
         assert!(matches!(SqliteStore::open(&path), Err(StoreError::Newer)));
+    }
+
+    /// A file in which one body was half handed out and one message was waiting.
+    const OLD: &str = r#"
+        INSERT INTO served_groups (group_id, group_link, owner_member_id, relay_member_id, life)
+            VALUES (1, 'simplex:/c#1', x'01', x'02', x'00');
+        INSERT INTO connections (connection_id, record) VALUES (1, x''), (2, x''), (3, x''), (4, x'');
+        INSERT INTO members (member_number, group_id, member_id, role, status, profile, connection_id, link, since_ms)
+            VALUES (1, 1, x'010101010101010101010101', 'owner', 'connected', '{"displayName":"Olga","fullName":""}', 1, 'open', 0),
+                   (2, 1, x'020202020202020202020202', 'observer', 'connected', NULL, 2, 'open', 0),
+                   (3, 1, x'030303030303030303030303', 'observer', 'connected', NULL, 3, 'open', 0),
+                   (4, 1, x'040404040404040404040404', 'observer', 'connected', NULL, 4, 'broken', 0);
+        INSERT INTO messages (message_number, group_id, message_id, author, broker_ms, received_ms, kind, as_channel,
+            verified, element) VALUES (7, 1, x'07', 1, 5000, 5000, 'post', 0, 1, CAST('{}' AS BLOB));
+        INSERT INTO delivery_jobs (group_id, author, ending, cursor, body) VALUES (1, 1, 'nothing', 2, x'3d');
+        INSERT INTO delivery_tasks (group_id, message_number, ending) VALUES (1, 7, 'group');
+    "#;
+
+    #[test]
+    fn what_an_earlier_version_was_handing_out_goes_on_where_it_was() {
+        use crate::store::RelayStore as _;
+        use crate::store::records::{DeliveryId, GroupId, MemberNumber, Piece, Stage};
+        use protocol::agent::store::AgentStore as _;
+        let database = Connection::open_in_memory().unwrap();
+        for migration in &MIGRATIONS[..5] {
+            database.execute_batch(migration).unwrap();
+        }
+        database.execute_batch(OLD).unwrap();
+        database.pragma_update(None, "user_version", 5).unwrap();
+        let mut store = SqliteStore::prepare(database).unwrap();
+
+        let group = GroupId(1);
+        let waiting = store.deliveries(group, DeliveryId(0), 9).unwrap();
+        let [body, message] = &waiting[..] else { panic!("{waiting:?}") };
+        assert!(body.is_alone && !message.is_alone);
+        let stands = |store: &mut SqliteStore, number| {
+            let reader = store.reader(group, MemberNumber(number)).unwrap();
+            reader.map(|reader| (reader.position, reader.stage))
+        };
+        let before = DeliveryId(body.id.0 - 1);
+        assert_eq!(stands(&mut store, 2), Some((body.id, Stage::Free)), "it has the first");
+        assert_eq!(stands(&mut store, 3), Some((before, Stage::Free)));
+        assert_eq!(stands(&mut store, 4), None, "it cannot be reached");
+        let stream = store.stream(group).unwrap().unwrap();
+        assert_eq!((stream.head, stream.cursor), (message.id, Some(MemberNumber(0))));
+        assert_eq!(stream.ends_at, Some(message.id));
+        let made = store.body_of(group, &[Piece::Content(message.id)]).unwrap();
+        let made = store.body(made).unwrap().unwrap();
+        assert!(made.starts_with(b"=\x01") && made.ends_with(b"{}"), "{made:?}");
+        assert!(made.windows(4).any(|part| part == b"Olga"));
     }
 }

@@ -96,8 +96,9 @@ impl OperationStore for SqliteStore {
 
     fn backlog(&mut self, group: Option<GroupId>) -> Result<u64, StoreError> {
         self.big_count(
-            "SELECT (SELECT count(*) FROM delivery_tasks WHERE ?1 IS NULL OR group_id = ?1)
-                  + (SELECT count(*) FROM delivery_jobs WHERE ?1 IS NULL OR group_id = ?1)",
+            "SELECT count(*) FROM deliveries d JOIN streams s USING (group_id)
+             WHERE s.cursor IS NOT NULL AND (?1 IS NULL OR group_id = ?1) AND d.delivery_id >
+             coalesce((SELECT min(position) FROM position_counts c WHERE c.group_id = s.group_id), 0)",
             params![group.map(|group| group.0)],
         )
     }

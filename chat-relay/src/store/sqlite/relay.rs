@@ -1,6 +1,6 @@
 //! The trait of the relay's own rows, on the statements of the files beside this one.
 
-use protocol::agent::store::ConnectionId;
+use protocol::agent::store::{BodyId, ConnectionId};
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::Profile;
@@ -10,9 +10,9 @@ use rusqlite::params;
 use super::{SqliteStore, to_json};
 use crate::config::Limits;
 use crate::store::records::{
-    DeliveryJob, DeliveryJobId, DeliveryTask, Ending, GroupId, GroupKey, InvitationId, LiveRoster, Member,
-    MemberNumber, NewMember, NewMessage, Purpose, Recipient, RelayAddress, ServedGroup, StoredMessage,
-    StoredMessageId, TaskId, WaitingInvitation,
+    Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber, NewDelivery,
+    NewMember, NewMessage, Piece, Purpose, Reader, RelayAddress, ServedGroup, StoredMessage, StoredMessageId,
+    Stream, WaitingInvitation,
 };
 use crate::store::{RelayStore, StoreError};
 
@@ -105,6 +105,7 @@ impl RelayStore for SqliteStore {
     }
 
     fn delete_group(&mut self, id: GroupId) -> Result<(), StoreError> {
+        self.fix_bodies(id)?;
         self.change_one("DELETE FROM served_groups WHERE group_id = ?1", params![id.0])
     }
 
@@ -226,50 +227,92 @@ impl RelayStore for SqliteStore {
         self.delete_old_messages(before, keep)
     }
 
-    fn add_task(
+    fn add_delivery(&mut self, delivery: &NewDelivery) -> Result<DeliveryId, StoreError> {
+        self.write_delivery(delivery)
+    }
+
+    fn stream(&mut self, group: GroupId) -> Result<Option<Stream>, StoreError> {
+        self.read_stream(group)
+    }
+
+    fn update_stream(&mut self, group: GroupId, stream: &Stream) -> Result<(), StoreError> {
+        self.write_stream(group, stream)
+    }
+
+    fn groups_with_deliveries(&mut self) -> Result<Vec<GroupId>, StoreError> {
+        self.read_groups_with_deliveries()
+    }
+
+    fn round(
         &mut self,
         group: GroupId,
-        message: StoredMessageId,
-        ending: Ending,
-    ) -> Result<TaskId, StoreError> {
-        self.write_task(group, message, ending)
+        after: MemberNumber,
+        head: DeliveryId,
+        limit: usize,
+    ) -> Result<Vec<Reader>, StoreError> {
+        self.readers(
+            "WHERE group_id = ?1 AND member_number > ?2 AND coalesce(given, position) < ?3 AND stage < 2
+             ORDER BY member_number LIMIT ?4",
+            params![group.0, after.0, head.0, rows(limit)],
+        )
     }
 
-    fn tasks(&mut self, group: GroupId, limit: usize) -> Result<Vec<DeliveryTask>, StoreError> {
-        self.read_tasks(group, limit)
+    fn readers_due(&mut self, group: GroupId, limit: usize) -> Result<Vec<Reader>, StoreError> {
+        self.readers("WHERE group_id = ?1 AND stage = 3 LIMIT ?2", params![group.0, rows(limit)])
     }
 
-    fn start_job(&mut self, tasks: &[TaskId], job: &DeliveryJob) -> Result<DeliveryJobId, StoreError> {
-        self.write_job(tasks, job)
+    fn reader(&mut self, group: GroupId, number: MemberNumber) -> Result<Option<Reader>, StoreError> {
+        Ok(self.readers("WHERE group_id = ?1 AND member_number = ?2", params![group.0, number.0])?.pop())
     }
 
-    fn drop_tasks(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
-        self.delete_tasks(tasks)
+    fn update_reader(&mut self, reader: &Reader) -> Result<(), StoreError> {
+        self.write_reader(reader)
     }
 
-    fn job(&mut self, group: GroupId) -> Result<Option<DeliveryJob>, StoreError> {
-        self.read_job(group)
-    }
-
-    fn page(
+    fn deliveries(
         &mut self,
-        job: &DeliveryJob,
-        limit: u32,
+        group: GroupId,
+        after: DeliveryId,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        self.read_deliveries(group, after, rows(limit))
+    }
+
+    fn set_introduction(&mut self, delivery: DeliveryId, element: &[u8]) -> Result<(), StoreError> {
+        let sql = "UPDATE deliveries SET introduction = ?2 WHERE delivery_id = ?1";
+        self.change_one(sql, params![delivery.0, element])
+    }
+
+    fn body_of(&mut self, group: GroupId, pieces: &[Piece]) -> Result<BodyId, StoreError> {
+        self.write_recipe(group, pieces)
+    }
+
+    fn forget_delivered(&mut self, group: GroupId, limit: usize) -> Result<DeliveryId, StoreError> {
+        self.delete_delivered(group, rows(limit))
+    }
+
+    fn pass_over(
+        &mut self,
+        group: GroupId,
+        before: Timestamp,
         backlog_max: u32,
-    ) -> Result<Vec<Recipient>, StoreError> {
-        self.read_page(job, limit, backlog_max)
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        self.take_forward(group, before, backlog_max, rows(limit))
     }
 
-    fn move_cursor(&mut self, job: DeliveryJobId, cursor: MemberNumber) -> Result<(), StoreError> {
-        self.change_one("UPDATE delivery_jobs SET cursor = ?2 WHERE job_id = ?1", params![job.0, cursor.0])
+    fn members_behind(&mut self) -> Result<u64, StoreError> {
+        let behind = "SELECT coalesce(sum(members), 0) FROM position_counts c JOIN streams s USING (group_id)
+             WHERE c.position < s.head";
+        Ok(self
+            .one(behind, params![], |row| row.get::<_, i64>(0))?
+            .and_then(|sum| sum.try_into().ok())
+            .unwrap_or(0))
     }
 
-    fn finish_job(&mut self, job: DeliveryJobId) -> Result<(), StoreError> {
-        self.change_one("DELETE FROM delivery_jobs WHERE job_id = ?1", params![job.0])
-    }
-
-    fn groups_with_deliveries(&mut self, after: GroupId, limit: usize) -> Result<Vec<GroupId>, StoreError> {
-        self.read_groups_with_work(after, limit)
+    fn has_met(&mut self, author: MemberNumber, recipient: MemberNumber) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM introductions WHERE author = ?1 AND recipient = ?2";
+        Ok(self.one(sql, params![author.0, recipient.0], |_| Ok(()))?.is_some())
     }
 
     fn introduce(&mut self, author: MemberNumber, recipient: MemberNumber) -> Result<(), StoreError> {
