@@ -145,5 +145,11 @@ pub const RELAY_TEST_MS_MAX: i64 = 40_000;
 pub const DELIVERY_PAGE_MEMBERS: usize = 10_000;
 /// Recent items that a joiner is given.
 pub const HISTORY_ITEMS_MAX: usize = 100;
+/// Items of one answer to a request for history.
+pub const HISTORY_PAGE_ITEMS_MAX: u32 = 100;
+/// Messages of one answer: what a member's queue takes at once is bounded, and it can ask again.
+pub const HISTORY_PAGE_BODIES_MAX: usize = 8;
+/// The longest position in a relay's history.
+pub const HISTORY_POSITION_BYTES_MAX: usize = 64;
 /// Age up to which a joiner is told where a file is: file servers keep files for 48 hours.
 pub const HISTORY_FILE_AGE_MS_MAX: i64 = 48 * 3_600_000;

@@ -212,6 +212,8 @@ pub fn judge(
         | Event::RelayTest(_)
         | Event::RosterAck(_)
         | Event::RosterRequest(_)
+        | Event::HistoryGet(_)
+        | Event::HistoryPage(_)
         | Event::Join(_)
         | Event::LinkInvitation(_)
         | Event::LinkMember(_)

@@ -59,6 +59,8 @@ impl EventTag {
             | Self::MemberNew
             | Self::MemberIntro
             | Self::RosterRequest
+            | Self::HistoryGet
+            | Self::HistoryPage
             | Self::MessageReact
             | Self::FileDescription
             | Self::FileCancel

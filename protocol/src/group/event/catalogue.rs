@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{MessageError, content, group, joining, members, owner_relay};
+use super::{MessageError, content, group, history, joining, members, owner_relay};
 
 /// An event that we do not know, kept as it came.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,6 +138,12 @@ catalogue! {
     Roster(group::Roster) = "x.grp.roster",
     /// A member missed a version of the roster.
     RosterRequest(group::RosterRequest) = "x.grp.roster.request",
+
+    // History by pages: an extension.
+    /// A member asks for older messages.
+    HistoryGet(history::HistoryGet) = "x.grp.history.get",
+    /// A relay says where the messages that follow stand.
+    HistoryPage(history::HistoryPage) = "x.grp.history.page",
 
     // Content (§9.5).
     /// A post.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::owner_relay::MemberIdRole;
+use super::owner_relay::{Capabilities, MemberIdRole};
 use crate::group::identity::{MemberId, MemberKey, MemberRole};
 use crate::group::profile::{GroupProfile, Profile};
 
@@ -62,9 +62,13 @@ pub struct Info {
 
 /// x.grp.link.mem: the relay's own profile, after the connection stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LinkMember {
     /// The relay's.
     pub profile: Profile,
+    /// What the relay can do besides: an extension, in the form that owners are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_cap: Option<Capabilities>,
 }
 
 /// x.grp.link.reject.

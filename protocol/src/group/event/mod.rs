@@ -11,6 +11,7 @@
 mod catalogue;
 pub mod content;
 pub mod group;
+pub mod history;
 pub mod joining;
 pub mod members;
 pub mod owner_relay;
@@ -155,7 +156,7 @@ mod tests {
                 ),
             ),
             (EventTag::Info, format!(r#"{{"profile":{profile}}}"#)),
-            (EventTag::LinkMember, format!(r#"{{"profile":{profile}}}"#)),
+            (EventTag::LinkMember, format!(r#"{{"profile":{profile},"relayCap":{{"history":true}}}}"#)),
             (
                 EventTag::LinkReject,
                 r#"{"groupLinkRejection":{"groupName":"Tea","rejectionReason":"blocked"}}"#.into(),
@@ -194,6 +195,8 @@ mod tests {
             (EventTag::GroupDelete, "{}".into()),
             (EventTag::Roster, r#"{"version":3,"fileInv":{"fileSize":2,"fileDigest":"AQID"}}"#.into()),
             (EventTag::RosterRequest, r#"{"version":3}"#.into()),
+            (EventTag::HistoryGet, r#"{"before":"17","limit":50}"#.into()),
+            (EventTag::HistoryPage, r#"{"before":"17","next":"3","last":true}"#.into()),
             (
                 EventTag::MessageNew,
                 r#"{"content":{"type":"text","text":"hi @ann"},"mentions":{"ann":{"memberId":"AQID"}},

@@ -61,6 +61,17 @@ pub struct Capabilities {
     /// The domain of its web previews.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub web_domain: Option<String>,
+    /// Whether it gives history by pages: an extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<bool>,
+}
+
+impl Capabilities {
+    /// Of our relays.
+    #[must_use]
+    pub fn of_our_relays() -> Self {
+        Self { web_domain: None, history: Some(true) }
+    }
 }
 
 /// x.grp.relay.reject: in the same place as the acceptance.

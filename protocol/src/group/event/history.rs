@@ -1,0 +1,77 @@
+//! History by pages: an extension, which peers that do not know it pass over (docs/protocol.md §5).
+//!
+//! ```text
+//! member ──x.grp.history.get { before?, limit }──▶ relay
+//! member ◀──[ x.grp.history.page { before?, next?, last }, forwards… ]── relay      one or more messages
+//! ```
+//!
+//! Pages go from the newest item to the oldest; within a message the oldest comes first. `next` is what to ask `before`
+//! of to go on, and stands in the same message as the items above it: whoever stores both together goes on after a
+//! crash where it was.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::DecodeError;
+use crate::group::constants::HISTORY_POSITION_BYTES_MAX;
+
+/// A place in a relay's history; what it says is the relay's own affair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HistoryPosition(String);
+
+impl HistoryPosition {
+    /// From its text.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`] when it is empty or longer than [`HISTORY_POSITION_BYTES_MAX`].
+    pub fn new(text: impl Into<String>) -> Result<Self, DecodeError> {
+        let text = text.into();
+        if text.is_empty() || text.len() > HISTORY_POSITION_BYTES_MAX {
+            return Err(DecodeError::Invalid("history position"));
+        }
+        Ok(Self(text))
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HistoryPosition {
+    type Error = DecodeError;
+
+    fn try_from(text: String) -> Result<Self, DecodeError> {
+        Self::new(text)
+    }
+}
+
+impl From<HistoryPosition> for String {
+    fn from(position: HistoryPosition) -> Self {
+        position.0
+    }
+}
+
+/// x.grp.history.get: a member asks its relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryGet {
+    /// Only what is older than this; the newest when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<HistoryPosition>,
+    /// At most so many items; a relay gives fewer as it sees fit.
+    pub limit: u32,
+}
+
+/// x.grp.history.page: goes ahead of the items in each message of the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPage {
+    /// As it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<HistoryPosition>,
+    /// Where older items begin; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<HistoryPosition>,
+    /// Whether the answer ends with this message.
+    pub last: bool,
+}
