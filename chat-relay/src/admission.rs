@@ -15,7 +15,7 @@ use protocol::group::event::joining::{
     GroupLinkInvitation, GroupLinkRejection, LinkInvitation, LinkMember, LinkReject,
 };
 use protocol::group::event::members::{MemberInfo, MemberIntro, MemberNew, Restriction, Restrictions};
-use protocol::group::event::owner_relay::MemberIdRole;
+use protocol::group::event::owner_relay::{Capabilities, MemberIdRole};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::joining::{JoinProblem, Joiner, Pinned, check_join};
 use protocol::group::profile::{GroupProfile, Profile};
@@ -306,7 +306,8 @@ fn welcome<S: RelayStore>(
     leaders: &[Member],
 ) -> Result<(), Fatal> {
     let profile = turn.identity.profile.clone();
-    let mut elements = vec![turn.compose(Event::LinkMember(Box::new(LinkMember { profile })))];
+    let relay_cap = Some(Capabilities::of_our_relays());
+    let mut elements = vec![turn.compose(Event::LinkMember(Box::new(LinkMember { profile, relay_cap })))];
     let (owners, others): (Vec<_>, Vec<_>) = leaders
         .iter()
         .filter(|leader| leader.number != member.number && !is_gone(leader.status))

@@ -17,7 +17,7 @@ use protocol::agent::store::ConnectionId;
 use protocol::crypto::hash::sha256;
 use protocol::encoding::Encode as _;
 use protocol::group::event::Event;
-use protocol::group::event::owner_relay::{RelayAccept, RelayInvitation, RelayTest};
+use protocol::group::event::owner_relay::{Capabilities, RelayAccept, RelayInvitation, RelayTest};
 use protocol::group::identity::{LinkText, MemberRole};
 use protocol::group::opened::OpenedGroupLink;
 use protocol::group::relay_test;
@@ -329,7 +329,10 @@ fn answer<S: RelayStore>(
     turn.store.delete_invitation(waiting.id)?;
     let draft: AddressDraft = stored(group.draft.as_deref().unwrap_or_default())?;
     let Some(mut owner) = turn.store.member_by_id(group.id, &group.key.owner)? else { return Ok(()) };
-    let accept = RelayAccept { relay_link: LinkText::from(&draft.short_link()), relay_cap: None };
+    let accept = RelayAccept {
+        relay_link: LinkText::from(&draft.short_link()),
+        relay_cap: Some(Capabilities::of_our_relays()),
+    };
     let invitation: Invitation = stored(&waiting.invitation)?;
     let is_listed = matches!(group.life.status, ServedStatus::Active { .. });
     let is_claim = is_listed && owner.connection.is_some() && owner.link != LinkState::Broken;

@@ -32,6 +32,7 @@ pub mod directory;
 pub mod duration;
 pub mod error;
 pub mod exit_code;
+pub mod history;
 pub mod identity;
 pub mod intake;
 pub mod invitation;

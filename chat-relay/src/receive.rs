@@ -37,7 +37,7 @@ use crate::store::records::{
     StoredMessage,
 };
 use crate::turn::Turn;
-use crate::{intake, roster};
+use crate::{history, intake, roster};
 
 /// Where a message came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +171,7 @@ fn statement<S: RelayStore>(
     match &message.event {
         Event::Roster(_) => roster_header(turn, group, &author, said, message, source.server_time),
         Event::RosterRequest(request) => roster::requested(turn, group.id, author, request.version),
+        Event::HistoryGet(request) => history::requested(turn, &group, &author, request),
         _ if event.is_forwardable() => post(turn, group, author, source, said, &message, verdict),
         _ => Ok(()),
     }

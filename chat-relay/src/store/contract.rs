@@ -21,7 +21,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 19] = [
+    let parts: [Part<S>; 21] = [
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
         members_read_back_as_written,
@@ -32,6 +32,8 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         bodies_are_made_of_their_pieces,
         what_all_have_is_forgotten,
         who_is_too_far_behind_is_passed_over,
+        history_is_read_back_page_by_page,
+        pages_follow_the_cursor,
         old_messages_go_but_not_the_history,
         members_of_whom_nothing_is_left_are_forgotten,
         operation::settings_come_and_go,
@@ -222,6 +224,41 @@ fn messages_are_stored_once<S: RelayStore>(store: &mut S) -> Result<(), StoreErr
     assert_eq!(store.store_message(group, &altered, NOW)?, None);
     let found = store.message_by_id(group, &post.message_id)?.expect("it is stored");
     assert_eq!((Some(found.id), found.message), (stored, post));
+    Ok(())
+}
+
+fn history_is_read_back_page_by_page<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let author = member(store, group, 1, MemberRole::Owner)?.number;
+    let blocked = member(store, group, 2, MemberRole::Member)?;
+    store.update_member(&Member { blocked: true, ..blocked.clone() })?;
+    let support = NewMessage { support_of: Some(id(2)), ..message(author, "aside", MessageKind::Post, None) };
+    for new in [
+        message(author, "a", MessageKind::Post, None),
+        message(author, "role", MessageKind::Other, None),
+        support,
+        message(blocked.number, "spam", MessageKind::Post, None),
+        message(author, "gone", MessageKind::Post, None),
+        message(author, "b", MessageKind::Post, None),
+        message(author, "file of b", MessageKind::File, Some("b")),
+        message(author, "b1", MessageKind::Edit, Some("b")),
+    ] {
+        store.store_message(group, &new, NOW)?;
+    }
+    store.hide_message(group, &message_id("gone"))?;
+    let mut page = |before, limit, files_since| -> Result<_, StoreError> {
+        let found = store.history_page(group, before, limit, files_since)?;
+        let last = found.last().map(|found| found.id);
+        let texts =
+            found.into_iter().map(|found| String::from_utf8_lossy(&found.message.element).into_owned());
+        Ok((texts.collect::<Vec<_>>(), last))
+    };
+    let (newest, at) = page(None, 3, Timestamp(0))?;
+    assert_eq!(newest, ["b1", "file of b", "b"]);
+    let (older, at) = page(at, 3, Timestamp(0))?;
+    assert_eq!(older, ["role", "a"]);
+    assert_eq!(page(at, 3, Timestamp(0))?.0, [""; 0]);
+    assert_eq!(page(None, 2, NOW)?.0, ["b1", "b"], "the file is too old");
     Ok(())
 }
 

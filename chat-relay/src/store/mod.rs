@@ -169,6 +169,15 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore {
         limit: u32,
         files_since: Timestamp,
     ) -> Result<Vec<StoredMessage>, StoreError>;
+    /// Everything that members were to get, of the main scope and by authors who are not blocked, newest first: at most
+    /// `limit` messages older than `before`. Where files are is given when that was said after `files_since`.
+    fn history_page(
+        &mut self,
+        group: GroupId,
+        before: Option<StoredMessageId>,
+        limit: u32,
+        files_since: Timestamp,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
     /// Forgets messages older than `before`, but for the newest `keep` posts of each group and what still waits.
     fn forget_messages(&mut self, before: Timestamp, keep: u32) -> Result<(), StoreError>;
 

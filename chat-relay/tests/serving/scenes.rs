@@ -4,6 +4,7 @@ use chat_relay::config::Tuning;
 use protocol::agent::event::{Event as AgentEvent, SendFailure};
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::event::content::MessageDelete;
+use protocol::group::event::history::HistoryGet;
 use protocol::group::event::members::{MemberDelete, MemberRoleChange};
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::ForwardSender;
@@ -41,6 +42,32 @@ async fn a_post_reaches_members_with_the_bytes_that_were_signed() {
     group.owner.hear("news of the first member", joined).await;
     group.owner.hear("news of the second member", joined).await;
     assert!(!group.owner.has_unheard_post("tea at five"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_given_page_by_page_with_the_bytes_that_were_signed() {
+    let mut group = Group::served(Tuning { history_items: Some(0), ..Tuning::default() }).await;
+    let mut member = group.join().await;
+    let mut said = Vec::new();
+    for text in ["one", "two", "three"] {
+        said.push(group.owner.post(text).await);
+        member.hear_post(text).await;
+    }
+    let page = |heard: &crate::people::Heard| match &heard.event {
+        Event::HistoryPage(page) => Some(page.clone()),
+        _ => None,
+    };
+    let get = |before, limit| Message::new(None, Event::HistoryGet(HistoryGet { before, limit })).to_json();
+    member.send(&get(None, 2)).await;
+    let first = member.hear("the newest", page).await;
+    assert!(first.last && first.before.is_none() && first.next.is_some());
+    assert_eq!(member.hear_post("two").await.verbatim, said[1]);
+    assert_eq!(member.hear_post("three").await.verbatim, said[2]);
+    member.send(&get(first.next.clone(), 100)).await;
+    let second = member.hear("the rest", page).await;
+    assert_eq!((second.before, second.next, second.last), (first.next, None, true));
+    assert_eq!(member.hear_post("one").await.verbatim, said[0]);
+    assert!(!member.has_unheard_post("two"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

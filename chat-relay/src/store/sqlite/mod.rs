@@ -4,6 +4,7 @@ mod agent;
 mod copy;
 mod deliveries;
 mod groups;
+mod history;
 mod members;
 mod messages;
 mod operation;
@@ -24,13 +25,14 @@ pub use copy::Verified;
 use super::StoreError;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
     include_str!("../../../migrations/sqlite/0004_forgetting.sql"),
     include_str!("../../../migrations/sqlite/0005_operation.sql"),
     include_str!("../../../migrations/sqlite/0006_positions.sql"),
+    include_str!("../../../migrations/sqlite/0007_history.sql"),
 ];
 
 /// The migration after which what waits to be forwarded needs its heads.

@@ -223,6 +223,16 @@ impl RelayStore for SqliteStore {
         self.read_history(group, limit, files_since)
     }
 
+    fn history_page(
+        &mut self,
+        group: GroupId,
+        before: Option<StoredMessageId>,
+        limit: u32,
+        files_since: Timestamp,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.read_history_page(group, before, limit, files_since)
+    }
+
     fn forget_messages(&mut self, before: Timestamp, keep: u32) -> Result<(), StoreError> {
         self.delete_old_messages(before, keep)
     }
