@@ -14,7 +14,7 @@ use protocol::net::engine::Fatal;
 
 use self::page::Item;
 use crate::admission::member_new;
-use crate::delivery::task::forwarded;
+use crate::delivery::forwarding::forwarded;
 use crate::store::RelayStore;
 use crate::store::records::{Member, ServedGroup, StoredMessage, StoredMessageId};
 use crate::turn::Turn;
@@ -48,7 +48,7 @@ pub fn requested<S: RelayStore>(
     }
     tracing::debug!(group = group.id.0, items = items.len(), "a page of history is given");
     for body in page::bodies(request.before.as_ref(), items, is_end) {
-        if !turn.send(connection, Body::Inline(&body))? {
+        if turn.send(connection, Body::Inline(&body))?.is_none() {
             break;
         }
     }

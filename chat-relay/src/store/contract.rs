@@ -21,7 +21,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 21] = [
+    let parts: [Part<S>; 20] = [
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
         members_read_back_as_written,
@@ -33,7 +33,6 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         what_all_have_is_forgotten,
         who_is_too_far_behind_is_passed_over,
         history_is_read_back_page_by_page,
-        pages_follow_the_cursor,
         old_messages_go_but_not_the_history,
         members_of_whom_nothing_is_left_are_forgotten,
         operation::settings_come_and_go,
