@@ -84,7 +84,11 @@ impl NetworkChoice {
         Ok(self.proxy.parse()?)
     }
 
-    fn dialer(&self) -> anyhow::Result<Dialer> {
+    /// How connections leave this machine.
+    ///
+    /// # Errors
+    /// When a word is not understood.
+    pub(crate) fn dialer(&self) -> anyhow::Result<Dialer> {
         let mode = match self.socks_mode.as_str() {
             "always" => SocksMode::Always,
             "onion" => SocksMode::Onion,

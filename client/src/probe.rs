@@ -1,21 +1,28 @@
-//! Tests of servers, which need no home: connect, look, and say what was found.
+//! Tests of servers, whether they are kept or not: connect, look, and say what was found.
 
 use anyhow::Context as _;
-use protocol::net::network::{Limits, Network};
+use protocol::net::network::{Limits, Network, NetworkSettings, Routing};
 
 use crate::engine::{call_error_kind, chain};
 use crate::error::CommandError;
 use crate::event::Event;
+use crate::network::NetworkChoice;
 use crate::query;
 
-/// Connects to a server and checks its identity and versions.
+/// Connects to a server, by the way out of the machine that was chosen, and checks its identity and versions.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn server(address: &str) -> Result<Event, CommandError> {
+pub(crate) fn server(address: &str, choice: &NetworkChoice) -> Result<Event, CommandError> {
     let server = query::parse_server(address)?.server;
     let runtime = runtime()?;
-    let (network, _events) = Network::new(Limits::INTERACTIVE, runtime.handle().clone());
+    let settings = NetworkSettings {
+        limits: Limits::INTERACTIVE,
+        dialer: choice.dialer()?,
+        // The server itself is tested, not another one that forwards to it.
+        routing: Routing::default(),
+    };
+    let (network, _events) = Network::new(settings, runtime.handle().clone());
     runtime
         .block_on(network.ping(&server))
         .map_err(|error| CommandError::new(call_error_kind(&error), chain(&error)))?;

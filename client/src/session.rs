@@ -10,6 +10,7 @@ use crate::engine;
 use crate::error::CommandError;
 use crate::event::{Event, Reply};
 use crate::home::{Home, LockOr};
+use crate::network::{NetworkChange, NetworkChoice};
 use crate::output::{Output, ReaderGone};
 use crate::query;
 use crate::request::Request;
@@ -70,6 +71,21 @@ impl Session {
     /// Shows one event. A reader that went away is no failure of what was done.
     pub(crate) fn show(&self, event: &Event) {
         let _ = self.output.event(event);
+    }
+
+    /// How this home reaches servers.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub(crate) fn network(&self) -> Result<NetworkChoice, CommandError> {
+        let mut choice = NetworkChoice::default();
+        self.ask_with(Request::Network { change: NetworkChange::default() }, |event| {
+            if let Event::NetworkSettings { proxy, direct_fallback, socks, socks_mode } = event.clone() {
+                choice = NetworkChoice { proxy, direct_fallback, socks, socks_mode };
+            }
+            Ok(())
+        })?;
+        Ok(choice)
     }
 
     /// Does what is asked and shows what comes of it.

@@ -48,6 +48,10 @@ fn a_server_that_is_not_the_senders_never_sees_the_sender() -> anyhow::Result<()
         assert!(socks.asked().iter().all(|asked| !asked.circuit.is_empty()), "circuits are kept apart");
     }
 
+    // A server that is tried is reached by the same way out.
+    owner.ok(&["server", "test", other.address()])?;
+    assert_eq!(olgas.ports(), BTreeSet::from([own.port(), other.port()]));
+
     // Without the proxy the same member connects to the relay's server itself.
     drop(member_listens);
     member.ok(&["network", "--proxy", "never"])?;

@@ -43,8 +43,9 @@ impl DoctorArgs {
                 }
                 Ok(())
             })?;
+            let choice = session.network()?;
             for address in servers {
-                let check = match probe::server(&address) {
+                let check = match probe::server(&address, &choice) {
                     Ok(check) => check,
                     Err(error) => {
                         wrong += 1;
