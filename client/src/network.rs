@@ -27,7 +27,7 @@ pub(crate) struct NetworkChoice {
 impl Default for NetworkChoice {
     fn default() -> Self {
         Self {
-            proxy: ProxyMode::Never.to_string(),
+            proxy: ProxyMode::Unknown.to_string(),
             direct_fallback: true,
             socks: None,
             socks_mode: "always".to_owned(),

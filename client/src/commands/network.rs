@@ -15,13 +15,14 @@ use crate::request::Request;
 #[command(after_help = "\
 Examples:
   conclave network
-  conclave network --proxy unknown                 servers that are not yours do not see you
   conclave network --proxy always --direct-fallback off
+  conclave network --proxy never                   sent directly: every server sees you
   conclave network --socks 127.0.0.1:9050          all connections through Tor
 
 A changed SOCKS proxy is used from the next start of `conclave listen` on; the rest at once.")]
 pub(crate) struct NetworkArgs {
-    /// Which servers are sent to through a proxy: `always` all, `unknown` those that are not kept, `never` none.
+    /// Which servers are sent to through a proxy: `always` all, `unknown` those that are not kept (as at first), `never`
+    /// none.
     #[arg(long, value_name = "MODE")]
     proxy: Option<String>,
     /// Whether to send directly to servers that no proxy can forward to: `on` or `off`.
