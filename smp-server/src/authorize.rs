@@ -8,6 +8,9 @@
 //! A refusal for lack of authority takes one check of a signature or authenticator, whether there is such a queue or
 //! not.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use protocol::smp::authorize::{AgreedKeys, AuthorizedBy, Verifier};
 use protocol::smp::batch::Batch;
 use protocol::smp::command::{Command, Party};
@@ -145,12 +148,38 @@ pub async fn authorize_forwarded(
     }
 }
 
+/// When the log last heard that the store fails.
+static TOLD: Pace = Pace::new();
+
+/// Lets one through in each second: while a database is away every command fails, and a log that is not read as fast as it
+/// is written would hold the server.
+struct Pace(Mutex<Option<Instant>>);
+
+impl Pace {
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| now.saturating_duration_since(last) >= Self::INTERVAL);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+}
+
 /// The error of a failed read or step, which says nothing about the disk.
 pub(crate) fn storage_error(error: &crate::store::StoreError) -> ErrorType {
     match error {
         crate::store::StoreError::NoQueue => ErrorType::Auth,
         error => {
-            tracing::error!(%error, "the store failed: a command is refused");
+            if TOLD.is_due(Instant::now()) {
+                tracing::error!(%error, "the store failed: commands are refused");
+            }
             ErrorType::Store("the server cannot use its storage".to_owned())
         }
     }

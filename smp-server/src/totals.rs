@@ -8,7 +8,7 @@ use tokio::time::interval;
 
 use crate::server::Server;
 
-/// Counting takes longer the more queues there are, about a second for ten million.
+/// Counting takes longer the more queues there are.
 const INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// What was there when it was counted last.

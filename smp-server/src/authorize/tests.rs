@@ -162,3 +162,11 @@ fn a_new_queue_signed_by_another_key_takes_one_check() {
         }
     }
 }
+
+#[test]
+fn a_failing_store_is_told_of_once_a_second() {
+    let (pace, start) = (Pace::new(), Instant::now());
+    let due: Vec<u64> =
+        (0..30).filter(|tenths| pace.is_due(start + Duration::from_millis(tenths * 100))).collect();
+    assert_eq!(due, [0, 10, 20]);
+}
