@@ -42,6 +42,7 @@ pub mod request;
 mod resync;
 mod retry;
 mod rotation;
+pub mod seeding;
 pub mod signed_link_data;
 pub mod store;
 pub mod store_contract;

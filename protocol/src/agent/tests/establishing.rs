@@ -274,3 +274,30 @@ fn a_queue_that_is_gone_ends_its_connection() {
     world.settle();
     assert_eq!(world.bob.events.last(), Some(&(bob, Event::Deleted)));
 }
+
+#[test]
+fn seeded_connections_carry_messages_both_ways() {
+    use crate::agent::seeding::{Agreement, SeedQueue};
+    let mut world = World::new(61);
+    let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(61);
+    let agreement = Agreement::new(&mut rng).unwrap();
+    let mut queue = || {
+        let mut queue = SeedQueue::new(server(), &mut rng);
+        let BrokerMessage::Ids(ids) = world.server.handle(&queue.create()) else { panic!("a queue") };
+        queue.created(&ids);
+        queue
+    };
+    let (of_alice, of_bob) = (queue(), queue());
+    let (alice, bob) = agreement.connect(&of_alice, &of_bob, &mut rng).unwrap();
+    for end in [&alice, &bob] {
+        assert_eq!(world.server.handle(&end.secure().unwrap()), BrokerMessage::Ok);
+    }
+    let alice = alice.insert(&mut world.alice.store, true).unwrap();
+    let bob = bob.insert(&mut world.bob.store, true).unwrap();
+    world.send(Name::Alice, alice, b"0001");
+    world.settle();
+    assert_eq!(world.bob.messages().len(), 1);
+    world.send(Name::Bob, bob, b"0002");
+    world.settle();
+    assert_eq!(world.alice.messages().len(), 1);
+}
