@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
+use daemon::exit_code::ExitCode;
 use thiserror::Error;
-
-use crate::exit_code::ExitCode;
 
 /// A failure that a person can act on. Everything else is an [`anyhow::Error`] with context.
 #[derive(Debug, Error)]

@@ -31,7 +31,6 @@ pub mod delivery;
 pub mod directory;
 pub mod duration;
 pub mod error;
-pub mod exit_code;
 pub mod history;
 pub mod identity;
 pub mod intake;

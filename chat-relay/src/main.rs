@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use chat_relay::cli::Cli;
 use chat_relay::error::CommandError;
-use chat_relay::{commands, exit_code, logging, output};
+use chat_relay::{commands, logging, output};
 use clap::FromArgMatches as _;
+use daemon::exit_code;
 
 fn main() -> ExitCode {
     let matches = chat_relay::cli::command().get_matches();

@@ -3,10 +3,9 @@
 use std::io::{self, Write};
 
 use anyhow::Context as _;
+use daemon::exit_code::ExitCode;
 use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
-
-use crate::exit_code::ExitCode;
 
 /// Prints `text`, or `value` as one line of JSON.
 ///
