@@ -1,4 +1,4 @@
-//! Where passphrases come from: a file, the environment, or a prompt; never an argument.
+//! Where secrets come from: a file, the environment, or a prompt; never an argument, which every process sees.
 
 use std::path::{Path, PathBuf};
 
@@ -73,16 +73,31 @@ impl SecretSource {
         new: bool,
     ) -> Result<Zeroizing<String>, CommandError> {
         if let Some(path) = &self.passphrase_file {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("Unable to read {}", path.display()))?;
-            let text = Zeroizing::new(text);
-            return not_empty(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()));
+            return secret_in(path);
         }
         match from_environment(variable) {
             Some(passphrase) => not_empty(passphrase),
             None => prompt(question, new, variable),
         }
     }
+}
+
+/// The secret in a file, without the end of its line.
+///
+/// # Errors
+/// When the file cannot be read, or holds nothing.
+fn secret_in(path: &Path) -> Result<Zeroizing<String>, CommandError> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("Unable to read {}", path.display()))?;
+    let text = Zeroizing::new(text);
+    not_empty(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// The invitation code of a relay in a file, if one is named.
+///
+/// # Errors
+/// As [`secret_in`].
+pub(crate) fn code_in(path: Option<&Path>) -> Result<Option<String>, CommandError> {
+    path.map(|path| Ok(secret_in(path)?.to_string())).transpose()
 }
 
 fn from_environment(variable: &str) -> Option<Zeroizing<String>> {
@@ -111,9 +126,12 @@ fn prompt(question: &str, twice: bool, variable: &str) -> Result<Zeroizing<Strin
     Ok(passphrase)
 }
 
-fn not_empty(passphrase: Zeroizing<String>) -> Result<Zeroizing<String>, CommandError> {
-    if passphrase.is_empty() {
-        return Err(CommandError::new(ExitCode::WrongSecret, "The passphrase is empty"));
+fn not_empty(secret: Zeroizing<String>) -> Result<Zeroizing<String>, CommandError> {
+    if secret.is_empty() {
+        return Err(CommandError::new(
+            ExitCode::WrongSecret,
+            "The passphrase or code that was given is empty",
+        ));
     }
-    Ok(passphrase)
+    Ok(secret)
 }

@@ -100,8 +100,10 @@ fn codes_let_in_as_many_groups_as_the_operator_said() -> anyhow::Result<()> {
     owner.run(&["group", "create", GROUP, "--timeout", "60"])?;
     refused(&owner, GROUP, "code_needed")?;
 
+    let file = world.path().join("code").display().to_string();
     let add = |code: &str| {
-        owner.run(&["group", "relay", "add", GROUP, "relay-1", "--code", code, "--timeout", "60"])
+        std::fs::write(&file, format!("{code}\n"))?;
+        owner.run(&["group", "relay", "add", GROUP, "relay-1", "--code-file", &file, "--timeout", "60"])
     };
     add("guessed")?;
     refused(&owner, GROUP, "code_unusable")?;
@@ -112,7 +114,7 @@ fn codes_let_in_as_many_groups_as_the_operator_said() -> anyhow::Result<()> {
     assert_eq!(text(&only_group(&relay)?, "account")?, "code:1");
 
     // A kept relay keeps its code; this one is used up.
-    owner.ok(&["relay", "add", "relay-1", relay.link(), "--code", &code])?;
+    owner.ok(&["relay", "add", "relay-1", relay.link(), "--code-file", &file])?;
     owner.run(&["group", "create", "second", "--timeout", "60"])?;
     refused(&owner, "second", "code_unusable")?;
 

@@ -1,11 +1,14 @@
 //! `conclave group relay add`
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::cli::TimeoutArgs;
 use crate::commands::IntoRequest;
 use crate::error::CommandError;
 use crate::request::Request;
+use crate::secrets::code_in;
 
 /// Invite one more relay to a group you own.
 ///
@@ -22,9 +25,9 @@ pub(crate) struct GroupRelayAddArgs {
     /// Name of a kept relay, or a relay's link.
     #[arg(value_name = "RELAY")]
     relay: String,
-    /// An invitation code of the relay's operator, for this group alone.
-    #[arg(long, value_name = "CODE", allow_hyphen_values = true)]
-    code: Option<String>,
+    /// A file with an invitation code of the relay's operator, for this group alone.
+    #[arg(long, value_name = "FILE")]
+    code_file: Option<PathBuf>,
     #[command(flatten)]
     timeout: TimeoutArgs,
 }
@@ -34,7 +37,7 @@ impl IntoRequest for GroupRelayAddArgs {
         Ok(Request::GroupRelayAdd {
             group: self.group,
             relay: self.relay,
-            code: self.code,
+            code: code_in(self.code_file.as_deref())?,
             timeout_ms: self.timeout.ms(),
         })
     }

@@ -1,10 +1,13 @@
 //! `conclave relay add`
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::commands::IntoRequest;
 use crate::error::CommandError;
 use crate::request::Request;
+use crate::secrets::code_in;
 
 /// Keep a relay for the groups you will make.
 #[derive(Debug, Args)]
@@ -20,14 +23,14 @@ pub(crate) struct RelayAddArgs {
     /// The link that `chat-relay address` prints.
     #[arg(value_name = "LINK")]
     link: String,
-    /// The invitation code that the relay's operator gave you, where it takes groups by code. Given again for a kept
+    /// A file with the invitation code that the relay's operator gave you, where it takes groups by code. Given again for a kept
     /// relay, it takes the place of the former one.
-    #[arg(long, value_name = "CODE", allow_hyphen_values = true)]
-    code: Option<String>,
+    #[arg(long, value_name = "FILE")]
+    code_file: Option<PathBuf>,
 }
 
 impl IntoRequest for RelayAddArgs {
     fn request(self) -> Result<Request, CommandError> {
-        Ok(Request::RelayAdd { name: self.name, link: self.link, code: self.code })
+        Ok(Request::RelayAdd { name: self.name, link: self.link, code: code_in(self.code_file.as_deref())? })
     }
 }
