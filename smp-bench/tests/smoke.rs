@@ -2,34 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
-
-/// The server program, built if need be: `cargo test` does not build the programs of other packages.
-fn server() -> PathBuf {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(root)
-        .args(["build", "--quiet", "-p", "smp-server", "--bins", "--message-format=json-render-diagnostics"])
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{built:?}");
-    let messages = String::from_utf8(built.stdout).unwrap();
-    let executable = messages.lines().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message.get("executable")?.as_str()?))
-    });
-    executable.unwrap()
-}
 
 #[test]
 fn every_phase_runs() {
     let output = Command::new(env!("CARGO_BIN_EXE_smp-bench"))
         .args(["--quick", "--json", "--server"])
-        .arg(server())
+        .arg(e2e::binaries::server().unwrap())
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");

@@ -44,19 +44,11 @@ pub fn tested() -> &'static Binaries {
 /// # Errors
 /// When cargo fails; its own words go to stderr.
 pub fn build(build: Build) -> anyhow::Result<Binaries> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
-    command.args(["-p", "smp-server", "-p", "chat-relay", "-p", "client", "--bins"]);
+    let mut arguments = vec!["-p", "smp-server", "-p", "chat-relay", "-p", "client"];
     if build == Build::CrashPoints {
-        command.args(["--features", "crash-points"]);
+        arguments.extend(["--features", "crash-points"]);
     }
-    let output = command.stderr(Stdio::inherit()).output().context("Unable to run cargo")?;
-    if !output.status.success() {
-        bail!("cargo build of the programs failed");
-    }
-    let mut executables = executables(&output.stdout);
+    let mut executables = executables(&arguments)?;
     let mut take = |name: &str| executables.remove(name).with_context(|| format!("cargo built no {name}"));
     let built =
         Binaries { server: take("smp-server")?, relay: take("chat-relay")?, client: take("conclave")? };
@@ -77,9 +69,30 @@ fn keep(built: &Binaries) -> anyhow::Result<Binaries> {
     Ok(Binaries { server: link(&built.server)?, relay: link(&built.relay)?, client: link(&built.client)? })
 }
 
-/// Name to path of every executable that cargo reports.
-fn executables(messages: &[u8]) -> BTreeMap<String, PathBuf> {
-    String::from_utf8_lossy(messages)
+/// Builds the queue server alone, as users run it.
+///
+/// # Errors
+/// As [`build`].
+pub fn server() -> anyhow::Result<PathBuf> {
+    executables(&["-p", "smp-server"])?.remove("smp-server").context("cargo built no smp-server")
+}
+
+/// Builds programs; name to path of every executable that cargo reports.
+fn executables(arguments: &[&str]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root).args([
+        "build",
+        "--quiet",
+        "--bins",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let output = command.args(arguments).stderr(Stdio::inherit()).output().context("Unable to run cargo")?;
+    if !output.status.success() {
+        bail!("cargo build of the programs failed");
+    }
+    Ok(String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter_map(|message| {
@@ -87,5 +100,5 @@ fn executables(messages: &[u8]) -> BTreeMap<String, PathBuf> {
             let name = message.get("target")?.get("name")?.as_str()?.to_owned();
             Some((name, PathBuf::from(path)))
         })
-        .collect()
+        .collect())
 }
