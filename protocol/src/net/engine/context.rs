@@ -45,7 +45,7 @@ impl<'a> Context<'a> {
         self.now
     }
 
-    /// The operating system's randomness.
+    /// Randomness: the operating system's, unless the engine was given another source.
     pub fn rng(&mut self) -> &mut dyn CryptoRng {
         self.rng
     }

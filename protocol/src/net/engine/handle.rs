@@ -1,17 +1,16 @@
 //! Starting an engine, and what other threads hold of it.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 
-use super::context::Wishes;
-use super::jobs::Jobs;
-use super::{Application, Engine, Fatal, Startup};
+use super::application::{Application, Fatal};
+use super::core::Core;
+use super::shell::Engine;
 use crate::net::network::{Network, NetworkSettings};
-use crate::timestamp::Timestamp;
+use crate::net::rng::system_rng;
 
 /// Most commands that wait to be handled.
 const COMMANDS_MAX: usize = 64;
@@ -97,24 +96,15 @@ pub fn start<A: Application>(
     let (runtime, own_network) = (runtime.clone(), network.clone());
     let run = move || -> Result<(), Fatal> {
         let engine = Engine {
-            application,
+            core: Core::new(application, system_rng()),
             network: own_network,
             events,
             commands,
             is_ending: false,
-            is_settling: false,
             links,
             link_sender,
             runtime,
             waiting: Builder::new_current_thread().enable_time().build()?,
-            wishes: Wishes::default(),
-            jobs: Jobs::default(),
-            tickets: BTreeMap::new(),
-            next_ticket: 0,
-            wake_at: None,
-            has_more: false,
-            startup: Startup::Subscribing { after: None },
-            forget_at: Timestamp::default(),
         };
         engine.run()
     };

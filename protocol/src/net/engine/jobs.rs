@@ -145,6 +145,11 @@ impl Jobs {
         AHEAD_MAX.saturating_sub(waiting.fold(self.ready.len(), usize::saturating_add))
     }
 
+    /// How many connections are not idle.
+    pub(super) fn entries(&self) -> usize {
+        self.state.len()
+    }
+
     /// The connection that [`Self::next`] gave has no request.
     pub(super) fn rest(&mut self, id: ConnectionId) {
         self.state.remove(&id);

@@ -32,32 +32,51 @@ pub enum ReadLinkError {
     Data(#[from] OpenLinkError),
 }
 
+/// The command that reads the data of a contact link.
+///
+/// # Errors
+/// [`ReadLinkError::OneTime`], [`ReadLinkError::Shortened`].
+pub fn link_request(link: &ShortLink) -> Result<Request, ReadLinkError> {
+    if matches!(link, ShortLink::Invitation { .. }) {
+        return Err(ReadLinkError::OneTime);
+    }
+    if link.is_shortened() {
+        return Err(ReadLinkError::Shortened);
+    }
+    Ok(Request {
+        server: link.server().clone(),
+        correlation_id: None,
+        entity: link.link_id().0.to_vec(),
+        key: None,
+        command: Command::Lget,
+    })
+}
+
+/// What its answer says, checked against the link.
+///
+/// # Errors
+/// [`ReadLinkError`].
+pub fn link_answer(
+    link: &ShortLink,
+    answer: Result<BrokerMessage<'_>, CallError>,
+) -> Result<OpenedLink, ReadLinkError> {
+    match answer {
+        Ok(BrokerMessage::Lnk { sender_id, data }) => {
+            Ok(OpenedLink::open(link, &sender_id, &data.fixed, &data.user)?)
+        }
+        Ok(_) => Err(CallError::UnexpectedAnswer.into()),
+        Err(CallError::Refused(ErrorType::Auth)) => Err(ReadLinkError::NotFound),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Network {
     /// Reads the data of a contact link and checks all of it against the link.
     ///
     /// # Errors
     /// [`ReadLinkError`].
     pub async fn read_link(&self, link: &ShortLink) -> Result<OpenedLink, ReadLinkError> {
-        if matches!(link, ShortLink::Invitation { .. }) {
-            return Err(ReadLinkError::OneTime);
-        }
-        if link.is_shortened() {
-            return Err(ReadLinkError::Shortened);
-        }
-        let request = Request {
-            server: link.server().clone(),
-            correlation_id: None,
-            entity: link.link_id().0.to_vec(),
-            key: None,
-            command: Command::Lget,
-        };
-        match self.call(request).await {
-            Ok(BrokerMessage::Lnk { sender_id, data }) => {
-                Ok(OpenedLink::open(link, &sender_id, &data.fixed, &data.user)?)
-            }
-            Ok(_) => Err(CallError::UnexpectedAnswer.into()),
-            Err(CallError::Refused(ErrorType::Auth)) => Err(ReadLinkError::NotFound),
-            Err(error) => Err(error.into()),
-        }
+        let request = link_request(link)?;
+        link_answer(link, self.call(request).await)
     }
 }

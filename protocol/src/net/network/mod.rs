@@ -31,7 +31,7 @@ use crate::smp::key::AuthPrivateKey;
 use crate::smp::response::BrokerMessage;
 use events::Inbox;
 pub use events::{EVENTS_MAX, NetworkEvent, NetworkEvents, SubscriptionEnd, Ticket};
-pub use link::ReadLinkError;
+pub use link::{ReadLinkError, link_answer, link_request};
 use routing::Router;
 pub use routing::{ProxyMode, ProxyModeError, Routing};
 use server::{Instruction, Reply, ServerTask};
