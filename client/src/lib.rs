@@ -46,6 +46,7 @@ mod engine;
 mod error;
 mod event;
 mod exit_code;
+pub mod headless;
 mod home;
 mod network;
 mod output;

@@ -89,7 +89,7 @@ impl std::fmt::Debug for Sealer {
 /// Sealed bytes that are not what we sealed: cut, altered, or of another place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("sealed {0} does not open: the store was altered or belongs to another key")]
-pub(crate) struct SealBroken(&'static str);
+pub struct SealBroken(&'static str);
 
 impl Sealer {
     /// With a new random key, wrapped for `secret`.
@@ -190,7 +190,8 @@ impl Sealer {
             .map_err(|_| SealBroken(column))
     }
 
-    fn from_key(key: Zeroizing<[u8; KEY_BYTES]>) -> Self {
+    /// With this key.
+    pub(crate) fn from_key(key: Zeroizing<[u8; KEY_BYTES]>) -> Self {
         Self { cipher: XChaCha20Poly1305::new((&*key).into()), key }
     }
 }

@@ -23,16 +23,16 @@ use crate::store::group::GroupId;
 
 /// What other threads ask of the client.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub struct Ask {
     /// What is asked.
     pub(crate) request: crate::request::Request,
     /// Where replies go.
     pub(crate) replies: mpsc::UnboundedSender<Reply>,
 }
 
-/// The client.
+/// The client as an application of the engine.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     store: Store,
     /// Told after the commit.
     tidings: Vec<Event>,
@@ -62,6 +62,16 @@ impl Client {
             tests: RelayTests::default(),
             network,
         }
+    }
+
+    /// What the store alone answers, outside of a batch.
+    ///
+    /// # Errors
+    /// As [`crate::query::answer`].
+    pub(crate) fn look(&mut self, request: crate::request::Request) -> Result<Vec<Event>, CommandError> {
+        let mut rows = Vec::new();
+        crate::query::answer(&mut self.store, request, &mut |event| rows.push(event))?;
+        Ok(rows)
     }
 
     /// Takes a step; what it refuses is given back, what it breaks ends the engine.

@@ -40,7 +40,7 @@ use anyhow::Context as _;
 use protocol::net::engine::{EngineHandle, start};
 use tokio::sync::mpsc;
 
-use self::app::{Ask, Client};
+pub use self::app::{Ask, Client};
 use crate::control;
 use crate::error::CommandError;
 use crate::event::Reply;

@@ -49,7 +49,7 @@ const CACHED_STATEMENTS: usize = 128;
 /// What can go wrong in the store. Nothing that a peer sends causes it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// The database failed.
     #[error("the database failed")]
     Sqlite(#[from] rusqlite::Error),
@@ -72,7 +72,7 @@ pub(crate) enum StoreError {
 
 /// The client's state.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store {
     database: Connection,
     sealer: Sealer,
 }
@@ -106,7 +106,11 @@ impl Store {
         Self::prepare(Connection::open_in_memory().unwrap(), sealer).unwrap()
     }
 
-    fn prepare(mut database: Connection, sealer: Sealer) -> Result<Self, StoreError> {
+    /// On an open database, which is brought up to date.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub(crate) fn prepare(mut database: Connection, sealer: Sealer) -> Result<Self, StoreError> {
         database.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
              PRAGMA busy_timeout = 5000; PRAGMA secure_delete = ON;",
