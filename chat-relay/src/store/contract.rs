@@ -21,7 +21,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 20] = [
+    let parts: [Part<S>; 21] = [
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
         members_read_back_as_written,
@@ -42,6 +42,7 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         operation::days_are_counted_anew,
         operation::keys_are_barred_under_any_member_id,
         operation::groups_are_counted_for_their_account,
+        operation::members_are_counted_as_they_come_and_go,
     ];
     for part in parts {
         part(&mut open()).expect("the store works");
@@ -84,6 +85,10 @@ fn groups_max(groups_max: u32) -> Limits {
 
 pub(super) fn group(store: &mut impl RelayStore) -> Result<ServedGroup, StoreError> {
     Ok(store.group_for_invitation(&key(1), NOW, &groups_max(10))?.expect("there is room").0)
+}
+
+pub(super) fn another_group(store: &mut impl RelayStore) -> Result<ServedGroup, StoreError> {
+    Ok(store.group_for_invitation(&key(2), NOW, &groups_max(10))?.expect("there is room").0)
 }
 
 pub(super) fn member(

@@ -1,12 +1,12 @@
 //! What every [`OperationStore`](super::operation::OperationStore) must do.
 
 use protocol::crypto::sign::Ed25519PublicKey;
-use protocol::group::identity::{LinkText, MemberRole, PublicGroupId};
+use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::timestamp::Timestamp;
 
-use super::contract::{NOW, group, member};
+use super::contract::{NOW, another_group, group, member};
 use super::operation::{Bar, Taken};
-use super::records::{GroupId, MemberStatus};
+use super::records::{GroupId, MemberStatus, NewMember};
 use super::{RelayStore, StoreError};
 
 fn link() -> LinkText {
@@ -80,6 +80,64 @@ pub(super) fn keys_are_barred_under_any_member_id<S: RelayStore>(store: &mut S) 
     store.update_member(&ann)?;
     assert_eq!(store.bar(group, &key)?, Some(Bar::Removed));
     assert_eq!(store.bar(GroupId(group.0 + 1), &key)?, None);
+    Ok(())
+}
+
+/// Each way by which a member comes in or goes out, and each by which a group changes its account or ends.
+pub(super) fn members_are_counted_as_they_come_and_go<S: RelayStore>(
+    store: &mut S,
+) -> Result<(), StoreError> {
+    let (one, other) = (group(store)?, another_group(store)?);
+    store.set_account(one.id, "code:1")?;
+    let mut ann = member(store, one.id, 1, MemberRole::Observer)?;
+    let mut ben = member(store, one.id, 2, MemberRole::Observer)?;
+    member(store, other.id, 3, MemberRole::Observer)?;
+    let known = NewMember {
+        id: MemberId::new([4; 12]).expect("an id"),
+        role: MemberRole::Observer,
+        status: MemberStatus::Known,
+        profile: None,
+        key: None,
+    };
+    let mut cat = store.insert_member(one.id, &known, NOW)?;
+    let counts = move |store: &mut S| -> Result<[u64; 4], StoreError> {
+        Ok([
+            store.count_members(one.id)?.into(),
+            store.members_of_account(Some("code:1"))?,
+            store.members_of_account(Some("code:2"))?,
+            store.members_of_account(None)?,
+        ])
+    };
+    assert_eq!(counts(store)?, [2, 2, 0, 3]);
+    assert_eq!(store.largest_groups(1)?, [(one.id, 2)]);
+
+    cat.status = MemberStatus::Accepted;
+    store.update_member(&cat)?;
+    assert_eq!(counts(store)?, [3, 3, 0, 4]);
+    cat.status = MemberStatus::Connected;
+    store.update_member(&cat)?;
+    store.update_member(&cat)?;
+    assert_eq!(counts(store)?, [3, 3, 0, 4], "in already");
+    for (gone, status) in [(&mut ann, MemberStatus::Removed), (&mut ben, MemberStatus::Left)] {
+        gone.status = status;
+        store.update_member(gone)?;
+    }
+    assert_eq!(counts(store)?, [1, 1, 0, 2]);
+    ben.status = MemberStatus::Connected;
+    store.update_member(&ben)?;
+    assert_eq!(counts(store)?, [2, 2, 0, 3], "back");
+
+    store.set_account(one.id, "code:2")?;
+    store.set_account(one.id, "code:2")?;
+    assert_eq!(counts(store)?, [2, 0, 2, 3], "they go with their group");
+    store.set_account(other.id, "code:1")?;
+    assert_eq!(counts(store)?, [2, 1, 2, 3]);
+    for (connection, _) in store.connections_of_group(one.id)? {
+        store.delete_connection(connection)?;
+    }
+    store.delete_group(one.id)?;
+    assert_eq!(counts(store)?, [0, 1, 0, 1]);
+    assert_eq!(store.largest_groups(9)?, [(other.id, 1)]);
     Ok(())
 }
 

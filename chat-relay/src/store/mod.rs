@@ -141,7 +141,7 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore {
     fn forget_stranger(&mut self, number: MemberNumber) -> Result<(), StoreError>;
     /// Forgets at most `limit` observers who left before a moment and of whom nothing else is stored.
     fn forget_left(&mut self, before: Timestamp, limit: usize) -> Result<(), StoreError>;
-    /// How many are in: accepted or connected.
+    /// How many are in: accepted or connected. Asked at each join: costs the same with any number of them.
     fn count_members(&mut self, group: GroupId) -> Result<u32, StoreError>;
 
     /// Stores a message once; nothing when its id is known in the group.

@@ -123,6 +123,8 @@ pub trait OperationStore {
     fn groups_by_link(&mut self, link: &LinkText) -> Result<Vec<ServedGroup>, StoreError>;
     /// Groups after one, in the order of their numbers.
     fn group_overviews(&mut self, after: GroupId, limit: u32) -> Result<Vec<GroupOverview>, StoreError>;
+    /// The groups with most members that are in, and how many these are. Costs no more with more members.
+    fn largest_groups(&mut self, limit: u32) -> Result<Vec<(GroupId, u64)>, StoreError>;
     /// Counts everything.
     fn totals(&mut self) -> Result<Totals, StoreError>;
     /// Messages of a group, or of all groups, that were not handed out to everybody yet.
@@ -190,7 +192,8 @@ pub trait OperationStore {
     fn set_account(&mut self, group: GroupId, account: &str) -> Result<(), StoreError>;
     /// Groups of an account whose links were read, one excepted.
     fn groups_of_account(&mut self, account: &str, but: GroupId) -> Result<u64, StoreError>;
-    /// Members that are in, of all groups of an account, or of all groups.
+    /// Members that are in, of all groups of an account, or of all groups. Asked at each join: costs the same with
+    /// any number of members and groups.
     fn members_of_account(&mut self, account: Option<&str>) -> Result<u64, StoreError>;
     /// What was taken for an account on a day; the empty account is everybody.
     fn taken(&mut self, account: &str, day: i64) -> Result<Taken, StoreError>;

@@ -25,7 +25,7 @@ pub use copy::Verified;
 use super::StoreError;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
@@ -33,6 +33,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../../migrations/sqlite/0005_operation.sql"),
     include_str!("../../../migrations/sqlite/0006_positions.sql"),
     include_str!("../../../migrations/sqlite/0007_history.sql"),
+    include_str!("../../../migrations/sqlite/0008_counts.sql"),
 ];
 
 /// The migration after which what waits to be forwarded needs its heads.
@@ -215,6 +216,7 @@ mod tests {
     #[test]
     fn what_an_earlier_version_was_handing_out_goes_on_where_it_was() {
         use crate::store::RelayStore as _;
+        use crate::store::operation::OperationStore as _;
         use crate::store::records::{DeliveryId, GroupId, MemberNumber, Piece, Stage};
         use protocol::agent::store::AgentStore as _;
         let database = Connection::open_in_memory().unwrap();
@@ -226,6 +228,8 @@ mod tests {
         let mut store = SqliteStore::prepare(database).unwrap();
 
         let group = GroupId(1);
+        let all = store.members_of_account(None).unwrap();
+        assert_eq!((store.count_members(group).unwrap(), all), (4, 4));
         let waiting = store.deliveries(group, DeliveryId(0), 9).unwrap();
         let [body, message] = &waiting[..] else { panic!("{waiting:?}") };
         assert!(body.is_alone && !message.is_alone);

@@ -21,8 +21,6 @@ use crate::store::{RelayStore as _, StoreError};
 const CODE: &str = "SELECT code_id, note, groups_max, issued_ms, until_ms, revoked,
     (SELECT count(*) FROM code_uses u WHERE u.code_id = codes.code_id) FROM codes";
 
-const IN: &str = "status IN ('accepted', 'connected')";
-
 impl SqliteStore {
     fn big_count(&mut self, sql: &str, params: impl rusqlite::Params) -> Result<u64, StoreError> {
         let count: Option<i64> = self.one(sql, params, |row| row.get(0))?;
@@ -78,6 +76,13 @@ impl OperationStore for SqliteStore {
         groups.into_iter().map(overview).collect()
     }
 
+    fn largest_groups(&mut self, limit: u32) -> Result<Vec<(GroupId, u64)>, StoreError> {
+        let sql = "SELECT group_id, members FROM group_counts ORDER BY members DESC, group_id LIMIT ?1";
+        self.all(sql, params![limit], |row| {
+            Ok((GroupId(row.get(0)?), u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default()))
+        })
+    }
+
     fn totals(&mut self) -> Result<Totals, StoreError> {
         let lives: Vec<Vec<u8>> = self.all("SELECT life FROM served_groups", [], |row| row.get(0))?;
         let mut groups = BTreeMap::new();
@@ -88,7 +93,7 @@ impl OperationStore for SqliteStore {
         }
         Ok(Totals {
             groups: groups.into_iter().collect(),
-            members: self.big_count(&format!("SELECT count(*) FROM members WHERE {IN}"), [])?,
+            members: self.members_of_account(None)?,
             paused_groups: self.big_count("SELECT count(*) FROM paused_groups", [])?,
             messages: self.big_count("SELECT count(*) FROM messages", [])?,
         })
@@ -279,16 +284,8 @@ impl OperationStore for SqliteStore {
     }
 
     fn members_of_account(&mut self, account: Option<&str>) -> Result<u64, StoreError> {
-        match account {
-            None => self.big_count(&format!("SELECT count(*) FROM members WHERE {IN}"), []),
-            Some(account) => self.big_count(
-                &format!(
-                    "SELECT count(*) FROM members WHERE {IN} AND group_id IN
-                     (SELECT group_id FROM group_accounts WHERE account = ?1)"
-                ),
-                params![account],
-            ),
-        }
+        let sql = "SELECT members FROM account_counts WHERE account = ?1";
+        self.big_count(sql, params![account.unwrap_or_default()])
     }
 
     fn taken(&mut self, account: &str, day: i64) -> Result<Taken, StoreError> {

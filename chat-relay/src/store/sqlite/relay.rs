@@ -182,10 +182,7 @@ impl RelayStore for SqliteStore {
     }
 
     fn count_members(&mut self, group: GroupId) -> Result<u32, StoreError> {
-        self.count(
-            "SELECT count(*) FROM members WHERE group_id = ?1 AND status IN ('accepted', 'connected')",
-            params![group.0],
-        )
+        self.count("SELECT members FROM group_counts WHERE group_id = ?1", params![group.0])
     }
 
     fn store_message(
