@@ -16,7 +16,7 @@ use crate::access::Access;
 use crate::directory::Directory;
 use crate::duration::Duration;
 use crate::error::CommandError;
-use crate::monitoring::Labels;
+use crate::monitoring::{GROUPS_SHOWN_MAX, Labels};
 use crate::network_config::NetworkConfig;
 
 /// Longest text of a name or description in the relay's own profile, bytes: it must fit its link data many times over.
@@ -30,7 +30,7 @@ const FILE_HEAD: &str = "\
 ";
 
 /// Settings without a default: name, meaning, example.
-const NAMES: [(&str, &str, &str); 7] = [
+const NAMES: [(&str, &str, &str); 8] = [
     ("server", "Queue server on which this relay makes its queues", "\"smp://FINGERPRINT@smp.example.org\""),
     ("server_password_file", "File that holds the server's password for new queues", "\"server.password\""),
     ("display_name", "The name that owners and members see", "\"relay one\""),
@@ -42,6 +42,11 @@ const NAMES: [(&str, &str, &str); 7] = [
         "\"127.0.0.1:9224\"",
     ),
     ("monitoring_servers", "Whether hosts of servers stand in labels of metrics", "false"),
+    (
+        "monitoring_groups",
+        "So many groups, the largest, stand in labels of metrics by their numbers; up to 1000",
+        "0",
+    ),
 ];
 
 /// The section `[network]`: name, meaning, example.
@@ -241,6 +246,9 @@ pub struct ConfigFile {
     /// Whether hosts of servers stand in labels of metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitoring_servers: Option<bool>,
+    /// How many groups stand in labels of metrics.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitoring_groups: Option<u32>,
     /// The way to servers.
     #[serde(skip_serializing_if = "NetworkConfig::is_empty")]
     pub network: NetworkConfig,
@@ -273,6 +281,9 @@ pub struct ConfigArgs {
     /// Whether hosts of servers stand in labels of metrics: `true` or `false` [default: false]
     #[arg(long, env = "CHAT_RELAY_MONITORING_SERVERS", value_name = "SWITCH")]
     pub monitoring_servers: Option<bool>,
+    /// So many groups, the largest, stand in labels of metrics, by the numbers of `ctl groups`; up to 1000 [default: 0]
+    #[arg(long, env = "CHAT_RELAY_MONITORING_GROUPS", value_name = "COUNT")]
+    pub monitoring_groups: Option<u32>,
     /// The way to servers.
     #[command(flatten)]
     pub network: NetworkConfig,
@@ -304,6 +315,7 @@ impl ConfigArgs {
             joiner_role: self.joiner_role.or(file.joiner_role),
             monitoring_http: self.monitoring_http.or(file.monitoring_http),
             monitoring_servers: self.monitoring_servers.or(file.monitoring_servers),
+            monitoring_groups: self.monitoring_groups.or(file.monitoring_groups),
             network: self.network.or(file.network),
             tuning: self.tuning.or(file.tuning),
         })
@@ -361,6 +373,11 @@ impl ConfigFile {
         }
         let limits = self.tuning.limits();
         check_limits(&limits)?;
+        if self.monitoring_groups.is_some_and(|groups| groups > GROUPS_SHOWN_MAX) {
+            let reason =
+                format!("must be at most {GROUPS_SHOWN_MAX}: each group is a series of several metrics");
+            return Err(CommandError::Setting { name: "monitoring_groups", reason }.into());
+        }
         Ok(Settings {
             server,
             server_password: self.server_password_file.as_deref().map(read_password).transpose()?,
@@ -368,7 +385,10 @@ impl ConfigFile {
             description: self.description.clone(),
             joiner_role: self.joiner_role,
             monitoring_http: self.monitoring_http,
-            monitoring_labels: Labels { servers: self.monitoring_servers.unwrap_or(false) },
+            monitoring_labels: Labels {
+                servers: self.monitoring_servers.unwrap_or(false),
+                groups: self.monitoring_groups.unwrap_or(0),
+            },
             network: self.network.clone(),
             limits,
         })
@@ -509,5 +529,9 @@ mod tests {
         assert!(zero.settings().err().unwrap().to_string().contains("page_members"));
         let nameless = ConfigFile { display_name: Some(" ".to_owned()), ..file() };
         assert!(nameless.settings().err().unwrap().to_string().contains("display_name"));
+        let many = ConfigFile { monitoring_groups: Some(GROUPS_SHOWN_MAX + 1), ..file() };
+        assert!(many.settings().err().unwrap().to_string().contains("monitoring_groups"));
+        let some = ConfigFile { monitoring_groups: Some(20), ..file() };
+        assert_eq!(some.settings().unwrap().monitoring_labels.groups, 20);
     }
 }

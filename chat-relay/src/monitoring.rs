@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, Text};
 use crate::operation::ServerHealth;
 use crate::relay::Command;
 use crate::store::operation::{Totals, WaitingJobs};
+use crate::store::records::GroupId;
 
 /// A scraper and a few probes; each asks and goes.
 const BOUNDS: Bounds = Bounds { connections: 32, lifetime: Duration::from_secs(30) };
@@ -36,15 +37,31 @@ pub struct Survey {
     pub paused: bool,
     /// What is missing until owners are served; nothing when they are.
     pub missing: Option<&'static str>,
+    /// The largest groups, if they were asked for: members that are in, messages that wait.
+    pub groups: Vec<(GroupId, GroupNumbers)>,
     /// Queues by server, and whether each is reached, if that was tried.
     pub servers: Vec<(ServerAddress, u64, Option<ServerHealth>)>,
 }
+
+/// What metrics say of one group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupNumbers {
+    /// Members that are in.
+    pub members: u64,
+    /// Messages that were not handed out to everybody yet.
+    pub waiting: u64,
+}
+
+/// Groups that metrics may show one by one at most: each is a series of every metric of groups, at every scrape.
+pub const GROUPS_SHOWN_MAX: u32 = 1000;
 
 /// Which labels were asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Labels {
     /// Hosts of servers.
     pub servers: bool,
+    /// Numbers of so many groups, those with most members.
+    pub groups: u32,
 }
 
 /// Opens the listener.
@@ -76,7 +93,8 @@ struct Watched {
 impl Watched {
     async fn survey(&self) -> Option<Survey> {
         let (answer, answered) = oneshot::channel();
-        self.commands.upgrade()?.send(Command::Survey(answer)).await.ok()?;
+        let command = Command::Survey { groups: self.labels.groups, answer };
+        self.commands.upgrade()?.send(command).await.ok()?;
         answered.await.ok()
     }
 }
@@ -143,6 +161,17 @@ fn render(survey: &Survey, labels: Labels) -> String {
             out.sample("server_queues", &[("server", &server.first_host().to_string())], queues);
         }
     }
+    if labels.groups > 0 {
+        out.family("group_members", "gauge", "Members of a group that are in; of the largest groups.");
+        for (group, numbers) in &survey.groups {
+            out.sample("group_members", &[("group", &group.0.to_string())], numbers.members);
+        }
+        let about = "Messages of a group that were not handed out to everybody yet; of the largest groups.";
+        out.family("group_messages_waiting", "gauge", about);
+        for (group, numbers) in &survey.groups {
+            out.sample("group_messages_waiting", &[("group", &group.0.to_string())], numbers.waiting);
+        }
+    }
     out.family("build_info", "gauge", "The running version; always 1.");
     out.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     out.0
@@ -160,12 +189,13 @@ mod tests {
             requests: vec![WaitingJobs { kind: "message", waiting: 4, retrying: 1 }],
             paused: false,
             missing: None,
+            groups: vec![(GroupId(5), GroupNumbers { members: 6, waiting: 2 })],
             servers: vec![(server.parse().unwrap(), 9, Some(ServerHealth::Up))],
         }
     }
 
     #[test]
-    fn hosts_are_labels_only_when_asked_for() {
+    fn hosts_and_groups_are_labels_only_when_asked_for() {
         let plain = render(&survey(), Labels::default());
         for line in [
             "chat_relay_groups{state=\"active\"} 2",
@@ -176,8 +206,15 @@ mod tests {
         ] {
             assert!(plain.lines().any(|found| found == line), "{line} in\n{plain}");
         }
-        assert!(!plain.contains("a.example"));
-        let asked = render(&survey(), Labels { servers: true });
+        assert!(!plain.contains("a.example") && !plain.contains("group=\""));
+        let asked = render(&survey(), Labels { servers: true, groups: 0 });
+        assert!(!asked.contains("group=\""));
+        let groups = render(&survey(), Labels { servers: false, groups: 1 });
+        for line in
+            ["chat_relay_group_members{group=\"5\"} 6", "chat_relay_group_messages_waiting{group=\"5\"} 2"]
+        {
+            assert!(groups.lines().any(|found| found == line), "{line} in\n{groups}");
+        }
         assert!(asked.contains("chat_relay_server_queues{server=\"a.example\"} 9"), "{asked}");
     }
 }

@@ -30,7 +30,7 @@ use crate::delivery::outcome;
 use crate::delivery::worker::{self, Turns};
 use crate::identity::RelayIdentity;
 use crate::metrics::{Count, Metrics};
-use crate::monitoring::Survey;
+use crate::monitoring::{GROUPS_SHOWN_MAX, GroupNumbers, Survey};
 use crate::operation::{Operation, Rules, ServerHealth};
 use crate::receive::Source;
 use crate::steps::Step;
@@ -60,7 +60,12 @@ pub enum Command {
         answer: oneshot::Sender<Value>,
     },
     /// Monitoring looks.
-    Survey(oneshot::Sender<Survey>),
+    Survey {
+        /// So many groups are looked at one by one, those with most members.
+        groups: u32,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Survey>,
+    },
 }
 
 /// What is missing until owners can invite.
@@ -140,7 +145,12 @@ impl<S: RelayStore> Relay<S> {
     }
 
     /// What there is now.
-    fn survey(&mut self) -> Result<Survey, Fatal> {
+    fn survey(&mut self, groups: u32) -> Result<Survey, Fatal> {
+        let mut largest = Vec::new();
+        for (group, members) in self.store.largest_groups(groups.min(GROUPS_SHOWN_MAX))? {
+            let waiting = self.store.backlog(Some(group))?;
+            largest.push((group, GroupNumbers { members, waiting }));
+        }
         let mut queues = BTreeMap::new();
         for (server, count) in self.store.queues_by_server()? {
             queues.insert(ServerAddress::from_bytes(&server)?, count);
@@ -160,6 +170,7 @@ impl<S: RelayStore> Relay<S> {
             None
         };
         Ok(Survey {
+            groups: largest,
             servers: queues
                 .into_iter()
                 .map(|(server, count)| {
@@ -359,8 +370,8 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
                 let value = control::answer(&mut self.turn(context), request)?;
                 self.answers.push((answer, value));
             }
-            Command::Survey(answer) => {
-                let survey = self.survey()?;
+            Command::Survey { groups, answer } => {
+                let survey = self.survey(groups)?;
                 // Whoever asked may be gone.
                 let _unheard = answer.send(survey);
             }
