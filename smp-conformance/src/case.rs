@@ -22,6 +22,8 @@ pub struct Case {
     pub versions: (u16, u16),
     /// Whether it is the same at all versions, so that the highest stands for all.
     pub is_once: bool,
+    /// Whether it is tried after the others, by itself: one that measures times.
+    pub is_alone: bool,
     run: Run,
 }
 
@@ -29,7 +31,14 @@ impl Case {
     /// A case at all versions.
     #[must_use]
     pub const fn new(name: &'static str, section: &'static str, run: Run) -> Self {
-        Self { name, section, versions: (*VERSIONS.start(), *VERSIONS.end()), is_once: false, run }
+        Self {
+            name,
+            section,
+            versions: (*VERSIONS.start(), *VERSIONS.end()),
+            is_once: false,
+            is_alone: false,
+            run,
+        }
     }
 
     /// The same from this version on.
@@ -42,6 +51,12 @@ impl Case {
     #[must_use]
     pub const fn once(self) -> Self {
         Self { is_once: true, ..self }
+    }
+
+    /// The same with nothing else at the same time.
+    #[must_use]
+    pub const fn alone(self) -> Self {
+        Self { is_alone: true, ..self }
     }
 
     /// The part of the name before the slash.

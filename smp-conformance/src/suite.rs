@@ -99,7 +99,8 @@ impl Plan {
         cases: Vec<(Case, u16)>,
         mut tell: impl FnMut(&Result),
     ) -> Vec<Result> {
-        let queue = Arc::new(Mutex::new(VecDeque::from(cases)));
+        let (alone, together): (Vec<_>, Vec<_>) = cases.into_iter().partition(|(case, _)| case.is_alone);
+        let queue = Arc::new(Mutex::new(VecDeque::from(together)));
         let (send, mut results) = mpsc::unbounded_channel();
         let mut workers = JoinSet::new();
         for _ in 0..self.jobs.max(1) {
@@ -119,6 +120,11 @@ impl Plan {
             done.push(result);
         }
         while workers.join_next().await.is_some() {}
+        for (case, version) in alone {
+            let result = run_one(case, version, offered, servers).await;
+            tell(&result);
+            done.push(result);
+        }
         done
     }
 }

@@ -11,6 +11,7 @@ mod queues;
 mod services;
 mod settings;
 mod syntax;
+mod timing;
 mod transport;
 mod web;
 
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Case> {
         transport::CASES,
         syntax::CASES,
         authority::CASES,
+        timing::CASES,
         queues::CASES,
         messages::CASES,
         links::CASES,
