@@ -10,7 +10,7 @@ use protocol::agent::{Agent, store::AgentStore as _};
 use protocol::net::engine::{Fatal, Transactional as _};
 use protocol::net::{clock, rng::system_rng};
 
-use crate::store::sqlite::SqliteStore;
+use crate::store::sql::SqlStore;
 
 /// Connections that one transaction takes.
 const PAGE: usize = 500;
@@ -20,7 +20,7 @@ const PAGE: usize = 500;
 ///
 /// # Errors
 /// When the store fails.
-pub fn renew_keys(store: &mut SqliteStore) -> Result<u64, Fatal> {
+pub fn renew_keys(store: &mut SqlStore) -> Result<u64, Fatal> {
     if !store.is_copy()? {
         return Ok(0);
     }
@@ -42,7 +42,7 @@ pub fn renew_keys(store: &mut SqliteStore) -> Result<u64, Fatal> {
     Ok(renewed)
 }
 
-fn renew(store: &mut SqliteStore, connection: ConnectionId) -> Result<bool, Fatal> {
+fn renew(store: &mut SqlStore, connection: ConnectionId) -> Result<bool, Fatal> {
     let mut rng = system_rng();
     match Agent::new(store, &mut rng, clock::now()).restored(connection) {
         Ok(()) => Ok(true),

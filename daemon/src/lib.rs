@@ -3,6 +3,7 @@
 //! ```text
 //! operator ──unix socket──▶ control        one request per line, one answer per line
 //! Prometheus, browsers ───▶ http           a bounded side listener for an axum router
+//! PostgreSQL ◀───────────── postgres       its connection string, TLS to it
 //! service manager ◀──────── supervision    ready, reloading, stopping
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
@@ -11,4 +12,8 @@ pub mod control;
 pub mod exit_code;
 pub mod http;
 pub mod monitoring;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "scratch")]
+pub mod scratch;
 pub mod supervision;

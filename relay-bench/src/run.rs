@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use chat_relay::config::Limits;
 use chat_relay::relay::{Notice, Relay};
 use chat_relay::store::RelayStore as _;
-use chat_relay::store::sqlite::SqliteStore;
+use chat_relay::store::sql::SqlStore;
 use protocol::agent::request::{OwnQueue, RequestOutcome, Work};
 use protocol::agent::{Agent, Body};
 use protocol::group::event::content::{Content, MessageNew};
@@ -54,7 +54,7 @@ struct Bench<'a> {
     /// The queue of the member who is served first.
     first: OwnQueue,
     /// The relay's database, beside the relay.
-    watched: SqliteStore,
+    watched: SqlStore,
     database: &'a Path,
     json: bool,
 }
@@ -66,7 +66,7 @@ pub(crate) fn run(program: &Path, plan: &Plan, json: bool) -> anyhow::Result<()>
     let server = Server::start(program)?;
     let own = runtime("bench")?;
     let (network, mut events) = Network::new(network::Limits::BACKGROUND, own.handle().clone());
-    let mut store = SqliteStore::open(&database)?;
+    let mut store = SqlStore::open(&database)?;
     let identity = seed::relay(&mut store, &server.address)?;
     let started = Instant::now();
     let Seeded { mut owner, first } =
@@ -87,7 +87,7 @@ pub(crate) fn run(program: &Path, plan: &Plan, json: bool) -> anyhow::Result<()>
         own.block_on(async { tokio::time::timeout(PATIENCE, notices.recv()).await })?;
     ready.context("The relay stopped")?;
 
-    let watched = SqliteStore::open(&database)?;
+    let watched = SqlStore::open(&database)?;
     let mut bench = Bench {
         plan,
         server: &server,

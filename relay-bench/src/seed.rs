@@ -7,7 +7,7 @@ use chat_relay::store::RelayStore as _;
 use chat_relay::store::records::{
     GroupIdentity, GroupKey, MemberStatus, NewMember, Purpose, RelayAddress, ServedGroup,
 };
-use chat_relay::store::sqlite::SqliteStore;
+use chat_relay::store::sql::SqlStore;
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::memory::MemoryStore;
 use protocol::agent::request::{OwnQueue, Request};
@@ -49,10 +49,7 @@ pub(crate) struct Owner {
 }
 
 /// A relay that was initialised, as `chat-relay init` leaves it.
-pub(crate) fn relay(
-    store: &mut SqliteStore,
-    server: &ServerAddressWithAuth,
-) -> anyhow::Result<RelayIdentity> {
+pub(crate) fn relay(store: &mut SqlStore, server: &ServerAddressWithAuth) -> anyhow::Result<RelayIdentity> {
     let plan = AddressPlan {
         server: server.clone(),
         link_type: LinkType::Relay,
@@ -70,7 +67,7 @@ pub(crate) fn relay(
 /// A group with an owner and so many members.
 pub(crate) async fn group(
     network: &Network,
-    store: &mut SqliteStore,
+    store: &mut SqlStore,
     server: &ServerAddressWithAuth,
     members: u32,
 ) -> anyhow::Result<Seeded> {
@@ -130,7 +127,7 @@ pub(crate) async fn group(
 }
 
 fn served(
-    store: &mut SqliteStore,
+    store: &mut SqlStore,
     server: &ServerAddressWithAuth,
     owner: &MemberId,
     key: &Ed25519PrivateKey,
@@ -175,7 +172,7 @@ fn served(
 }
 
 fn join(
-    store: &mut SqliteStore,
+    store: &mut SqlStore,
     group: &ServedGroup,
     id: &MemberId,
     role: MemberRole,
@@ -225,9 +222,9 @@ async fn done(network: &Network, request: Option<Request>) -> anyhow::Result<()>
 }
 
 fn transaction(
-    store: &mut SqliteStore,
+    store: &mut SqlStore,
     what: &str,
-    run: impl FnOnce(&mut SqliteStore) -> Result<(), protocol::net::engine::Fatal>,
+    run: impl FnOnce(&mut SqlStore) -> Result<(), protocol::net::engine::Fatal>,
 ) -> anyhow::Result<()> {
     run(store).map_err(|error| anyhow::anyhow!("Unable to {what} a transaction: {error}"))
 }

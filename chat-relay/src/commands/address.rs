@@ -9,7 +9,7 @@ use super::address_link;
 use crate::cli::{AddressArgs, GlobalArgs};
 use crate::directory::Directory;
 use crate::output;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sql::SqlStore;
 
 #[derive(Serialize)]
 struct Address {
@@ -21,7 +21,7 @@ pub(super) fn run(global: &GlobalArgs, args: &AddressArgs) -> anyhow::Result<()>
     let directory = Directory::choose(global.directory.as_deref())?;
     directory.open()?;
     // Read beside a running relay: the database allows it.
-    let mut store = SqliteStore::open(&directory.database())
+    let mut store = SqlStore::open(&directory.database())
         .with_context(|| format!("Unable to open {}", directory.database().display()))?;
     let address = address_link(&mut store)?.to_string();
     let with_qr = args.qr || (!args.no_qr && std::io::stdout().is_terminal());

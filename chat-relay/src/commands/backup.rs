@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{BackupArgs, GlobalArgs};
 use crate::directory::Directory;
 use crate::output;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sql::SqlStore;
 
 /// What is written last: a backup without it is not complete.
 pub(super) const MANIFEST_FILE: &str = "backup.json";
@@ -55,12 +55,12 @@ pub(super) fn run(global: &GlobalArgs, args: &BackupArgs) -> anyhow::Result<()> 
     let made = DirBuilder::new().recursive(true).mode(0o700).create(into);
     made.with_context(|| format!("Unable to make {}", into.display()))?;
     let copy = Directory::at(into);
-    SqliteStore::copy(&directory.database(), &copy.database())
+    SqlStore::copy(&directory.database(), &copy.database())
         .with_context(|| format!("Unable to copy {}", directory.database().display()))?;
     let config = std::fs::read(directory.config())
         .with_context(|| format!("Unable to read {}", directory.config().display()))?;
     Directory::write_new(&copy.config(), &config)?;
-    let verified = SqliteStore::open(&copy.database())
+    let verified = SqlStore::open(&copy.database())
         .and_then(|mut copy| copy.verify())
         .context("The copy is not sound, check the disks")?;
     let files = [copy.database(), copy.config()].iter().map(|path| entry(path)).collect::<Result<_, _>>()?;

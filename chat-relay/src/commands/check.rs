@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::GlobalArgs;
 use crate::directory::Directory;
 use crate::output;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sql::SqlStore;
 
 #[derive(Serialize)]
 struct Sound {
@@ -20,7 +20,7 @@ pub(super) fn run(global: &GlobalArgs) -> anyhow::Result<()> {
     let directory = Directory::choose(global.directory.as_deref())?;
     directory.open()?;
     let _lock = directory.lock()?;
-    let verified = SqliteStore::open(&directory.database())
+    let verified = SqlStore::open(&directory.database())
         .and_then(|mut store| store.verify())
         .with_context(|| format!("Restore a backup: {} is not sound", directory.path().display()))?;
     let text = format!(

@@ -11,7 +11,7 @@ use crate::directory::Directory;
 use crate::identity::RelayIdentity;
 use crate::store::RelayStore as _;
 use crate::store::records::RelayAddress;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sql::SqlStore;
 use crate::{address, output};
 
 #[derive(Serialize)]
@@ -27,7 +27,7 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     let identity = RelayIdentity::from_settings(&config.settings()?)?;
     directory.create()?;
     let _lock = directory.lock()?;
-    let mut store = SqliteStore::open(&directory.prepare_database()?)
+    let mut store = SqlStore::open(&directory.prepare_database()?)
         .with_context(|| format!("Unable to open {}", directory.database().display()))?;
     let draft = address::draft(&identity, &mut system_rng()).context("Unable to make an address")?;
     let link = draft.short_link().to_string();

@@ -10,7 +10,7 @@ use super::backup::{MANIFEST_FILE, Manifest, entry};
 use crate::cli::{GlobalArgs, RestoreArgs};
 use crate::directory::Directory;
 use crate::output;
-use crate::store::sqlite::SqliteStore;
+use crate::store::sql::SqlStore;
 
 #[derive(Serialize)]
 struct Restored<'a> {
@@ -34,7 +34,7 @@ pub(super) fn run(global: &GlobalArgs, args: &RestoreArgs) -> anyhow::Result<()>
         Directory::write_new(to, &bytes)
     };
     copy(&from.database(), &target.database())?;
-    let verified = SqliteStore::open(&target.database())
+    let verified = SqlStore::open(&target.database())
         .and_then(|mut store| store.verify())
         .context("The copy is not sound: use another backup, and check the disks")?;
     // Last, because a directory counts as a relay's by this file.

@@ -17,7 +17,7 @@ use crate::control::CONTROL_SOCKET;
 use crate::directory::Directory;
 use crate::identity::RelayIdentity;
 use crate::relay::{Command, Notice, Relay};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sql::SqlStore;
 use crate::{control, monitoring, output, recovery};
 
 /// The line on stdout that says: owners can invite now.
@@ -35,7 +35,7 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     let settings = args.over(ConfigFile::read(&directory)?)?.settings()?;
     let identity = RelayIdentity::from_settings(&settings)?;
     let lock = directory.lock()?;
-    let mut store = SqliteStore::open(&directory.database())
+    let mut store = SqlStore::open(&directory.database())
         .with_context(|| format!("Unable to open {}", directory.database().display()))?;
     let address = address_link(&mut store)?.to_string();
     let renewed = recovery::renew_keys(&mut store)

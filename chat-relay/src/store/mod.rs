@@ -18,7 +18,7 @@ mod contract;
 mod contract_operation;
 pub mod operation;
 pub mod records;
-pub mod sqlite;
+pub mod sql;
 
 use protocol::agent::store::{AgentStore, BodyId, ConnectionId};
 use protocol::group::identity::{MemberId, MemberRole};
@@ -42,6 +42,9 @@ pub enum StoreError {
     /// The database failed.
     #[error("the database failed")]
     Sqlite(#[from] rusqlite::Error),
+    /// PostgreSQL failed, or is not reached. What it says is told without its details, which may name ids.
+    #[error("PostgreSQL: {0}")]
+    Postgres(String),
     /// A row that must be there is not, or belongs to another.
     #[error("the database misses a row that it must have")]
     Missing,
@@ -54,6 +57,16 @@ pub enum StoreError {
     /// The file was written by a later version.
     #[error("the database was written by a later version of chat-relay: run that version")]
     Newer,
+}
+
+impl From<postgres::Error> for StoreError {
+    fn from(error: postgres::Error) -> Self {
+        let cause = || std::error::Error::source(&error).map(ToString::to_string);
+        Self::Postgres(match error.as_db_error() {
+            Some(said) => said.message().to_owned(),
+            None => [Some(error.to_string()), cause()].into_iter().flatten().collect::<Vec<_>>().join(": "),
+        })
+    }
 }
 
 /// The relay's own rows, next to the agent's. Every method may fail when the database does.

@@ -9,7 +9,7 @@ use chat_relay::identity::RelayIdentity;
 use chat_relay::relay::{Command, Relay};
 use chat_relay::store::RelayStore as _;
 use chat_relay::store::records::RelayAddress;
-use chat_relay::store::sqlite::SqliteStore;
+use chat_relay::store::sql::SqlStore;
 use protocol::agent::Body;
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::event::Event;
@@ -79,7 +79,7 @@ impl RelayHost {
         let draft = AddressDraft::new(plan, &mut system_rng()).unwrap();
         let address =
             RelayAddress { draft: draft.to_bytes(), profile: identity.profile.clone(), connection: None };
-        SqliteStore::open(&database).unwrap().set_relay_address(&address).unwrap();
+        SqlStore::open(&database).unwrap().set_relay_address(&address).unwrap();
         let address = draft.short_link();
         let mut host = Self { _directory: directory, database, identity, tuning, engine: None, address };
         host.resume().await;
@@ -101,8 +101,8 @@ impl RelayHost {
     }
 
     /// Its database, beside the running relay.
-    pub(crate) fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.database).unwrap()
+    pub(crate) fn store(&self) -> SqlStore {
+        SqlStore::open(&self.database).unwrap()
     }
 }
 
@@ -148,17 +148,17 @@ pub(crate) enum Report {
 
 /// The peer's side of the engine.
 struct Puppet {
-    store: SqliteStore,
+    store: SqlStore,
     server: ServerAddressWithAuth,
     uncommitted: Vec<Report>,
     reports: mpsc::UnboundedSender<Report>,
 }
 
 impl Application for Puppet {
-    type Store = SqliteStore;
+    type Store = SqlStore;
     type Command = Order;
 
-    fn store(&mut self) -> &mut SqliteStore {
+    fn store(&mut self) -> &mut SqlStore {
         &mut self.store
     }
 
@@ -232,7 +232,7 @@ impl Peer {
         let (sender, reports) = mpsc::unbounded_channel();
         self.reports = reports;
         let puppet = Puppet {
-            store: SqliteStore::open(&self.directory.path().join("peer.sqlite")).unwrap(),
+            store: SqlStore::open(&self.directory.path().join("peer.sqlite")).unwrap(),
             server: self.server.clone(),
             uncommitted: Vec::new(),
             reports: sender,

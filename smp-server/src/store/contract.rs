@@ -11,7 +11,6 @@ use protocol::smp::queue_uri::QueueMode;
 use protocol::timestamp::Timestamp;
 use protocol::transport::hello::ServiceRole;
 
-use super::postgres::scratch::Scratch;
 use super::{
     AppendRules, Appended, Created, Deleted, DhSecret, ExpiryCursor, LinkSet, MemoryStore, NewMessage,
     NewQueue, NewService, Notifier, NotifierSet, PostgresStore, QueueName, QueueNumber, QueueReader,
@@ -19,6 +18,7 @@ use super::{
     StoreError, StoredMessage, Stream, WholeQueue,
 };
 use crate::config::Storage;
+use daemon::scratch::Scratch;
 
 /// A store, and the place that it lives in for as long as the test runs.
 struct Subject {

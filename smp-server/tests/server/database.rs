@@ -27,7 +27,7 @@ struct Database {
 impl Database {
     /// Nothing when there is no PostgreSQL on this machine.
     fn start(prepare: impl FnOnce(&Path) -> String) -> Option<Self> {
-        crate::postgres::server()?;
+        daemon::scratch::server()?;
         let place = tempfile::tempdir().unwrap();
         let options = prepare(place.path());
         let mut database = Self { place, connection: String::new() };

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::client::{Client, link_data};
 use crate::import_reference::{START, command, says, summary, takes};
-use crate::postgres::Scratch;
 use crate::program::Program;
 use crate::reference::{OldQueue, Reference};
+use daemon::scratch::Scratch;
 
 /// The tables of the reference server, as far as they are read.
 const TABLES: &str = "

@@ -28,7 +28,6 @@ mod messages;
 mod monitoring;
 mod notifications;
 mod packaging;
-mod postgres;
 mod process;
 mod program;
 mod proxy;

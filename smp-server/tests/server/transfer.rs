@@ -5,8 +5,8 @@ use std::path::Path;
 use protocol::smp::command::Command;
 
 use crate::client::{Client, MESSAGING, ed25519, message};
-use crate::postgres::Scratch;
 use crate::program::{Program, init, run};
+use daemon::scratch::Scratch;
 
 fn done(directory: &Path, arguments: &[&str]) {
     let output = run(directory, arguments);

@@ -10,6 +10,12 @@ impl From<postgres::Error> for StoreError {
     }
 }
 
+impl From<daemon::postgres::Misconfigured> for StoreError {
+    fn from(error: daemon::postgres::Misconfigured) -> Self {
+        Self::Database(Failure::new(FailureKind::Transient, error.to_string()))
+    }
+}
+
 /// What the server says without its details, which may name ids.
 fn failure(error: &postgres::Error) -> Failure {
     match error.as_db_error() {

@@ -9,11 +9,11 @@ use protocol::smp::key::AuthPublicKey;
 use protocol::timestamp::Timestamp;
 
 use super::PostgresStore;
-use super::scratch::Scratch;
 use crate::store::{
     AppendRules, Created, DhSecret, ExpiryCursor, FailureKind, NewMessage, NewQueue, QueueName, QueueNumber,
     QueueReader, QueueStore, StoreError,
 };
+use daemon::scratch::Scratch;
 
 fn open(scratch: &Scratch) -> (PostgresStore, Box<dyn QueueReader>) {
     let store = PostgresStore::open(&scratch.connection(), Duration::from_secs(10)).unwrap();

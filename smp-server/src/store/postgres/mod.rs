@@ -18,12 +18,8 @@ mod news;
 mod nodes;
 mod reader;
 mod rows;
-#[cfg(test)]
-#[path = "../../../tests/server/postgres.rs"]
-pub(crate) mod scratch;
 mod services;
 mod session;
-mod tls;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -74,7 +70,7 @@ impl PostgresStore {
     /// # Errors
     /// When it cannot be understood or used, or was written by a newer server.
     pub fn open(connection: &str, patience: Duration) -> Result<Self> {
-        let (config, tls) = tls::read(connection)?;
+        let (config, tls) = daemon::postgres::read(connection)?;
         let access = Access { config, tls, patience, durable: true };
         let mut client = access.connect()?;
         migrations::apply(&mut client)?;

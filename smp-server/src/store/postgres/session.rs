@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use daemon::postgres::MakeRustlsConnect;
 use postgres::types::ToSql;
 use postgres::{Client, Config, Row, Statement};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::is_lost;
 use crate::store::{Failure, FailureKind, Result, StoreError};

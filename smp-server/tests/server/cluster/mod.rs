@@ -15,9 +15,9 @@ use serde_json::Value;
 
 use crate::client::{Client, MESSAGING, Queue, ed25519, message};
 use crate::host::server_address;
-use crate::postgres::Scratch;
 use crate::program::{Program, init, program, run};
 use crate::proxy::Sender;
+use daemon::scratch::Scratch;
 
 /// An address whose queues are in a schema of their own.
 struct Address {

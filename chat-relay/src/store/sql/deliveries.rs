@@ -9,7 +9,7 @@ use protocol::group::identity::MemberId;
 use protocol::timestamp::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::{SqliteStore, json, stored};
+use super::{SqlStore, json, stored};
 use crate::delivery::forwarding::head_of;
 use crate::store::StoreError;
 use crate::store::records::{
@@ -45,15 +45,15 @@ impl KeptBodies {
     }
 }
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) fn write_delivery(&mut self, delivery: &NewDelivery) -> Result<DeliveryId, StoreError> {
         let (message, head, body) = match &delivery.content {
             Content::Message(id, head) => (Some(id.0), Some(head), None),
             Content::Body(body) => (None, None, Some(body)),
         };
-        self.change_one(
+        let id = self.insert(
             "INSERT INTO deliveries (group_id, author, support_of, introduces, message_number, forward, said)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING delivery_id",
             params![
                 delivery.group.0,
                 delivery.author.0,
@@ -64,12 +64,13 @@ impl SqliteStore {
                 body,
             ],
         )?;
-        let id = DeliveryId(self.database.last_insert_rowid());
+        let id = DeliveryId(id);
         // A round that has served nobody yet takes it along.
         self.change_one(
             "INSERT INTO streams (group_id, head, cursor, ends_at) VALUES (?1, ?2, 0, ?3)
-             ON CONFLICT DO UPDATE SET head = excluded.head, again = again OR coalesce(cursor, 0) > 0,
-             cursor = coalesce(cursor, 0), ends_at = coalesce(ends_at, excluded.ends_at)",
+             ON CONFLICT (group_id) DO UPDATE SET head = excluded.head,
+             again = CASE WHEN coalesce(streams.cursor, 0) > 0 THEN 1 ELSE streams.again END,
+             cursor = coalesce(streams.cursor, 0), ends_at = coalesce(streams.ends_at, excluded.ends_at)",
             params![delivery.group.0, id.0, delivery.ends_group.then_some(id.0)],
         )?;
         Ok(id)
@@ -236,16 +237,17 @@ impl SqliteStore {
         backlog_max: u32,
         limit: i64,
     ) -> Result<usize, StoreError> {
-        let last: Option<i64> = self.one(
-            "SELECT max(coalesce((SELECT delivery_id FROM deliveries WHERE group_id = ?1
-                                  ORDER BY delivery_id DESC LIMIT 1 OFFSET ?3), 0),
-                        coalesce((SELECT max(d.delivery_id) FROM deliveries d JOIN messages m
-                                  ON m.message_number = d.message_number
-                                  WHERE d.group_id = ?1 AND m.received_ms < ?2), 0))",
+        let last: Option<Option<i64>> = self.one(
+            "SELECT max(last) FROM (
+                 SELECT (SELECT delivery_id FROM deliveries WHERE group_id = ?1
+                         ORDER BY delivery_id DESC LIMIT 1 OFFSET ?3) AS last
+                 UNION ALL SELECT max(d.delivery_id) FROM deliveries d JOIN messages m
+                         ON m.message_number = d.message_number
+                         WHERE d.group_id = ?1 AND m.received_ms < ?2) AS ends",
             params![group.0, before.0, backlog_max],
             |row| row.get(0),
         )?;
-        let last = last.unwrap_or(0);
+        let last = last.flatten().unwrap_or(0);
         let lowest = "SELECT min(position) FROM position_counts WHERE group_id = ?1";
         let lowest: Option<Option<i64>> = self.one(lowest, params![group.0], |row| row.get(0))?;
         if lowest.flatten().is_none_or(|lowest| lowest >= last) {

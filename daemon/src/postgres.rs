@@ -1,4 +1,4 @@
-//! TLS to the database, by the words of libpq: `sslmode` and `sslrootcert` in the connection string.
+//! The way to PostgreSQL: a connection string, and TLS by the words of libpq in it: `sslmode` and `sslrootcert` in the connection string.
 //!
 //! ```text
 //! disable       none
@@ -23,15 +23,19 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use thiserror::Error;
+pub use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::store::{Failure, FailureKind};
+/// A connection string that cannot be used, and why; nothing of what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Misconfigured(&'static str);
 
 /// Reads a connection string: how to connect, and TLS for it.
 ///
 /// # Errors
 /// When it cannot be understood, or the certificates cannot be read; never says what is in it.
-pub(super) fn read(connection: &str) -> Result<(Config, MakeRustlsConnect), Failure> {
+pub fn read(connection: &str) -> Result<(Config, MakeRustlsConnect), Misconfigured> {
     let (rest, settings) = take_settings(connection.trim()).ok_or_else(not_understood)?;
     let mut config = Config::from_str(&rest).map_err(|_| not_understood())?;
     let roots = settings.root_certificates.as_deref().map(roots).transpose()?;
@@ -42,7 +46,9 @@ pub(super) fn read(connection: &str) -> Result<(Config, MakeRustlsConnect), Fail
         (Mode::Require | Mode::VerifyCa, Some(roots)) => (SslMode::Require, Check::Authority(roots)),
         (Mode::VerifyFull, Some(roots)) => (SslMode::Require, Check::Host(roots)),
         (Mode::VerifyCa | Mode::VerifyFull, None) => {
-            return Err(failure("this sslmode needs sslrootcert: a file with the certificates to trust"));
+            return Err(Misconfigured(
+                "this sslmode needs sslrootcert: a file with the certificates to trust",
+            ));
         }
     };
     let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
@@ -58,11 +64,11 @@ enum Check {
     Host(RootCertStore),
 }
 
-fn client_config(check: Check) -> Result<ClientConfig, Failure> {
+fn client_config(check: Check) -> Result<ClientConfig, Misconfigured> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|_| failure("TLS cannot be set up"))?;
+        .map_err(|_| Misconfigured("TLS cannot be set up"))?;
     let (roots, names) = match check {
         Check::Nothing => {
             let unchecked = Arc::new(Unchecked(provider));
@@ -72,7 +78,7 @@ fn client_config(check: Check) -> Result<ClientConfig, Failure> {
         Check::Host(roots) => (roots, Names::Host),
     };
     let authority = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    let authority = authority.map_err(|_| failure("sslrootcert holds no certificate to trust"))?;
+    let authority = authority.map_err(|_| Misconfigured("sslrootcert holds no certificate to trust"))?;
     let verifier: Arc<dyn ServerCertVerifier> = match names {
         Names::Host => authority,
         Names::Any => Arc::new(AnyName(authority)),
@@ -86,8 +92,8 @@ enum Names {
     Host,
 }
 
-fn roots(file: &str) -> Result<RootCertStore, Failure> {
-    let unreadable = || failure("sslrootcert cannot be read: it is a file of certificates in PEM");
+fn roots(file: &str) -> Result<RootCertStore, Misconfigured> {
+    let unreadable = || Misconfigured("sslrootcert cannot be read: it is a file of certificates in PEM");
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|_| unreadable())? {
         roots.add(certificate.map_err(|_| unreadable())?).map_err(|_| unreadable())?;
@@ -276,12 +282,8 @@ fn value_of(text: &str) -> Option<(String, usize)> {
     (!is_quoted).then_some((plain, text.len()))
 }
 
-fn not_understood() -> Failure {
-    failure("the connection string cannot be understood")
-}
-
-fn failure(reason: &str) -> Failure {
-    Failure::new(FailureKind::Transient, reason)
+fn not_understood() -> Misconfigured {
+    Misconfigured("the connection string cannot be understood")
 }
 
 #[cfg(test)]

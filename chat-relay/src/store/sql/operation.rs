@@ -8,9 +8,9 @@ use protocol::encoding::Decode as _;
 use protocol::group::identity::{LinkText, PublicGroupId};
 use protocol::group::served_group::ServedLife;
 use protocol::timestamp::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::{ToSql, params};
 
-use super::{SqliteStore, stored};
+use super::{Row, SqlStore, stored};
 use crate::store::operation::{
     AllowedOwner, Bar, CodeId, GroupOverview, IssuedCode, OperationStore, Rejection, Taken, Totals,
     WaitingJobs,
@@ -21,24 +21,20 @@ use crate::store::{RelayStore as _, StoreError};
 const CODE: &str = "SELECT code_id, note, groups_max, issued_ms, until_ms, revoked,
     (SELECT count(*) FROM code_uses u WHERE u.code_id = codes.code_id) FROM codes";
 
-impl SqliteStore {
-    fn big_count(&mut self, sql: &str, params: impl rusqlite::Params) -> Result<u64, StoreError> {
+impl SqlStore {
+    fn big_count(&mut self, sql: &str, params: &[&dyn ToSql]) -> Result<u64, StoreError> {
         let count: Option<i64> = self.one(sql, params, |row| row.get(0))?;
         Ok(count.and_then(|count| count.try_into().ok()).unwrap_or(0))
     }
 
-    fn one_code(
-        &mut self,
-        condition: &str,
-        params: impl rusqlite::Params,
-    ) -> Result<Option<IssuedCode>, StoreError> {
+    fn one_code(&mut self, condition: &str, params: &[&dyn ToSql]) -> Result<Option<IssuedCode>, StoreError> {
         self.one(&format!("{CODE} {condition}"), params, read_code)
     }
 }
 
-impl OperationStore for SqliteStore {
+impl OperationStore for SqlStore {
     fn operator_settings(&mut self) -> Result<Vec<(String, String)>, StoreError> {
-        self.all("SELECT name, value FROM operator_settings ORDER BY name", [], |row| {
+        self.all("SELECT name, value FROM operator_settings ORDER BY name", params![], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })
     }
@@ -47,7 +43,7 @@ impl OperationStore for SqliteStore {
         match value {
             Some(value) => self.run(
                 "INSERT INTO operator_settings (name, value) VALUES (?1, ?2)
-                 ON CONFLICT DO UPDATE SET value = excluded.value",
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 params![name, value],
             )?,
             None => self.run("DELETE FROM operator_settings WHERE name = ?1", params![name])?,
@@ -84,7 +80,7 @@ impl OperationStore for SqliteStore {
     }
 
     fn totals(&mut self) -> Result<Totals, StoreError> {
-        let lives: Vec<Vec<u8>> = self.all("SELECT life FROM served_groups", [], |row| row.get(0))?;
+        let lives: Vec<Vec<u8>> = self.all("SELECT life FROM served_groups", params![], |row| row.get(0))?;
         let mut groups = BTreeMap::new();
         for life in lives {
             let life = stored(ServedLife::from_bytes(&life))?;
@@ -94,15 +90,15 @@ impl OperationStore for SqliteStore {
         Ok(Totals {
             groups: groups.into_iter().collect(),
             members: self.members_of_account(None)?,
-            paused_groups: self.big_count("SELECT count(*) FROM paused_groups", [])?,
-            messages: self.big_count("SELECT count(*) FROM messages", [])?,
+            paused_groups: self.big_count("SELECT count(*) FROM paused_groups", params![])?,
+            messages: self.big_count("SELECT count(*) FROM messages", params![])?,
         })
     }
 
     fn backlog(&mut self, group: Option<GroupId>) -> Result<u64, StoreError> {
         self.big_count(
             "SELECT count(*) FROM deliveries d JOIN streams s USING (group_id)
-             WHERE s.cursor IS NOT NULL AND (?1 IS NULL OR group_id = ?1) AND d.delivery_id >
+             WHERE s.cursor IS NOT NULL AND (CAST(?1 AS BIGINT) IS NULL OR group_id = ?1) AND d.delivery_id >
              coalesce((SELECT min(position) FROM position_counts c WHERE c.group_id = s.group_id), 0)",
             params![group.map(|group| group.0)],
         )
@@ -110,7 +106,9 @@ impl OperationStore for SqliteStore {
 
     fn queues_by_server(&mut self) -> Result<Vec<(Vec<u8>, u64)>, StoreError> {
         let sql = "SELECT server, count(*) FROM connection_queues GROUP BY server ORDER BY server";
-        self.all(sql, [], |row| Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default())))
+        self.all(sql, params![], |row| {
+            Ok((row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default()))
+        })
     }
 
     fn waiting_jobs(&mut self, limit: u32) -> Result<(Vec<WaitingJobs>, bool), StoreError> {
@@ -149,7 +147,8 @@ impl OperationStore for SqliteStore {
     ) -> Result<(), StoreError> {
         self.run(
             "INSERT INTO rejections (group_link, public_group_id, group_name, since_ms) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET public_group_id = coalesce(excluded.public_group_id, public_group_id)",
+             ON CONFLICT (group_link) DO UPDATE SET
+             public_group_id = coalesce(excluded.public_group_id, rejections.public_group_id)",
             params![link.as_str(), group.map(PublicGroupId::as_bytes), name, now.0],
         )?;
         Ok(())
@@ -158,7 +157,7 @@ impl OperationStore for SqliteStore {
     fn is_rejected(&mut self, link: &LinkText, group: Option<&PublicGroupId>) -> Result<bool, StoreError> {
         let found = self.count(
             "SELECT count(*) FROM (SELECT 1 FROM rejections WHERE group_link = ?1
-             UNION ALL SELECT 1 FROM rejections WHERE public_group_id = ?2)",
+             UNION ALL SELECT 1 FROM rejections WHERE public_group_id = ?2) AS found",
             params![link.as_str(), group.map(PublicGroupId::as_bytes)],
         )?;
         Ok(found > 0)
@@ -167,7 +166,7 @@ impl OperationStore for SqliteStore {
     fn rejections(&mut self) -> Result<Vec<Rejection>, StoreError> {
         let sql = "SELECT rejection_id, group_link, public_group_id, group_name, since_ms FROM rejections
                    ORDER BY rejection_id";
-        self.all(sql, [], |row| {
+        self.all(sql, params![], |row| {
             let group: Option<Vec<u8>> = row.get(2)?;
             Ok(Rejection {
                 id: row.get(0)?,
@@ -188,7 +187,7 @@ impl OperationStore for SqliteStore {
     fn allow_owner(&mut self, key: &Ed25519PublicKey, note: &str, now: Timestamp) -> Result<(), StoreError> {
         self.run(
             "INSERT INTO allowed_owners (owner_key, note, since_ms) VALUES (?1, ?2, ?3)
-             ON CONFLICT DO UPDATE SET note = excluded.note",
+             ON CONFLICT (owner_key) DO UPDATE SET note = excluded.note",
             params![key.0, note, now.0],
         )?;
         Ok(())
@@ -204,7 +203,7 @@ impl OperationStore for SqliteStore {
 
     fn allowed_owners(&mut self) -> Result<Vec<AllowedOwner>, StoreError> {
         let sql = "SELECT owner_key, note, since_ms FROM allowed_owners ORDER BY since_ms, owner_key";
-        self.all(sql, [], |row| {
+        self.all(sql, params![], |row| {
             Ok(AllowedOwner {
                 key: Ed25519PublicKey(row.get(0)?),
                 note: row.get(1)?,
@@ -221,11 +220,12 @@ impl OperationStore for SqliteStore {
         until: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<CodeId, StoreError> {
-        self.change_one(
-            "INSERT INTO codes (digest, note, groups_max, issued_ms, until_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        let id = self.insert(
+            "INSERT INTO codes (digest, note, groups_max, issued_ms, until_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+             RETURNING code_id",
             params![digest, note, groups_max, now.0, until.map(|until| until.0)],
         )?;
-        Ok(CodeId(self.database.last_insert_rowid()))
+        Ok(CodeId(id))
     }
 
     fn code(&mut self, digest: &[u8; 32]) -> Result<Option<IssuedCode>, StoreError> {
@@ -237,7 +237,7 @@ impl OperationStore for SqliteStore {
     }
 
     fn codes(&mut self) -> Result<Vec<IssuedCode>, StoreError> {
-        self.all(&format!("{CODE} ORDER BY code_id"), [], read_code)
+        self.all(&format!("{CODE} ORDER BY code_id"), params![], read_code)
     }
 
     fn revoke_code(&mut self, id: CodeId) -> Result<bool, StoreError> {
@@ -256,7 +256,7 @@ impl OperationStore for SqliteStore {
     }
 
     fn bar(&mut self, group: GroupId, key: &Ed25519PublicKey) -> Result<Option<Bar>, StoreError> {
-        let sql = "SELECT max(status = 'removed') FROM members WHERE group_id = ?1 AND member_key = ?2
+        let sql = "SELECT max(CASE status WHEN 'removed' THEN 1 ELSE 0 END) FROM members WHERE group_id = ?1 AND member_key = ?2
                    AND (status = 'removed' OR blocked = 1)";
         let removed: Option<Option<bool>> = self.one(sql, params![group.0, key.0], |row| row.get(0))?;
         Ok(removed.flatten().map(|removed| if removed { Bar::Removed } else { Bar::Blocked }))
@@ -269,7 +269,7 @@ impl OperationStore for SqliteStore {
     fn set_account(&mut self, group: GroupId, account: &str) -> Result<(), StoreError> {
         self.run(
             "INSERT INTO group_accounts (group_id, account) VALUES (?1, ?2)
-             ON CONFLICT DO UPDATE SET account = excluded.account",
+             ON CONFLICT (group_id) DO UPDATE SET account = excluded.account",
             params![group.0, account],
         )?;
         Ok(())
@@ -302,9 +302,11 @@ impl OperationStore for SqliteStore {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.run(
             "INSERT INTO account_days (account, day, messages, bytes) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET day = excluded.day,
-             messages = excluded.messages + CASE day WHEN excluded.day THEN messages ELSE 0 END,
-             bytes = excluded.bytes + CASE day WHEN excluded.day THEN bytes ELSE 0 END",
+             ON CONFLICT (account) DO UPDATE SET day = excluded.day,
+             messages = excluded.messages
+                 + CASE account_days.day WHEN excluded.day THEN account_days.messages ELSE 0 END,
+             bytes = excluded.bytes
+                 + CASE account_days.day WHEN excluded.day THEN account_days.bytes ELSE 0 END",
             params![account, day, number(more.messages), number(more.bytes)],
         )?;
         Ok(())

@@ -3,9 +3,9 @@
 use protocol::group::identity::MemberId;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::timestamp::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::{ToSql, params};
 
-use super::{SqliteStore, stored, word};
+use super::{Row, SqlStore, stored, word};
 use crate::store::StoreError;
 use crate::store::records::{GroupId, MemberNumber, MessageKind, NewMessage, StoredMessage, StoredMessageId};
 
@@ -13,17 +13,17 @@ use crate::store::records::{GroupId, MemberNumber, MessageKind, NewMessage, Stor
 pub(super) const MESSAGE_COLUMNS: &str = "m.message_number, m.message_id, m.author, m.broker_ms, m.kind,
     m.target, m.support_of, m.as_channel, m.verified, m.element";
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) fn write_message(
         &mut self,
         group: GroupId,
         message: &NewMessage,
         now: Timestamp,
     ) -> Result<Option<StoredMessageId>, StoreError> {
-        let added = self.run(
+        let added: Option<i64> = self.one(
             "INSERT INTO messages (group_id, message_id, author, broker_ms, received_ms, kind, target, support_of,
              as_channel, verified, element) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-             ON CONFLICT (group_id, message_id) DO NOTHING",
+             ON CONFLICT (group_id, message_id) DO NOTHING RETURNING message_number",
             params![
                 group.0,
                 message.message_id.as_bytes(),
@@ -37,14 +37,15 @@ impl SqliteStore {
                 message.verified,
                 message.element,
             ],
+            |row| row.get(0),
         )?;
-        Ok((added == 1).then(|| StoredMessageId(self.database.last_insert_rowid())))
+        Ok(added.map(StoredMessageId))
     }
 
     pub(super) fn messages(
         &mut self,
         condition: &str,
-        params: impl rusqlite::Params,
+        params: &[&dyn ToSql],
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let sql = format!("SELECT {MESSAGE_COLUMNS} FROM messages m {condition}");
         self.all(&sql, params, read_message)

@@ -5,9 +5,9 @@ use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::timestamp::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::{ToSql, params};
 
-use super::{SqliteStore, json, stored, to_json, word};
+use super::{Row, SqlStore, json, stored, to_json, word};
 use crate::store::StoreError;
 use crate::store::records::{GroupId, LinkState, LiveRoster, Member, MemberNumber, MemberStatus, NewMember};
 
@@ -21,7 +21,7 @@ const UNMENTIONED: &str = "blocked = 0 AND connection_id IS NULL
     AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.author = member_number)
     AND NOT EXISTS (SELECT 1 FROM rosters r WHERE r.author = member_number)";
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) fn write_new_member(
         &mut self,
         group: GroupId,
@@ -29,9 +29,9 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Result<MemberNumber, StoreError> {
         let profile = member.profile.as_ref().map(to_json).transpose()?;
-        self.change_one(
+        let number = self.insert(
             "INSERT INTO members (group_id, member_id, role, status, profile, member_key, link, since_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING member_number",
             params![
                 group.0,
                 member.id.as_bytes(),
@@ -43,14 +43,14 @@ impl SqliteStore {
                 now.0,
             ],
         )?;
-        Ok(MemberNumber(self.database.last_insert_rowid()))
+        Ok(MemberNumber(number))
     }
 
     /// Members that match a condition over the columns of `members`.
     pub(super) fn members(
         &mut self,
         condition: &str,
-        params: impl rusqlite::Params,
+        params: &[&dyn ToSql],
     ) -> Result<Vec<Member>, StoreError> {
         self.all(&format!("{MEMBER} {condition}"), params, read_member)
     }
@@ -122,7 +122,7 @@ impl SqliteStore {
     pub(super) fn write_roster(&mut self, group: GroupId, roster: &LiveRoster) -> Result<(), StoreError> {
         self.change_one(
             "INSERT INTO rosters (group_id, version, author, broker_ms, message_id, header, blob)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO UPDATE SET version = excluded.version,
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (group_id) DO UPDATE SET version = excluded.version,
              author = excluded.author, broker_ms = excluded.broker_ms, message_id = excluded.message_id,
              header = excluded.header, blob = excluded.blob",
             params![
@@ -146,7 +146,7 @@ impl SqliteStore {
             }
             Some(record) => self.change_one(
                 "INSERT INTO roster_transfers (group_id, record) VALUES (?1, ?2)
-                 ON CONFLICT DO UPDATE SET record = excluded.record",
+                 ON CONFLICT (group_id) DO UPDATE SET record = excluded.record",
                 params![group.0, record],
             ),
         }

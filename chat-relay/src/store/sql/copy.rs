@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::SqliteStore;
+use super::SqlStore;
 use crate::store::operation::OperationStore as _;
 use crate::store::records::GroupId;
 use crate::store::{RelayStore as _, StoreError};
@@ -27,7 +27,7 @@ pub struct Verified {
     pub messages: u64,
 }
 
-impl SqliteStore {
+impl SqlStore {
     /// Writes what is committed at this moment into a new file, marked as a copy, to the disk.
     ///
     /// # Errors
@@ -64,9 +64,10 @@ impl SqliteStore {
     /// # Errors
     /// What SQLite says, and [`StoreError::Damaged`] with what is wrong.
     pub fn verify(&mut self) -> Result<Verified, StoreError> {
-        let mut problems: Vec<String> = self.all("PRAGMA integrity_check(10)", [], |row| row.get(0))?;
+        let mut problems: Vec<String> =
+            self.all("PRAGMA integrity_check(10)", params![], |row| row.get(0))?;
         problems.retain(|problem| problem != "ok");
-        problems.extend(self.all("PRAGMA foreign_key_check", [], |row| {
+        problems.extend(self.all("PRAGMA foreign_key_check", params![], |row| {
             Ok(format!("a row of {} names one that is not there", row.get::<_, String>(0)?))
         })?);
         problems.truncate(10);
@@ -98,24 +99,23 @@ mod tests {
     fn a_copy_knows_that_it_is_one_and_is_verified() {
         let home = tempfile::tempdir().unwrap();
         let (path, copy) = (home.path().join("relay.sqlite"), home.path().join("copy.sqlite"));
-        let mut original = SqliteStore::open(&path).unwrap();
-        SqliteStore::copy(&path, &copy).unwrap();
+        let mut original = SqlStore::open(&path).unwrap();
+        SqlStore::copy(&path, &copy).unwrap();
         assert!(!original.is_copy().unwrap());
-        let mut store = SqliteStore::open(&copy).unwrap();
+        let mut store = SqlStore::open(&copy).unwrap();
         assert!(store.is_copy().unwrap());
         assert_eq!(store.verify().unwrap(), Verified::default());
         store.forget_that_it_is_a_copy().unwrap();
         assert!(!store.is_copy().unwrap());
-        assert!(SqliteStore::copy(&path, &copy).is_err(), "nothing is overwritten");
+        assert!(SqlStore::copy(&path, &copy).is_err(), "nothing is overwritten");
     }
 
     #[test]
     fn what_names_a_missing_row_is_damaged() {
-        let mut store = SqliteStore::in_memory().unwrap();
-        store
-            .database
-            .execute_batch("PRAGMA foreign_keys = OFF; INSERT INTO paused_groups VALUES (7);")
-            .unwrap();
+        let mut store = SqlStore::in_memory().unwrap();
+        for sql in ["PRAGMA foreign_keys = OFF", "INSERT INTO paused_groups VALUES (7)"] {
+            store.run(sql, params![]).unwrap();
+        }
         assert!(matches!(store.verify(), Err(StoreError::Damaged(what)) if what.contains("paused_groups")));
     }
 }

@@ -3,11 +3,11 @@
 use protocol::timestamp::Timestamp;
 use rusqlite::params;
 
-use super::SqliteStore;
+use super::SqlStore;
 use crate::store::StoreError;
 use crate::store::records::{GroupId, StoredMessage, StoredMessageId};
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) fn read_history_page(
         &mut self,
         group: GroupId,

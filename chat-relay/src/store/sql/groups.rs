@@ -6,9 +6,9 @@ use protocol::encoding::{Decode as _, Encode as _};
 use protocol::group::identity::{LinkText, MemberId, PublicGroupId};
 use protocol::group::served_group::ServedLife;
 use protocol::timestamp::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::{ToSql, params};
 
-use super::{SqliteStore, json, stored, to_json, word};
+use super::{Row, SqlStore, json, stored, to_json, word};
 use crate::store::StoreError;
 use crate::store::records::{
     GroupId, GroupIdentity, GroupKey, InvitationId, MemberNumber, Purpose, RelayAddress, ServedGroup,
@@ -20,7 +20,7 @@ const GROUP: &str = "SELECT group_id, group_link, owner_member_id, relay_member_
 
 const INVITATION: &str = "SELECT invitation_id, group_id, invitation, profile FROM invitations";
 
-impl SqliteStore {
+impl SqlStore {
     pub(super) fn read_address(&mut self) -> Result<Option<RelayAddress>, StoreError> {
         self.one("SELECT draft, profile, connection_id FROM relay_address", params![], |row| {
             Ok(RelayAddress {
@@ -33,8 +33,8 @@ impl SqliteStore {
 
     pub(super) fn write_address(&mut self, address: &RelayAddress) -> Result<(), StoreError> {
         self.change_one(
-            "INSERT INTO relay_address (only, draft, profile, connection_id) VALUES (1, ?1, ?2, ?3)
-             ON CONFLICT DO UPDATE SET draft = excluded.draft, profile = excluded.profile,
+            "INSERT INTO relay_address (\"only\", draft, profile, connection_id) VALUES (1, ?1, ?2, ?3)
+             ON CONFLICT (\"only\") DO UPDATE SET draft = excluded.draft, profile = excluded.profile,
              connection_id = excluded.connection_id",
             params![address.draft, to_json(&address.profile)?, address.connection.map(|id| id.0)],
         )
@@ -56,7 +56,7 @@ impl SqliteStore {
         };
         self.change_one(
             "INSERT INTO purposes (connection_id, purpose, group_id, member_number, until_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET purpose = excluded.purpose,
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (connection_id) DO UPDATE SET purpose = excluded.purpose,
              group_id = excluded.group_id, member_number = excluded.member_number, until_ms = excluded.until_ms",
             params![
                 connection.0,
@@ -72,7 +72,7 @@ impl SqliteStore {
     pub(super) fn purposes(
         &mut self,
         condition: &str,
-        params: impl rusqlite::Params,
+        params: &[&dyn ToSql],
     ) -> Result<Vec<(ConnectionId, Purpose)>, StoreError> {
         let sql = format!("SELECT connection_id, purpose, group_id, member_number FROM purposes {condition}");
         self.all(&sql, params, read_purpose)
@@ -82,7 +82,7 @@ impl SqliteStore {
     pub(super) fn groups(
         &mut self,
         condition: &str,
-        params: impl rusqlite::Params,
+        params: &[&dyn ToSql],
     ) -> Result<Vec<ServedGroup>, StoreError> {
         self.all(&format!("{GROUP} {condition}"), params, read_group)
     }
@@ -123,7 +123,7 @@ impl SqliteStore {
     pub(super) fn invitations(
         &mut self,
         condition: &str,
-        params: impl rusqlite::Params,
+        params: &[&dyn ToSql],
     ) -> Result<Vec<WaitingInvitation>, StoreError> {
         self.all(&format!("{INVITATION} {condition}"), params, read_invitation)
     }

@@ -1,20 +1,20 @@
 //! Where members stand in the stream of their group: see `migrations/sqlite/0006_positions.sql`.
 
 use protocol::agent::store::ConnectionId;
-use rusqlite::{Params, Row, params};
+use rusqlite::{ToSql, params};
 
-use super::{SqliteStore, word};
+use super::{Row, SqlStore, word};
 use crate::store::StoreError;
 use crate::store::records::{
     DeliveryId, Given, GroupId, LinkState, Member, MemberNumber, MemberStatus, Reader, Stage,
 };
 
-impl SqliteStore {
+impl SqlStore {
     /// Readers that match a condition over the columns of `positions`.
     pub(super) fn readers(
         &mut self,
         condition: &str,
-        params: impl Params,
+        params: &[&dyn ToSql],
     ) -> Result<Vec<Reader>, StoreError> {
         let sql = format!(
             "SELECT group_id, member_number, connection_id, position, stage, given, number FROM positions
@@ -46,9 +46,10 @@ impl SqliteStore {
             Some(connection) => self.run(
                 "INSERT INTO positions (group_id, member_number, connection_id, position)
                  VALUES (?1, ?2, ?3, coalesce((SELECT head FROM streams WHERE group_id = ?1), 0))
-                 ON CONFLICT DO UPDATE SET connection_id = excluded.connection_id,
-                 stage = CASE WHEN given IS NULL AND stage <> 4 THEN stage ELSE 3 END, given = NULL,
-                 number = NULL WHERE connection_id <> excluded.connection_id",
+                 ON CONFLICT (group_id, member_number) DO UPDATE SET connection_id = excluded.connection_id,
+                 stage = CASE WHEN positions.given IS NULL AND positions.stage <> 4 THEN positions.stage
+                         ELSE 3 END, given = NULL, number = NULL
+                 WHERE positions.connection_id <> excluded.connection_id",
                 params![member.group.0, member.number.0, connection.0],
             )?,
             None => self.run(

@@ -1,11 +1,7 @@
 //! A schema of a PostgreSQL server for one test, gone with the value. `TEST_POSTGRES_URL` says where the server is;
-//! without it the tests that need it say on stderr that they did not run. The tests of the store share this file.
+//! without it the tests that need it say on stderr that they did not run.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each of the two has its own use for it; a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +10,7 @@ use std::time::{Duration, Instant};
 use postgres::{Client, NoTls};
 
 /// Where the server is, if there is one.
-pub(crate) fn server() -> Option<String> {
+pub fn server() -> Option<String> {
     let server = std::env::var("TEST_POSTGRES_URL").ok();
     if server.is_none() {
         // Past the test harness, which keeps what passing tests print.
@@ -25,14 +21,15 @@ pub(crate) fn server() -> Option<String> {
 }
 
 /// The schema of a test.
-pub(crate) struct Scratch {
+#[derive(Debug)]
+pub struct Scratch {
     server: String,
     schema: String,
 }
 
 impl Scratch {
     /// A new schema; nothing when there is no server to make it in.
-    pub(crate) fn make() -> Option<Self> {
+    pub fn make() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let server = server()?;
         let schema = format!("server_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -42,32 +39,32 @@ impl Scratch {
     }
 
     /// The connection string that leads into the schema.
-    pub(crate) fn connection(&self) -> String {
+    pub fn connection(&self) -> String {
         format!("{0} application_name={1} options='-c search_path={1}'", self.server, self.schema)
     }
 
     /// The connection string that leads to the server.
-    pub(crate) fn server_connection(&self) -> &str {
+    pub fn server_connection(&self) -> &str {
         &self.server
     }
 
     /// The schema's name.
-    pub(crate) fn schema(&self) -> &str {
+    pub fn schema(&self) -> &str {
         &self.schema
     }
 
     /// A connection of the test's own.
-    pub(crate) fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::connect(&self.connection(), NoTls).expect("TEST_POSTGRES_URL leads to a server")
     }
 
     /// Runs statements.
-    pub(crate) fn execute(&self, sql: &str) {
+    pub fn execute(&self, sql: &str) {
         self.on_client(|client| client.batch_execute(sql).unwrap());
     }
 
     /// Waits until a question is answered with yes.
-    pub(crate) fn until(&self, question: &str) {
+    pub fn until(&self, question: &str) {
         self.on_client(|client| {
             let deadline = Instant::now() + Duration::from_secs(30);
             while !client.query_one(question, &[]).unwrap().get::<_, bool>(0) {
@@ -78,7 +75,7 @@ impl Scratch {
     }
 
     /// Ends the sessions whose last statement began so.
-    pub(crate) fn end_sessions(&self, last_statement: &str) {
+    pub fn end_sessions(&self, last_statement: &str) {
         let sql = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE application_name = '{}' AND pid <> pg_backend_pid() AND query LIKE '{last_statement}%'",
