@@ -244,6 +244,9 @@ pub(crate) struct GapRow {
     pub(crate) skipped_by: Vec<String>,
     /// Connected relays that brought none of these numbers, nor a higher one.
     pub(crate) silent: Vec<String>,
+    /// Relays that are being asked for what is missing.
+    #[serde(default)]
+    pub(crate) asked: Vec<String>,
 }
 
 /// How often one reaction was put on a message.

@@ -113,7 +113,8 @@ fn gap(row: &GapRow) -> String {
         format!("numbers {} to {}", row.from, row.to)
     };
     let (skipped, silent) = (named("; left out by", &row.skipped_by), named("; nothing yet by", &row.silent));
-    format!("!! of {} {numbers} did not come{skipped}{silent}", line(&row.author))
+    let asked = named("; asked of", &row.asked);
+    format!("!! of {} {numbers} did not come{skipped}{silent}{asked}", line(&row.author))
 }
 
 /// `what` relays, when there are any.

@@ -126,8 +126,11 @@ pub(crate) fn gap_row(
     gap: Range,
 ) -> Result<GapRow, StoreError> {
     let brought = store.chain_relays(chain)?;
-    let (mut skipped_by, mut silent) = (Vec::new(), Vec::new());
+    let (mut skipped_by, mut silent, mut asked) = (Vec::new(), Vec::new(), Vec::new());
     for relay in store.relays(id)? {
+        if relay.record.catch_up.reading().is_some() {
+            asked.push(relay.record.name.clone());
+        }
         match brought.iter().find(|brought| brought.relay == relay.id) {
             // One that only began above it was not there when it was said.
             Some(brought) if brought.highest > gap.to && brought.lowest < gap.from => {
@@ -146,6 +149,7 @@ pub(crate) fn gap_row(
         to: gap.to,
         skipped_by,
         silent,
+        asked,
     })
 }
 

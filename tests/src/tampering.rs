@@ -171,6 +171,16 @@ impl RelayDatabase {
         self.name_authors()
     }
 
+    /// Has a message not forwarded, nor given as history.
+    ///
+    /// # Errors
+    /// When the database refuses it.
+    pub fn drop_message(&self, message: i64) -> anyhow::Result<()> {
+        self.withhold(message)?;
+        self.0.execute("DELETE FROM messages WHERE message_number = ?1", [message])?;
+        Ok(())
+    }
+
     /// Has a message not forwarded.
     ///
     /// # Errors

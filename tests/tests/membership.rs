@@ -215,3 +215,31 @@ fn what_is_unread_is_counted_once_over_relays_and_reconnections() -> anyhow::Res
     assert_eq!(unread()?, 0);
     Ok(())
 }
+
+#[test]
+fn a_new_member_reads_all_that_a_relay_keeps_also_when_killed_meanwhile() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    // Stock clients and relays know of nothing but these.
+    stage.relays[0].kill()?;
+    stage.relays[0].start(&[("CHAT_RELAY_HISTORY_ITEMS", "2")])?;
+    let texts: Vec<String> = (1..=120).map(|number| format!("message {number}")).collect();
+    let file = stage.world.path().join("messages.txt");
+    std::fs::write(&file, texts.join("\n"))?;
+    stage.owner.ok(&["send", GROUP, "--file", &file.display().to_string(), "--timeout", "60"])?;
+    let expected: Vec<&str> = texts.iter().map(String::as_str).collect();
+    has(stage.member(0)?, &expected)?;
+
+    let late = stage.world.person("Late", &stage.servers.iter().collect::<Vec<_>>())?;
+    let mut listening = late.listen_with(&[("CONCLAVE_CRASH_POINT", "client.history.page:2")])?;
+    late.run(&["join", &stage.link])?;
+    listening.wait()?;
+    let _listening = late.listen()?;
+    has(&late, &expected)?;
+    let last = message(&late, "message 120")?;
+    assert_eq!(
+        (text(&last, "signature")?.as_str(), last.get("late")),
+        ("verified", Some(&Value::Bool(false)))
+    );
+    assert_eq!(late.ok(&["history", GROUP])?.of_type("gap").count(), 0);
+    Ok(())
+}

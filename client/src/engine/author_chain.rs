@@ -13,13 +13,12 @@ use protocol::group::forward::Forward;
 use protocol::group::identity::{MemberId, MemberKey};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::signed::Statement;
-use protocol::timestamp::Timestamp;
 
 use super::step::{Done, Step};
 use crate::event::{Event, EvidenceKind};
 use crate::rows;
 use crate::store::author_chain::ChainId;
-use crate::store::group::{Group, GroupId, GroupStatus};
+use crate::store::group::{Group, GroupId};
 use crate::store::message::Evidence;
 use crate::store::relay::RelayRow;
 
@@ -81,11 +80,7 @@ impl Step<'_, '_> {
         };
         self.store.note_chain_relay(chain_id, relay.id, number)?;
         let digest = forward.statement.digest(&group.public_id, said.author);
-        let recalled = group.status == GroupStatus::Joining
-            // Relays name whole seconds.
-            || group
-                .joined_at_ms
-                .is_some_and(|joined| forward.sent_at.seconds() < Timestamp(joined).seconds());
+        let recalled = group.recalls(forward.sent_at);
         let held = self.store.chain_neighbours(chain_id, number)?;
         let arrival = arrival(said.link, &digest, recalled, &held);
         let (after, told) = chain.clone().apply(arrival);
@@ -122,7 +117,8 @@ impl Step<'_, '_> {
         gap: Range,
     ) -> Done<()> {
         let row = rows::gap_row(self.store, id, group, chain, author, gap)?;
-        self.tell(Event::Gap(row));
+        self.want_missing(id, &row.skipped_by)?;
+        self.tell(Event::Gap(rows::gap_row(self.store, id, group, chain, author, gap)?));
         Ok(())
     }
 

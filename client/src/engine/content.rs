@@ -14,7 +14,7 @@ use super::step::{Done, Step, default_role};
 use crate::event::{Event, EvidenceKind, Signature};
 use crate::rows;
 use crate::store::group::{Group, GroupId};
-use crate::store::message::{HeldChange, Message, MessageRow};
+use crate::store::message::{HeldChange, Message, MessageRow, Place};
 use crate::store::relay::RelayRow;
 
 impl Step<'_, '_> {
@@ -49,8 +49,9 @@ impl Step<'_, '_> {
             delivered: own,
         };
         let shown = own || (self.followed)(&group.alias);
+        let place = Place { shown, recalled: group.recalls(by.sent_at) };
         let author = by.author.id.as_ref();
-        self.store.add_message(id, &by.shared_id, author, by.sent_at, shown, &record)?;
+        self.store.add_message(id, &by.shared_id, author, by.sent_at, place, &record)?;
         if signature == Signature::Unsigned && group.profile.preferences().signs_messages() && !own {
             let detail = "the group's posts are signed, and this one is not: the relay could have written it";
             let shared_id = Some(by.shared_id.to_string());

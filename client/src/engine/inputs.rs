@@ -83,6 +83,7 @@ impl Step<'_, '_> {
                 Side::Member { .. } => self.joining_due(relay)?,
             }
         }
+        self.histories_due()?;
         self.end_late_tests()?;
         self.restore_due()
     }

@@ -6,7 +6,7 @@
 //! create, owner_relays, link_data, govern                           the owner's side
 //! join, restore                                                     the member's side
 //! send       own events, outbox      receive, apply, content, roster   what relays bring
-//! author_chain                       what they did not bring
+//! author_chain                       what they did not bring      history   what they are asked for
 //! goal       what a command waits for                               step   one transaction
 //! relay_test whether a relay holds the key of its address
 //! unusable   servers for which waiting does not help
@@ -20,6 +20,7 @@ mod content;
 mod create;
 mod goal;
 mod govern;
+mod history;
 mod inputs;
 mod join;
 mod link_data;

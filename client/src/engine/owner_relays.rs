@@ -143,6 +143,8 @@ impl Step<'_, '_> {
                 if relay.connection.is_none() {
                     relay.connection = Some(connection);
                     relay.record.link = Some(link);
+                    relay.record.gives_history =
+                        accept.relay_cap.and_then(|can| can.history).unwrap_or(false);
                     relay.record.has_roster =
                         versions.is_some_and(|range| range.max() >= ROSTER_CHAT_VERSION);
                     self.store.save_relay(&relay)?;
@@ -290,6 +292,7 @@ impl Step<'_, '_> {
         for connection in self.store.relay_connections(relay.id)? {
             self.end_connection(connection, after_pending_sends)?;
         }
+        self.history_lost(relay.clone())?;
         // What it did not get may go by others.
         self.flush_outbox(relay.group)
     }

@@ -9,6 +9,7 @@
 
 use protocol::agent::store::ConnectionId;
 use protocol::group::batch::Element;
+use protocol::group::constants::{HISTORY_HEADER_BYTES_MAX, MESSAGE_BYTES_MAX};
 use protocol::group::container::{elements, unfold};
 use protocol::group::dedup::{self, Comparison, Finding};
 use protocol::group::event::{Event as Said, Message};
@@ -75,6 +76,8 @@ impl Step<'_, '_> {
                 return self.accuse(&relay, EvidenceKind::Malformed, None, &problem.to_string(), body);
             }
         };
+        let whole: Vec<_> = elements.iter().flatten().cloned().collect();
+        let page = self.page_of(relay.group, &whole)?;
         for element in elements {
             // An element before may have ended the relay or the group.
             let Some(mut relay) = self.current_relay(connection)? else { return Ok(()) };
@@ -84,12 +87,15 @@ impl Step<'_, '_> {
             }
             match element {
                 Ok(Element::Statement(statement)) => self.direct(relay, &group, &statement)?,
-                Ok(Element::Forward(forward)) => self.forwarded(relay, &group, &forward)?,
+                Ok(Element::Forward(forward)) => self.forwarded(relay, &group, &forward, page.is_some())?,
                 Ok(Element::Chunk(chunk)) => self.roster_chunk(&mut relay, &chunk)?,
                 Err(problem) => {
                     self.accuse(&relay, EvidenceKind::Malformed, None, &problem.to_string(), &unfolded)?;
                 }
             }
+        }
+        if let (Some(page), Some(relay)) = (page, self.current_relay(connection)?) {
+            self.page_taken(relay, page)?;
         }
         protocol::crash_point!("client.receive.applied");
         Ok(())
@@ -128,8 +134,10 @@ impl Step<'_, '_> {
                 self.introduced(&relay, group, intro.member_info, Manner::Intro, intro.member_restrictions)
             }
             Said::Leave(_) => self.relay_left(relay),
-            // Its profile is in its link; the rest asks nothing of us.
-            Said::LinkMember(_) | Said::Info(_) | Said::RelayCapabilities(_) | Said::Acknowledge(_) => Ok(()),
+            Said::LinkMember(own) => self.relay_introduced(relay, group, own.relay_cap),
+            Said::RelayCapabilities(told) => self.relay_introduced(relay, group, Some(told.relay_cap)),
+            // Its profile is in its link; a page counts when its items were taken; the rest asks nothing of us.
+            Said::Info(_) | Said::HistoryPage(_) | Said::Acknowledge(_) => Ok(()),
             Said::Unknown(event) => {
                 tracing::debug!(name = event.name, "an event that this version does not know");
                 Ok(())
@@ -149,8 +157,14 @@ impl Step<'_, '_> {
         }
     }
 
-    /// The relay passes on what somebody said.
-    fn forwarded(&mut self, relay: RelayRow, group: &Group, forward: &Forward<'_>) -> Done<()> {
+    /// The relay passes on what somebody said, now or in a page of history.
+    fn forwarded(
+        &mut self,
+        relay: RelayRow,
+        group: &Group,
+        forward: &Forward<'_>,
+        in_page: bool,
+    ) -> Done<()> {
         let verbatim = forward.statement.verbatim();
         let malformed = |detail: String| (EvidenceKind::Malformed, detail);
         let parsed = match forward.statement.message() {
@@ -180,7 +194,16 @@ impl Step<'_, '_> {
             author_role: author.role,
             receiver_role: group.role,
         });
-        let compared = self.compare_copies(&relay, &shared_id, &author, verdict, verbatim)?;
+        // How the group stood before we came is told by its link and roster. A copy that is still on its way to us counts.
+        // An item that leaves no room for the header of its page comes by itself.
+        let is_long = verbatim.len() > MESSAGE_BYTES_MAX - 2 * HISTORY_HEADER_BYTES_MAX;
+        let is_asked_for = in_page || (is_long && relay.record.catch_up.reading().is_some());
+        let is_past = is_asked_for && group.recalls(forward.sent_at) && is_of_state(&event);
+        let compared = if is_past {
+            None
+        } else {
+            self.compare_copies(&relay, &shared_id, &author, verdict, verbatim, in_page)?
+        };
         if let (Verdict::Verified, Some(link), Some(by), Some(key)) = (verdict, &chain, &author.id, key) {
             let said = Chained { author: by, key, link, shared_id: &shared_id };
             self.chain_came(&relay, group, forward, said)?;
@@ -190,8 +213,18 @@ impl Step<'_, '_> {
             let id = Some(shared_id.to_string());
             return self.accuse(&relay, kind_of(reason), id, &reason.to_string(), verbatim);
         }
-        if !self.is_permitted(&relay, group, &author, &event, &shared_id, verbatim)? {
-            return Ok(());
+        match self.permitted(&relay, group, &author, &event)? {
+            Ok(()) => {}
+            // Nothing to hold against anybody.
+            Err(NotPermitted::Blocked | NotPermitted::NoSuchMember | NotPermitted::Preference) => {
+                return Ok(());
+            }
+            // The author's role may have been another when it was said.
+            Err(_) if in_page => return Ok(()),
+            Err(reason) => {
+                let (kind, id) = (EvidenceKind::NotAllowed, Some(shared_id.to_string()));
+                return self.accuse(&relay, kind, id, &reason.to_string(), verbatim);
+            }
         }
         let accepted = Accepted { author, verdict, sent_at: forward.sent_at, shared_id, verbatim, again };
         self.apply(&relay, group, event, &accepted)
@@ -206,6 +239,7 @@ impl Step<'_, '_> {
         author: &Author,
         verdict: Verdict,
         verbatim: &[u8],
+        in_page: bool,
     ) -> Done<Option<bool>> {
         let id = relay.group;
         let hold = |step: &mut Self| -> Done<()> {
@@ -226,6 +260,11 @@ impl Step<'_, '_> {
         };
         let new_copy = dedup::Copy { relay: &nobody, author: author.id.as_ref(), verdict, verbatim };
         let (finding, better) = match dedup::compare(&held_copy, &new_copy) {
+            // We asked for it ourselves.
+            Comparison::Same if in_page => {
+                self.store.note_bringer(id, shared_id, relay.id)?;
+                return Ok(None);
+            }
             Comparison::Same => {
                 self.store.count_copy(id, shared_id, relay.id, false)?;
                 return Ok(None);
@@ -267,27 +306,17 @@ impl Step<'_, '_> {
         self.accuse(&blamed.clone(), EvidenceKind::DifferentCopies, id, &detail, bytes)
     }
 
-    fn is_permitted(
-        &mut self,
+    /// Whether the author may say this, as far as roles are known here.
+    fn permitted(
+        &self,
         relay: &RelayRow,
         group: &Group,
         author: &Author,
         event: &Said,
-        shared_id: &SharedMessageId,
-        verbatim: &[u8],
-    ) -> Done<bool> {
+    ) -> Done<Result<(), NotPermitted>> {
         let actor = Actor { role: author.role, blocked: author.blocked };
         let author_id = author.id.clone().unwrap_or_else(placeholder);
-        match self.judge(relay.group, group, &author_id, actor, event)? {
-            Ok(()) => Ok(true),
-            // Nothing to hold against anybody.
-            Err(NotPermitted::Blocked | NotPermitted::NoSuchMember | NotPermitted::Preference) => Ok(false),
-            Err(reason) => {
-                let id = Some(shared_id.to_string());
-                self.accuse(relay, EvidenceKind::NotAllowed, id, &reason.to_string(), verbatim)?;
-                Ok(false)
-            }
-        }
+        self.judge(relay.group, group, &author_id, actor, event)
     }
 
     /// Who a forward says its author is.
@@ -337,6 +366,18 @@ fn kind_of(reason: DropReason) -> EvidenceKind {
         DropReason::BadSignature => EvidenceKind::BadSignature,
         DropReason::Missing | DropReason::KeyUnknown => EvidenceKind::MissingSignature,
     }
+}
+
+/// Whether it changes how the group stands, and not what was said in it.
+fn is_of_state(event: &Said) -> bool {
+    !matches!(
+        event,
+        Said::MessageNew(_)
+            | Said::MessageUpdate(_)
+            | Said::MessageDelete(_)
+            | Said::MessageReact(_)
+            | Said::MemberNew(_)
+    )
 }
 
 fn name_of(event: &Said) -> &str {

@@ -56,7 +56,8 @@ impl Step<'_, '_> {
             delivered: false,
         };
         let now = self.now();
-        self.store.add_message(id, &shared_id, Some(&group.member_id), now, true, &record)?;
+        let place = message::Place { shown: true, recalled: false };
+        self.store.add_message(id, &shared_id, Some(&group.member_id), now, place, &record)?;
         if let Some(row) = self.store.message(id, &shared_id)? {
             let row = rows::message_row(self.store, id, &group, &row)?;
             self.tell(Event::Message(row));

@@ -5,6 +5,7 @@ use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole, PublicGroupId};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::GroupProfile;
+use protocol::timestamp::Timestamp;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -59,6 +60,14 @@ pub(crate) struct Group {
     /// nothing counts as missing.
     #[serde(default)]
     pub(crate) joined_at_ms: Option<i64>,
+}
+
+impl Group {
+    /// Whether what was said at this moment was said before we came. Relays name whole seconds.
+    pub(crate) fn recalls(&self, sent_at: Timestamp) -> bool {
+        self.status == GroupStatus::Joining
+            || self.joined_at_ms.is_some_and(|joined| sent_at.seconds() < Timestamp(joined).seconds())
+    }
 }
 
 /// How a group stands with us.

@@ -60,6 +60,15 @@ pub(crate) struct Message {
     pub(crate) delivered: bool,
 }
 
+/// Where a new message stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Somebody has seen it.
+    pub(crate) shown: bool,
+    /// It was said before we came.
+    pub(crate) recalled: bool,
+}
+
 /// The copy of an event that counts, as its relay passed it on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct HeldCopy {
@@ -126,6 +135,12 @@ impl Store {
         held.map(|(relay, sealed)| Ok((RelayId(relay), self.open_record(COPY, &sealed)?))).transpose()
     }
 
+    /// Whether a copy of an event is held.
+    pub(crate) fn has_copy(&self, group: GroupId, shared_id: &SharedMessageId) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM copies WHERE group_id = ?1 AND shared_id = ?2";
+        Ok(self.count(sql, params![group.0, shared_id.as_bytes()])? > 0)
+    }
+
     /// Makes this the copy that counts.
     pub(crate) fn hold_copy(
         &mut self,
@@ -159,7 +174,8 @@ impl Store {
         self.note_bringer(group, shared_id, relay)
     }
 
-    fn note_bringer(
+    /// Notes that a relay brought a copy.
+    pub(crate) fn note_bringer(
         &mut self,
         group: GroupId,
         shared_id: &SharedMessageId,
@@ -235,15 +251,15 @@ impl Store {
         shared_id: &SharedMessageId,
         author: Option<&MemberId>,
         sent_at: Timestamp,
-        shown: bool,
+        place: Place,
         record: &Message,
     ) -> Result<bool, StoreError> {
         let sealed = self.seal_record(COLUMN, record)?;
         let author = author.map(MemberId::as_bytes).unwrap_or_default();
         let added = self.run(
-            "INSERT INTO messages (group_id, shared_id, author, sent_at_ms, shown, sealed)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-            params![group.0, shared_id.as_bytes(), author, sent_at.0, shown, sealed],
+            "INSERT INTO messages (group_id, shared_id, author, sent_at_ms, shown, recalled, sealed)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+            params![group.0, shared_id.as_bytes(), author, sent_at.0, place.shown, place.recalled, sealed],
         )?;
         Ok(added == 1)
     }
@@ -265,22 +281,47 @@ impl Store {
         self.change_one("UPDATE messages SET sealed = ?2 WHERE message_id = ?1", params![row, sealed])
     }
 
-    /// The newest messages, oldest first.
+    /// The newest messages, oldest first: first what was said before we came.
     pub(crate) fn newest_messages(&self, group: GroupId, limit: u32) -> Result<Vec<MessageRow>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM (SELECT * FROM messages WHERE group_id = ?1 ORDER BY message_id DESC LIMIT ?2)
-             ORDER BY message_id"
+            "SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND recalled = 0 ORDER BY message_id DESC LIMIT ?2"
         );
-        let rows = self.all(&sql, params![group.0, limit], columns)?;
-        rows.into_iter().map(|row| self.open_message(row)).collect()
+        let mut rows = self.all(&sql, params![group.0, limit], columns)?;
+        rows.reverse();
+        let room = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(limit));
+        let mut recalled = if room > 0 { self.recalled(group, "1", room)? } else { Vec::new() };
+        recalled.extend(rows);
+        recalled.into_iter().map(|row| self.open_message(row)).collect()
+    }
+
+    /// The newest of what was said before we came, oldest first, as far as a condition holds.
+    fn recalled(&self, group: GroupId, condition: &str, limit: u32) -> Result<Vec<Columns>, StoreError> {
+        // Relays tell whole seconds of their own; within what one author says, the author's own numbers tell the order.
+        let sql = format!(
+            "WITH placed AS (
+                SELECT m.*, c.chain_id, l.number FROM messages m
+                LEFT JOIN (chain_links l JOIN author_chains c USING (chain_id))
+                ON l.shared_id = m.shared_id AND c.group_id = m.group_id AND c.author = m.author
+                WHERE m.group_id = ?1 AND m.recalled = 1 GROUP BY m.message_id),
+             timed AS (
+                SELECT *, CASE WHEN chain_id IS NULL THEN sent_at_ms ELSE
+                    max(sent_at_ms) OVER (PARTITION BY chain_id ORDER BY number) END AS said_ms FROM placed)
+             SELECT {COLUMNS} FROM timed WHERE {condition}
+             ORDER BY said_ms DESC, chain_id DESC, number DESC, message_id DESC LIMIT ?2"
+        );
+        let mut rows = self.all(&sql, params![group.0, limit], columns)?;
+        rows.reverse();
+        Ok(rows)
     }
 
     /// Messages that `listen` has not shown, oldest first.
     pub(crate) fn unshown_messages(&self, group: GroupId) -> Result<Vec<MessageRow>, StoreError> {
-        let sql =
-            format!("SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND shown = 0 ORDER BY message_id");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND shown = 0 AND recalled = 0 ORDER BY message_id"
+        );
         let rows = self.all(&sql, params![group.0], columns)?;
-        rows.into_iter().map(|row| self.open_message(row)).collect()
+        let recalled = self.recalled(group, "shown = 0", u32::MAX)?;
+        recalled.into_iter().chain(rows).map(|row| self.open_message(row)).collect()
     }
 
     /// Remembers that a message was shown.
@@ -288,12 +329,19 @@ impl Store {
         self.change_one("UPDATE messages SET shown = 1 WHERE message_id = ?1", params![row])
     }
 
-    /// Remembers that all messages of a group were shown, or those up to a row.
+    /// Remembers that all messages of a group were shown, or those up to a row, in the order in which they are shown.
     pub(crate) fn mark_shown_up_to(&mut self, group: GroupId, last: Option<i64>) -> Result<(), StoreError> {
-        self.run(
-            "UPDATE messages SET shown = 1 WHERE group_id = ?1 AND shown = 0 AND message_id <= ?2",
-            params![group.0, last.unwrap_or(i64::MAX)],
-        )?;
+        let recalled = self.recalled(group, "1", u32::MAX)?;
+        let place = recalled.iter().position(|(row, ..)| Some(*row) == last);
+        for (row, ..) in recalled.iter().take(place.map_or(usize::MAX, |place| place.saturating_add(1))) {
+            self.mark_shown(*row)?;
+        }
+        if place.is_none() {
+            self.run(
+                "UPDATE messages SET shown = 1 WHERE group_id = ?1 AND shown = 0 AND recalled = 0 AND message_id <= ?2",
+                params![group.0, last.unwrap_or(i64::MAX)],
+            )?;
+        }
         Ok(())
     }
 
@@ -461,7 +509,9 @@ mod tests {
         let mut store = Store::in_memory();
         let group = store.add_group(&a_group("news")).unwrap();
         for (text, new) in [("b", true), ("a", true), ("b", false)] {
-            let added = store.add_message(group, &id(text), None, Timestamp(0), false, &post(text)).unwrap();
+            let added = store
+                .add_message(group, &id(text), None, Timestamp(0), Place::default(), &post(text))
+                .unwrap();
             assert_eq!(added, new, "{text}");
         }
         let texts = |rows: Vec<MessageRow>| rows.into_iter().map(|row| row.record.text).collect::<Vec<_>>();
@@ -474,6 +524,52 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_before_stands_ahead_whenever_it_came() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        for (text, sent_at, recalled) in
+            [("c", 3, true), ("e", 9, false), ("b", 2, true), ("d", 5, false), ("a", 1, true)]
+        {
+            let place = Place { shown: false, recalled };
+            store.add_message(group, &id(text), None, Timestamp(sent_at), place, &post(text)).unwrap();
+        }
+        let texts = |rows: Vec<MessageRow>| rows.into_iter().map(|row| row.record.text).collect::<String>();
+        let newest = |limit| texts(store.newest_messages(group, limit).unwrap());
+        assert_eq!((newest(9), newest(3), newest(1)), ("abced".to_owned(), "ced".to_owned(), "d".to_owned()));
+        let row = |store: &Store, text| store.message(group, &id(text)).unwrap().unwrap().row;
+        let unshown = |store: &Store| texts(store.unshown_messages(group).unwrap());
+        for (read, left) in [("b", "ced"), ("e", "d")] {
+            let row = row(&store, read);
+            store.mark_shown_up_to(group, Some(row)).unwrap();
+            assert_eq!(unshown(&store), left);
+        }
+        store.mark_shown_up_to(group, None).unwrap();
+        assert_eq!(unshown(&store), "");
+    }
+
+    #[test]
+    fn the_authors_own_numbers_order_what_was_said_before() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        let author = MemberId::new([4; 12]).unwrap();
+        let epoch = protocol::group::author_chain::Epoch([1; 12]);
+        let (chain, _) = store.add_author_chain(group, &author, epoch).unwrap();
+        // Whoever brought them lied about the times of the first and the last.
+        for (text, number, sent_at) in [("c", 3, 1), ("a", 1, 20), ("b", 2, 10)] {
+            let place = Place { shown: false, recalled: true };
+            store
+                .add_message(group, &id(text), Some(&author), Timestamp(sent_at), place, &post(text))
+                .unwrap();
+            let held = protocol::group::author_chain::follow::Held { digest: [number; 32], previous: None };
+            store.hold_link(chain, number.into(), &id(text), held, false).unwrap();
+        }
+        let place = Place { shown: false, recalled: true };
+        store.add_message(group, &id("x"), None, Timestamp(15), place, &post("x")).unwrap();
+        let rows = store.newest_messages(group, 9).unwrap();
+        assert_eq!(rows.into_iter().map(|row| row.record.text).collect::<String>(), "xabc");
+    }
+
+    #[test]
     fn copies_are_counted_and_relays_named_once_each() {
         let mut store = Store::in_memory();
         let group = store.add_group(&a_group("news")).unwrap();
@@ -482,7 +578,7 @@ mod tests {
             signature: Signature::Unsigned,
             verbatim: text.as_bytes().to_vec(),
         };
-        store.add_message(group, &id("m"), None, Timestamp(0), true, &post("m")).unwrap();
+        store.add_message(group, &id("m"), None, Timestamp(0), Place::default(), &post("m")).unwrap();
         store.hold_copy(group, &id("m"), RelayId(1), &copy("x")).unwrap();
         store.count_copy(group, &id("m"), RelayId(2), false).unwrap();
         store.count_copy(group, &id("m"), RelayId(2), true).unwrap();
@@ -516,7 +612,7 @@ mod tests {
         let mut store = Store::in_memory();
         let group = store.add_group(&a_group("news")).unwrap();
         for text in ["aaaaaa", "aaabbb"] {
-            store.add_message(group, &id(text), None, Timestamp(0), true, &post(text)).unwrap();
+            store.add_message(group, &id(text), None, Timestamp(0), Place::default(), &post(text)).unwrap();
         }
         let like = |text: &str| store.message_ids_like(group, text).unwrap().len();
         let whole = id("aaaaaa").to_string();

@@ -37,10 +37,11 @@ use crate::seal::{SealBroken, Sealer};
 use protocol::net::rng::system_rng;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_connections.sql"),
     include_str!("../../migrations/0002_groups.sql"),
     include_str!("../../migrations/0003_author_chains.sql"),
+    include_str!("../../migrations/0004_history.sql"),
 ];
 
 /// Statements kept compiled; more than this crate has.
@@ -307,6 +308,26 @@ mod tests {
         Store::open(&path, sealer()).unwrap().database.pragma_update(None, "user_version", 1000).unwrap();
         let error = Store::open(&path, sealer()).unwrap_err();
         assert!(format!("{error:#}").contains("later version"));
+    }
+
+    #[test]
+    fn a_home_of_an_earlier_version_keeps_what_it_has() {
+        let database = Connection::open_in_memory().unwrap();
+        for migration in &MIGRATIONS[..2] {
+            database.execute_batch(migration).unwrap();
+        }
+        database.pragma_update(None, "user_version", 2).unwrap();
+        let mut store = Store { database, sealer: sealer() };
+        let mut group = serde_json::to_value(group::tests::a_group("news")).unwrap();
+        group.as_object_mut().unwrap().remove("joined_at_ms");
+        let sealed = store.seal_record("groups.sealed", &group).unwrap();
+        let id = store.insert("INSERT INTO groups (sealed) VALUES (?1)", [sealed]).unwrap();
+        migrate(&mut store.database).unwrap();
+        let id = group::GroupId(id);
+        let group = store.group(id).unwrap();
+        assert_eq!((group.alias.as_str(), group.joined_at_ms), ("news", None));
+        assert!(store.author_chains(id).unwrap().is_empty());
+        assert!(store.newest_messages(id, 9).unwrap().is_empty());
     }
 
     #[test]

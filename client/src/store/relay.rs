@@ -1,6 +1,7 @@
 //! Relays of groups: one sealed record each, with the connection and the next moment to look at it.
 
 use protocol::agent::store::ConnectionId;
+use protocol::group::catch_up::CatchUp;
 use protocol::group::identity::{MemberId, MemberKey};
 use protocol::group::relay_status::{RelayLife, RelayStatus};
 use protocol::group::roster_transfer::RosterTransfer;
@@ -63,6 +64,12 @@ pub(crate) struct Relay {
     pub(crate) has_roster: bool,
     /// What is still to be done once the group link is written without it.
     pub(crate) farewell: Option<Farewell>,
+    /// Whether it gives history by pages, as it said.
+    #[serde(default)]
+    pub(crate) gives_history: bool,
+    /// How far we are in its history.
+    #[serde(default)]
+    pub(crate) catch_up: CatchUp,
 }
 
 /// A relay's life, as the owner who invites it or as a member who connects to it.
@@ -141,6 +148,8 @@ impl Relay {
             transfer: RosterTransfer::Idle,
             has_roster: false,
             farewell: None,
+            gives_history: false,
+            catch_up: CatchUp::Unasked,
         }
     }
 
@@ -272,17 +281,34 @@ impl Store {
         rows.into_iter().map(|row| self.open_relay(row)).collect()
     }
 
-    /// When the next relay is due.
+    /// The relays of whose histories a reading is due.
+    pub(crate) fn histories_due(&self, now_ms: i64) -> Result<Vec<RelayRow>, StoreError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM group_relays WHERE history_due_ms <= ?1 ORDER BY history_due_ms");
+        let rows = self.all(&sql, params![now_ms], columns)?;
+        rows.into_iter().map(|row| self.open_relay(row)).collect()
+    }
+
+    /// When the next relay, or the next reading of a history, is due.
     pub(crate) fn next_relay_due_ms(&self) -> Result<Option<i64>, StoreError> {
-        Ok(self.one("SELECT min(due_at_ms) FROM group_relays", [], |row| row.get(0))?.flatten())
+        let sql = "SELECT min(due) FROM (SELECT min(due_at_ms) AS due FROM group_relays
+                   UNION ALL SELECT min(history_due_ms) FROM group_relays)";
+        Ok(self.one(sql, [], |row| row.get(0))?.flatten())
     }
 
     /// Replaces everything about a relay.
     pub(crate) fn save_relay(&mut self, row: &RelayRow) -> Result<(), StoreError> {
         let sealed = self.seal_record(COLUMN, &row.record)?;
         self.change_one(
-            "UPDATE group_relays SET connection_id = ?2, due_at_ms = ?3, sealed = ?4 WHERE group_relay_id = ?1",
-            params![row.id.0, row.connection.map(|connection| connection.0), row.due_at_ms, sealed],
+            "UPDATE group_relays SET connection_id = ?2, due_at_ms = ?3, history_due_ms = ?4, sealed = ?5
+             WHERE group_relay_id = ?1",
+            params![
+                row.id.0,
+                row.connection.map(|connection| connection.0),
+                row.due_at_ms,
+                row.record.catch_up.deadline().map(|deadline| deadline.0),
+                sealed,
+            ],
         )
     }
 

@@ -149,6 +149,19 @@ pub const HISTORY_ITEMS_MAX: usize = 100;
 pub const HISTORY_PAGE_ITEMS_MAX: u32 = 100;
 /// Messages of one answer: what a member's queue takes at once is bounded, and it can ask again.
 pub const HISTORY_PAGE_BODIES_MAX: usize = 8;
+/// Answers that one reading of a history asks for at most: some thousands of items.
+pub const HISTORY_ANSWERS_MAX: u32 = 64;
+/// First wait for an answer before it is asked for again; it doubles with each try.
+pub const HISTORY_ANSWER_MS_MAX: i64 = 60_000;
+/// Tries for one answer.
+pub const HISTORY_TRIES_MAX: u32 = 6;
+/// First pause after a reading of one history before the next; it doubles up to [`HISTORY_PAUSE_MS_MAX`] while something
+/// is still wanted, and is forgotten once nothing is.
+pub const HISTORY_PAUSE_MS_MIN: i64 = 2_000;
+/// Longest pause between readings of one history.
+pub const HISTORY_PAUSE_MS_MAX: i64 = 3_600_000;
+/// Bytes that are kept free for the header of a page in each message of an answer.
+pub const HISTORY_HEADER_BYTES_MAX: usize = 512;
 /// The longest position in a relay's history.
 pub const HISTORY_POSITION_BYTES_MAX: usize = 64;
 /// Age up to which a joiner is told where a file is: file servers keep files for 48 hours.

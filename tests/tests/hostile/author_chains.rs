@@ -4,7 +4,7 @@ use std::path::Path;
 
 use e2e::process::Process;
 use e2e::stage::{GROUP, Stage, has, message};
-use e2e::tampering::RelayDatabase;
+use e2e::tampering::{self, RelayDatabase};
 use e2e::world::{Person, event, eventually, text};
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ fn what_one_relay_leaves_out_is_known_at_once_and_named_when_another_brings_it()
     stage.relays[1].kill()?;
     let database =
         RelayDatabase::intercept(&mut stage.relays[0], || stage.owner.ok(&["send", GROUP, "two"]).map(drop))?;
-    database.withhold(database.newest()?)?;
+    database.drop_message(database.newest()?)?;
     drop(database);
     stage.relays[0].start(&[])?;
     stage.owner.ok(&["send", GROUP, "three"])?;
@@ -54,6 +54,53 @@ fn what_one_relay_leaves_out_is_known_at_once_and_named_when_another_brings_it()
     let row = message(&ann, "two")?;
     assert_eq!((&row["late"], row["number"].as_u64()), (&true.into(), Some(first + 1)));
     assert_eq!((gaps(&ann)?, &message(&ann, "three")?["late"]), (0, &false.into()));
+    Ok(())
+}
+
+#[test]
+fn what_is_missing_is_asked_for() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    let ann = stage.member(0)?.clone();
+    stage.owner.ok(&["send", GROUP, "one"])?;
+    has(&ann, &["one"])?;
+    let database =
+        RelayDatabase::intercept(&mut stage.relays[0], || stage.owner.ok(&["send", GROUP, "two"]).map(drop))?;
+    database.withhold(database.newest()?)?;
+    drop(database);
+    stage.relays[0].start(&[])?;
+    stage.owner.ok(&["send", GROUP, "three"])?;
+    // It was left out of what is passed on, and is in the history all the same.
+    told(&mut stage.listening[1], "gap")?;
+    told(&mut stage.listening[1], "late")?;
+    has(&ann, &["one", "three", "two"])?;
+    assert_eq!(gaps(&ann)?, 0);
+    Ok(())
+}
+
+#[test]
+fn what_one_relay_drops_is_asked_of_the_other() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 2, 1, "observer")?;
+    let ann = stage.member(0)?.clone();
+    stage.owner.ok(&["send", GROUP, "one"])?;
+    eventually("both relays have brought the first", || {
+        Ok(message(&ann, "one").is_ok_and(|row| brought_by(&row).len() == 2).then_some(()))
+    })?;
+    // Both leave it out of what they pass on; the second has it in its history.
+    stage.relays.iter_mut().try_for_each(tampering::arm)?;
+    stage.owner.ok(&["send", GROUP, "two"])?;
+    let dropping = RelayDatabase::taken(&mut stage.relays[0])?;
+    dropping.drop_message(dropping.newest()?)?;
+    let withholding = RelayDatabase::taken(&mut stage.relays[1])?;
+    withholding.withhold(withholding.newest()?)?;
+    drop((dropping, withholding));
+    stage.relays.iter_mut().try_for_each(|relay| relay.start(&[]))?;
+    stage.owner.ok(&["send", GROUP, "three"])?;
+    let gap = told(&mut stage.listening[1], "gap")?;
+    assert_eq!(gap["asked"].as_array().map(Vec::len), Some(1), "one at a time: {gap}");
+    let late = told(&mut stage.listening[1], "late")?;
+    assert_eq!((&late["relay"], &late["skipped_by"]), (&"relay-2".into(), &["relay-1"].into()), "{late}");
+    has(&ann, &["one", "three", "two"])?;
+    assert_eq!((gaps(&ann)?, &message(&ann, "two")?["late"]), (0, &true.into()));
     Ok(())
 }
 

@@ -55,12 +55,16 @@ impl From<HistoryPosition> for String {
 
 /// x.grp.history.get: a member asks its relay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HistoryGet {
     /// Only what is older than this; the newest when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<HistoryPosition>,
     /// At most so many items; a relay gives fewer as it sees fit.
     pub limit: u32,
+    /// Whether the relay shall ask an owner for what it may lack itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ask_owner: bool,
 }
 
 /// x.grp.history.page: goes ahead of the items in each message of the answer.

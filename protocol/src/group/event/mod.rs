@@ -195,7 +195,7 @@ mod tests {
             (EventTag::GroupDelete, "{}".into()),
             (EventTag::Roster, r#"{"version":3,"fileInv":{"fileSize":2,"fileDigest":"AQID"}}"#.into()),
             (EventTag::RosterRequest, r#"{"version":3}"#.into()),
-            (EventTag::HistoryGet, r#"{"before":"17","limit":50}"#.into()),
+            (EventTag::HistoryGet, r#"{"before":"17","limit":50,"askOwner":true}"#.into()),
             (EventTag::HistoryPage, r#"{"before":"17","next":"3","last":true}"#.into()),
             (
                 EventTag::MessageNew,
