@@ -96,6 +96,7 @@ impl NetworkConfig {
                 direct_fallback: self.direct_fallback.unwrap_or(DIRECT_FALLBACK_DEFAULT),
                 servers,
             },
+            services: None,
         })
     }
 }

@@ -413,7 +413,8 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
                 self.operation.metrics.one(Count::ServersLost);
                 self.operation.servers.insert(server, ServerHealth::Down);
             }
-            NetworkChange::TakenOver { .. } => {
+            NetworkChange::Surplus { server, queues } => self.store.set_service_surplus(&server, queues)?,
+            NetworkChange::TakenOver { .. } | NetworkChange::AllTakenOver(_) => {
                 tracing::error!("another process uses a copy of this relay: stop one of them");
             }
             _ => {}

@@ -106,7 +106,12 @@ impl NetworkChoice {
 /// When what is kept cannot be read.
 pub(crate) fn settings(store: &Store) -> anyhow::Result<NetworkSettings> {
     let choice = store.network().context("Unable to read how servers are reached")?;
-    Ok(NetworkSettings { limits: Limits::INTERACTIVE, dialer: choice.dialer()?, routing: routing(store)? })
+    Ok(NetworkSettings {
+        limits: Limits::INTERACTIVE,
+        dialer: choice.dialer()?,
+        routing: routing(store)?,
+        services: None,
+    })
 }
 
 /// Which commands go through which servers now.

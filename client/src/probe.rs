@@ -21,6 +21,7 @@ pub(crate) fn server(address: &str, choice: &NetworkChoice) -> Result<Event, Com
         dialer: choice.dialer()?,
         // The server itself is tested, not another one that forwards to it.
         routing: Routing::default(),
+        services: None,
     };
     let (network, _events) = Network::new(settings, runtime.handle().clone());
     runtime

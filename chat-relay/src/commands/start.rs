@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use daemon::supervision;
 use protocol::net::engine::{self, EngineHandle};
+use protocol::net::network::NetworkSettings;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +18,7 @@ use crate::control::CONTROL_SOCKET;
 use crate::directory::Directory;
 use crate::identity::RelayIdentity;
 use crate::relay::{Command, Notice, Relay};
+use crate::store::RelayStore as _;
 use crate::store::sql::SqlStore;
 use crate::{control, monitoring, output, recovery};
 
@@ -53,7 +55,9 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("Unable to start the runtime")?;
+    let services = store.services().context("Unable to read as whom the relay is known to its servers")?;
     let network = settings.network.settings(network_limits(&settings.limits), identity.server.clone())?;
+    let network = NetworkSettings { services: Some(services), ..network };
     let (notify, notices) = mpsc::unbounded_channel();
     let monitored = settings.monitoring_http.map(monitoring::listen);
     let monitored = monitored.map(|listening| runtime.block_on(listening)).transpose()?;

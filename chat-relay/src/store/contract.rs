@@ -1,9 +1,12 @@
 //! What every [`RelayStore`] must do, run by its engine's tests on empty stores.
 
+use std::collections::BTreeSet;
+
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::{GroupProfile, GroupType, Profile, PublicGroup};
+use protocol::smp::address::ServerAddress;
 use protocol::timestamp::Timestamp;
 
 use crate::config::Limits;
@@ -21,7 +24,8 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 21] = [
+    let parts: [Part<S>; 22] = [
+        servers_know_the_relay_again,
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
         members_read_back_as_written,
@@ -47,6 +51,24 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
     for part in parts {
         part(&mut open()).expect("the store works");
     }
+}
+
+fn servers_know_the_relay_again<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let (first, again) = (store.services()?, store.services()?);
+    assert_eq!((first.seed, first.surplus.len()), (again.seed, 0));
+    let server = |number: u8| {
+        let hash = protocol::base64url::encode(&[number; 32]);
+        format!("smp://{hash}@a.example").parse::<ServerAddress>().expect("an address")
+    };
+    store.set_service_surplus(&server(1), 3)?;
+    store.set_service_surplus(&server(2), 5)?;
+    store.set_service_surplus(&server(1), -2)?;
+    let surplus = store.services()?.surplus;
+    assert_eq!(
+        surplus.into_iter().collect::<BTreeSet<_>>(),
+        BTreeSet::from([(server(1), -2), (server(2), 5)])
+    );
+    Ok(())
 }
 
 fn id(byte: u8) -> MemberId {

@@ -24,6 +24,8 @@ use protocol::agent::store::{AgentStore, BodyId, ConnectionId};
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::Profile;
+use protocol::net::network::Services;
+use protocol::smp::address::ServerAddress;
 use protocol::timestamp::Timestamp;
 use thiserror::Error;
 
@@ -76,6 +78,11 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore {
     fn relay_address(&mut self) -> Result<Option<RelayAddress>, StoreError>;
     /// Stores it.
     fn set_relay_address(&mut self, address: &RelayAddress) -> Result<(), StoreError>;
+
+    /// As whom the relay presents itself to servers that have its queues: made with the store, and anew when it is a copy.
+    fn services(&mut self) -> Result<Services, StoreError>;
+    /// Keeps how many queues more a server has of us than we know.
+    fn set_service_surplus(&mut self, server: &ServerAddress, queues: i64) -> Result<(), StoreError>;
 
     /// Remembers a request at an address by its digest; says whether it is new.
     fn is_new_request(&mut self, digest: &[u8; 32], now: Timestamp) -> Result<bool, StoreError>;

@@ -20,7 +20,7 @@ use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::encoding::Encode as _;
 use protocol::group::profile::Profile;
 use protocol::net::engine::{self, Application, Context, EngineHandle, Fatal, LinkTag};
-use protocol::net::network::{Limits, ReadLinkError};
+use protocol::net::network::{Limits, NetworkSettings, ReadLinkError};
 use protocol::net::rng::system_rng;
 use protocol::smp::address::{KeyHash, ServerAddress, ServerAddressWithAuth};
 use protocol::smp::short_link::{LinkType, ShortLink};
@@ -90,8 +90,10 @@ impl RelayHost {
     pub(crate) async fn resume(&mut self) {
         let (notify, mut notices) = mpsc::unbounded_channel();
         let limits = self.tuning.clone().or(quick()).limits();
-        let relay = Relay::new(self.store(), self.identity.clone(), limits, notify);
-        self.engine = Some(engine::start(relay, LIMITS, &Handle::current()).unwrap());
+        let mut store = self.store();
+        let settings = NetworkSettings { services: Some(store.services().unwrap()), ..LIMITS.into() };
+        let relay = Relay::new(store, self.identity.clone(), limits, notify);
+        self.engine = Some(engine::start(relay, settings, &Handle::current()).unwrap());
         tokio::time::timeout(PATIENCE, notices.recv()).await.unwrap().unwrap();
     }
 

@@ -57,7 +57,9 @@ async fn history_is_given_page_by_page_with_the_bytes_that_were_signed() {
         Event::HistoryPage(page) => Some(page.clone()),
         _ => None,
     };
-    let get = |before, limit| Message::new(None, Event::HistoryGet(HistoryGet { before, limit })).to_json();
+    let get = |before, limit| {
+        Message::new(None, Event::HistoryGet(HistoryGet { before, limit, ask_owner: false })).to_json()
+    };
     member.send(&get(None, 2)).await;
     let first = member.hear("the newest", page).await;
     assert!(first.last && first.before.is_none() && first.next.is_some());

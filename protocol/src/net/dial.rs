@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::error::ConnectError;
 use super::public_address::is_public;
 use super::socks::{SocksMode, SocksProxy};
-use super::tls::{self, Secured};
+use super::tls::{self, ClientTls, Secured};
 use crate::smp::address::ServerAddress;
 use crate::smp::host::Host;
 
@@ -68,12 +68,16 @@ enum Way {
 
 impl Dialer {
     /// Connects to the first host that answers, and checks that it is the server.
-    pub(super) async fn dial(&self, server: &ServerAddress) -> Result<Secured<TcpStream>, ConnectError> {
+    pub(super) async fn dial(
+        &self,
+        server: &ServerAddress,
+        own: ClientTls,
+    ) -> Result<Secured<TcpStream>, ConnectError> {
         let key_hash = server.key_hash().sha256().ok_or(ConnectError::NoFingerprint)?;
         let ways = self.ways(server).await?;
         let stream = self.connect(ways, server).await?;
         configure(&stream).map_err(unreachable)?;
-        Ok(tls::connect(stream, key_hash).await?)
+        Ok(tls::connect_with(stream, key_hash, own).await?)
     }
 
     /// The hosts of the wanted kind, or all when there is none.

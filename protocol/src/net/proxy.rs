@@ -83,7 +83,7 @@ impl ProxySession {
         limits: Limits,
         idle: Duration,
     ) -> Result<(Self, impl Future<Output = ()> + Send + use<>), ConnectError> {
-        let opening = Opening { dialer, versions: PROXY_SESSION_VERSIONS, is_proxy: true };
+        let opening = Opening { dialer, versions: PROXY_SESSION_VERSIONS, is_proxy: true, service: None };
         let opened = tokio::time::timeout(limits.connect, Session::open(server, opening)).await;
         let session = opened.unwrap_or(Err(ConnectError::TimedOut))?;
         let theirs = session.server_versions;

@@ -35,6 +35,7 @@ mod queues;
 mod raw;
 mod reference;
 mod secrecy;
+mod service_programs;
 mod services;
 mod settings;
 mod subscriptions;

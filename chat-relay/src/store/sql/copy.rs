@@ -51,11 +51,13 @@ impl SqlStore {
         Ok(self.operator_settings()?.iter().any(|(name, _)| name == COPY_MARK))
     }
 
-    /// Says that every ratchet is being agreed on anew.
+    /// Says that every ratchet is being agreed on anew. The relay becomes another service of its servers: their numbers of
+    /// queues say nothing about those that this store knows.
     ///
     /// # Errors
     /// What SQLite says.
     pub fn forget_that_it_is_a_copy(&mut self) -> Result<(), StoreError> {
+        self.forget_services()?;
         self.set_operator_setting(COPY_MARK, None)
     }
 
@@ -100,13 +102,17 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (path, copy) = (home.path().join("relay.sqlite"), home.path().join("copy.sqlite"));
         let mut original = SqlStore::open(&path).unwrap();
+        original.services().unwrap();
         SqlStore::copy(&path, &copy).unwrap();
         assert!(!original.is_copy().unwrap());
         let mut store = SqlStore::open(&copy).unwrap();
         assert!(store.is_copy().unwrap());
+        let known = original.services().unwrap().seed;
+        assert_eq!(store.services().unwrap().seed, known);
         assert_eq!(store.verify().unwrap(), Verified::default());
         store.forget_that_it_is_a_copy().unwrap();
         assert!(!store.is_copy().unwrap());
+        assert_ne!(store.services().unwrap().seed, known, "servers are to take all queues over");
         assert!(SqlStore::copy(&path, &copy).is_err(), "nothing is overwritten");
     }
 

@@ -7,7 +7,7 @@ use super::deliveries;
 use crate::store::StoreError;
 
 /// `PRAGMA user_version` counts those that ran in SQLite, the table `form` those in PostgreSQL.
-pub(super) const SCRIPTS: [&str; 8] = [
+pub(super) const SCRIPTS: [&str; 9] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
@@ -16,6 +16,7 @@ pub(super) const SCRIPTS: [&str; 8] = [
     include_str!("../../../migrations/sqlite/0006_positions.sql"),
     include_str!("../../../migrations/sqlite/0007_history.sql"),
     include_str!("../../../migrations/sqlite/0008_counts.sql"),
+    include_str!("../../../migrations/sqlite/0009_services.sql"),
 ];
 
 /// The migration after which what waits to be forwarded needs its heads.

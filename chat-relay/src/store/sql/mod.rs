@@ -19,6 +19,7 @@ mod operation;
 mod positions;
 mod postgres;
 mod relay;
+mod services;
 
 use std::path::Path;
 

@@ -4,6 +4,8 @@ use protocol::agent::store::{BodyId, ConnectionId};
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::Profile;
+use protocol::net::network::Services;
+use protocol::smp::address::ServerAddress;
 use protocol::timestamp::Timestamp;
 use rusqlite::{ToSql, params};
 
@@ -28,6 +30,14 @@ impl RelayStore for SqlStore {
 
     fn set_relay_address(&mut self, address: &RelayAddress) -> Result<(), StoreError> {
         self.write_address(address)
+    }
+
+    fn services(&mut self) -> Result<Services, StoreError> {
+        self.read_services()
+    }
+
+    fn set_service_surplus(&mut self, server: &ServerAddress, queues: i64) -> Result<(), StoreError> {
+        self.write_surplus(server, queues)
     }
 
     fn is_new_request(&mut self, digest: &[u8; 32], now: Timestamp) -> Result<bool, StoreError> {

@@ -131,6 +131,16 @@ pub enum NetworkChange {
         /// Why.
         reason: CallError,
     },
+    /// Another program took over all queues that were subscribed together at this server, as [`Self::TakenOver`].
+    AllTakenOver(ServerAddress),
+    /// To be kept for [`Services::surplus`](crate::net::network::Services): it saves one subscription for each queue
+    /// after the next start.
+    Surplus {
+        /// The server.
+        server: ServerAddress,
+        /// How many queues more it has of us than we know.
+        queues: i64,
+    },
     /// Another program subscribed to a queue of ours: a copy of this home is in use. We hear nothing of the queue
     /// until the next start.
     TakenOver {

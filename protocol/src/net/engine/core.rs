@@ -62,6 +62,8 @@ pub struct Effects {
     pub resubscriptions: Vec<(ServerAddress, Subscription)>,
     /// Links to be read; each is answered by [`Input::Link`] with its tag.
     pub links: Vec<(LinkTag, ShortLink)>,
+    /// All queues that there were at the start have been among `subscriptions`.
+    pub all_subscribed: bool,
 }
 
 /// An application, and what the loop remembers between its batches. After an error it must be dropped: nothing of the
@@ -110,6 +112,8 @@ struct Outbox {
     subscriptions: BTreeMap<ServerAddress, Vec<Subscription>>,
     /// To be asked for again, but not at once.
     resubscriptions: Vec<OwnQueue>,
+    /// Whether these or earlier ones are all of the start.
+    all_subscribed: bool,
     /// Whether requests were finished.
     has_answers: bool,
 }
@@ -304,6 +308,13 @@ impl<A: Application> Core<A> {
                     Ok(())
                 }
             },
+            NetworkEvent::ServiceMoved(server) => {
+                warn!("another program took over all our queues at a server");
+                self.changed(NetworkChange::AllTakenOver(server), now)
+            }
+            NetworkEvent::Surplus { server, queues } => {
+                self.changed(NetworkChange::Surplus { server, queues }, now)
+            }
             NetworkEvent::Up(server) => {
                 for id in self.jobs.waiting_for(&server) {
                     self.wake(id, now)?;
@@ -446,6 +457,7 @@ impl<A: Application> Core<A> {
                 match page.last() {
                     Some((connection, _, queue)) => *after = Some((*connection, *queue)),
                     None => {
+                        outbox.all_subscribed = true;
                         let with_jobs = self.application.store().connections_with_jobs()?;
                         self.startup = Startup::Waking(with_jobs);
                         return Ok(());
@@ -520,6 +532,7 @@ impl<A: Application> Core<A> {
             subscriptions: outbox.subscriptions,
             resubscriptions: outbox.resubscriptions.into_iter().map(again).collect(),
             links: std::mem::take(&mut self.wishes.links),
+            all_subscribed: outbox.all_subscribed,
         }
     }
 

@@ -113,6 +113,9 @@ impl<A: Application> Engine<A> {
         for (server, queues) in effects.subscriptions {
             self.network.subscribe(&server, queues);
         }
+        if effects.all_subscribed {
+            self.network.all_subscribed();
+        }
         for (server, subscription) in effects.resubscriptions {
             self.network.subscribe_later(&server, subscription);
         }

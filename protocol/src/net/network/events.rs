@@ -47,6 +47,17 @@ pub enum NetworkEvent {
         /// Why.
         reason: SubscriptionEnd,
     },
+    /// Another connection took over all queues that are subscribed as a service's: nothing of the server's queues is
+    /// subscribed any more.
+    ServiceMoved(ServerAddress),
+    /// The server was asked for so many more queues of our service than we know; less is a negative number. Until
+    /// this changes, so many more are expected (see [`super::Services`]).
+    Surplus {
+        /// The server.
+        server: ServerAddress,
+        /// How many more.
+        queues: i64,
+    },
     /// There is a session with this server.
     Up(ServerAddress),
     /// The session broke, or could not be made. Told once, and again when what is found in the server's place cannot

@@ -11,6 +11,7 @@ mod events;
 mod link;
 mod routing;
 mod server;
+mod services;
 mod subscriptions;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub use link::{ReadLinkError, link_answer, link_request};
 use routing::Router;
 pub use routing::{ProxyMode, ProxyModeError, Routing};
 use server::{Instruction, Reply, ServerTask};
+pub use services::Services;
+use services::Taking;
 
 /// Most servers in use at once: strangers choose servers for the queues that we answer to.
 pub const SERVERS_MAX: usize = 4096;
@@ -65,11 +68,13 @@ pub struct NetworkSettings {
     pub dialer: Dialer,
     /// Which commands go through a proxy.
     pub routing: Routing,
+    /// The program as a service of the servers that have its queues (smp.md §13); nothing for a program of few queues.
+    pub services: Option<Services>,
 }
 
 impl From<Limits> for NetworkSettings {
     fn from(limits: Limits) -> Self {
-        Self { limits, dialer: Dialer::default(), routing: Routing::default() }
+        Self { limits, dialer: Dialer::default(), routing: Routing::default(), services: None }
     }
 }
 
@@ -94,6 +99,7 @@ struct Servers {
     router: Router,
     inbox: Inbox,
     runtime: Handle,
+    services: Option<Arc<Taking>>,
     running: Mutex<Running>,
 }
 
@@ -107,7 +113,7 @@ impl Network {
     /// A network without sessions, and what will happen on it. Tasks run on `runtime`.
     #[must_use]
     pub fn new(settings: impl Into<NetworkSettings>, runtime: Handle) -> (Self, NetworkEvents) {
-        let NetworkSettings { limits, dialer, routing } = settings.into();
+        let NetworkSettings { limits, dialer, routing, services } = settings.into();
         let (inbox, events) = Inbox::new();
         let servers = Servers {
             limits,
@@ -115,6 +121,7 @@ impl Network {
             router: Router::new(routing),
             inbox,
             runtime,
+            services: services.map(|services| Arc::new(Taking::new(services))),
             running: Mutex::default(),
         };
         (Self(Arc::new(servers)), events)
@@ -152,6 +159,14 @@ impl Network {
                 let reason = SubscriptionEnd::TooManyServers;
                 self.0.inbox.put(NetworkEvent::SubscriptionEnded { server: server.clone(), queue, reason });
             }
+        }
+    }
+
+    /// All queues that there were at the start have been given to [`Self::subscribe`]. A service makes no session before
+    /// it knows with how many queues it begins.
+    pub fn all_subscribed(&self) {
+        if let Some(services) = &self.0.services {
+            services.begin();
         }
     }
 
@@ -221,6 +236,7 @@ impl Network {
             server.clone(),
             self.0.limits,
             self.0.dialer.clone(),
+            self.0.services.clone(),
             self.0.inbox.clone(),
             instructions,
             Registration { servers: Arc::downgrade(&self.0), server: server.clone() },

@@ -15,18 +15,20 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::debug;
 
 use super::events::{Inbox, NetworkEvent, SubscriptionEnd, Ticket};
+use super::services::{Acceptance, Taking};
 use super::subscriptions::Subscriptions;
 use super::{Limits, Registration, Subscription};
 use crate::agent::request::Request;
 use crate::net::backoff::Backoff;
 use crate::net::dial::Dialer;
 use crate::net::error::{CallError, ConnectError};
+use crate::net::service::ServiceIdentity;
 use crate::net::session::{Opening, Outgoing, Owner, Session, SessionEnd};
 use crate::smp::SMP_VERSIONS;
 use crate::smp::address::ServerAddress;
 use crate::smp::command::Command;
 use crate::smp::error::ErrorType;
-use crate::smp::ids::RecipientId;
+use crate::smp::ids::{RecipientId, ServiceId};
 use crate::smp::key::AuthPrivateKey;
 use crate::smp::response::BrokerMessage;
 
@@ -72,6 +74,9 @@ pub(super) struct ServerTask {
     state: State,
     limits: Limits,
     dialer: Arc<Dialer>,
+    /// The program as a service, and whether this server takes it.
+    services: Option<Arc<Taking>>,
+    acceptance: Acceptance,
     instructions: mpsc::UnboundedReceiver<Instruction>,
     registration: Registration,
     /// Commands that wait for a session.
@@ -101,14 +106,15 @@ struct State {
     server: ServerAddress,
     inbox: Inbox,
     subscriptions: Mutex<Subscriptions>,
-    /// A subscription has to be asked for again.
-    unanswered: Notify,
+    /// A subscription has to be asked for again, or the last one is answered.
+    changed: Notify,
 }
 
 /// What a command in the session is for.
 #[derive(Debug)]
 enum Tag {
     Subscribe(RecipientId),
+    SubscribeAll(oneshot::Sender<Result<BrokerMessage<'static>, CallError>>),
     Call { reply: Reply, then: Then },
 }
 
@@ -127,14 +133,19 @@ impl ServerTask {
         server: ServerAddress,
         limits: Limits,
         dialer: Arc<Dialer>,
+        services: Option<Arc<Taking>>,
         inbox: Inbox,
         instructions: mpsc::UnboundedReceiver<Instruction>,
         registration: Registration,
     ) -> Self {
+        let surplus = services.as_ref().map_or(0, |services| services.surplus(&server));
+        let subscriptions = Mutex::new(Subscriptions::new(surplus));
         Self {
-            state: State { server, inbox, subscriptions: Mutex::default(), unanswered: Notify::new() },
+            state: State { server, inbox, subscriptions, changed: Notify::new() },
             limits,
             dialer,
+            services,
+            acceptance: Acceptance::default(),
             instructions,
             registration,
             calls: VecDeque::new(),
@@ -147,10 +158,7 @@ impl ServerTask {
 
     pub(super) async fn run(mut self) {
         while self.wait_for_reason().await {
-            let opening = Opening { dialer: &self.dialer, versions: SMP_VERSIONS, is_proxy: false };
-            let opened =
-                tokio::time::timeout(self.limits.connect, Session::open(&self.state.server, opening)).await;
-            match opened.unwrap_or(Err(ConnectError::TimedOut)) {
+            match self.open().await {
                 Err(error) => self.failed(error),
                 Ok(session) => {
                     self.failure = None;
@@ -169,6 +177,51 @@ impl ServerTask {
                 }
             }
         }
+    }
+
+    /// As a service where we have queues, or are about to, and the server takes services.
+    async fn open(&mut self) -> Result<Session, ConnectError> {
+        if let Some(services) = self.services.clone() {
+            services.begun().await;
+            self.take_instructions();
+            if self.has_queues()
+                && let Some(identity) = self.acceptance.identity(&services, &self.state.server)
+            {
+                match self.connect(Some(&identity)).await {
+                    Ok(session) => {
+                        self.acceptance.succeeded(true);
+                        return Ok(session);
+                    }
+                    Err(error) if !self.acceptance.failed(&error) => return Err(error),
+                    Err(error) => debug!(%error, "the server does not take services"),
+                }
+            }
+        }
+        let session = self.connect(None).await?;
+        self.acceptance.succeeded(false);
+        Ok(session)
+    }
+
+    async fn connect(&self, service: Option<&ServiceIdentity>) -> Result<Session, ConnectError> {
+        let opening = Opening { dialer: &self.dialer, versions: SMP_VERSIONS, is_proxy: false, service };
+        let opening = Session::open(&self.state.server, opening);
+        tokio::time::timeout(self.limits.connect, opening).await.unwrap_or(Err(ConnectError::TimedOut))
+    }
+
+    /// Takes what waits, without a session.
+    fn take_instructions(&mut self) {
+        while let Ok(instruction) = self.instructions.try_recv() {
+            match instruction {
+                Instruction::Subscribe(queues) => self.state.subscriptions().want(queues),
+                Instruction::SubscribeLater(queue) => self.state.subscriptions().want_later(*queue),
+                Instruction::Call(request, reply) => self.calls.push_back((request, reply)),
+            }
+        }
+    }
+
+    fn has_queues(&self) -> bool {
+        let creates = |(request, _): &(Box<Request>, Reply)| matches!(request.command, Command::New(_));
+        !self.state.subscriptions().is_empty() || self.calls.iter().any(creates)
     }
 
     /// Waits until a session is needed. Says no when the task has ended.
@@ -213,13 +266,7 @@ impl ServerTask {
     /// No session: those who waited for it are told, and the world if it did not know.
     fn failed(&mut self, error: ConnectError) {
         debug!(server = %self.state.server.first_host(), %error, "no session");
-        while let Ok(instruction) = self.instructions.try_recv() {
-            match instruction {
-                Instruction::Subscribe(queues) => self.state.subscriptions().want(queues),
-                Instruction::SubscribeLater(queue) => self.state.subscriptions().want_later(*queue),
-                Instruction::Call(request, reply) => self.calls.push_back((request, reply)),
-            }
-        }
+        self.take_instructions();
         for (_, reply) in self.calls.drain(..) {
             reply.give(&self.state.inbox, Err(error.clone().into()));
         }
@@ -241,7 +288,7 @@ impl ServerTask {
         self.state.subscriptions().begin();
         let (to_session, mut outgoing) = mpsc::channel(QUEUE_MAX);
         let (state, instructions, calls) = (&self.state, &mut self.instructions, &mut self.calls);
-        let feeding = feed(state, instructions, calls, to_session);
+        let feeding = feed(state, session.service(), instructions, calls, to_session);
         let running = session.run(state, &mut outgoing, self.limits);
         tokio::pin!(feeding, running);
         tokio::select! {
@@ -254,25 +301,37 @@ impl ServerTask {
 /// Hands commands to the session. Ends with the session, at the latest, or when the network is dropped.
 async fn feed(
     state: &State,
+    service: Option<ServiceId>,
     instructions: &mut mpsc::UnboundedReceiver<Instruction>,
     calls: &mut VecDeque<(Box<Request>, Reply)>,
     to_session: mpsc::Sender<Outgoing<Tag>>,
 ) {
+    // first of all: the number is right only while no queue comes or goes
+    if let Some(service) = service.filter(|_| state.is_subscribed())
+        && let Some(queues) = state.subscribe_to_all(service, &to_session).await
+    {
+        state.subscriptions().counted(queues);
+    }
     while let Some((request, reply)) = calls.pop_front() {
         state.forward(&to_session, call(request, reply)).await;
     }
     // not put off by the commands meanwhile
     let mut ask_at = None;
     loop {
-        let (has_due, has_unanswered) = {
-            let subscriptions = state.subscriptions();
-            (subscriptions.has_due(), subscriptions.has_unanswered())
+        let (has_due, has_unanswered, holds, recounts) = {
+            let all = state.subscriptions();
+            (all.has_due(), all.has_unanswered(), all.is_recount_near(), all.is_recount_due())
         };
+        if let Some(service) = service.filter(|_| recounts) {
+            let queues = state.subscribe_to_all(service, &to_session).await;
+            state.recounted(queues);
+            continue;
+        }
         let moment = ask_at.unwrap_or_else(|| Instant::now() + ASK_AGAIN_AFTER);
         ask_at = has_unanswered.then_some(moment);
         tokio::select! {
             biased;
-            instruction = instructions.recv() => match instruction {
+            instruction = instructions.recv(), if !holds => match instruction {
                 None => return,
                 Some(Instruction::Subscribe(queues)) => state.subscriptions().want(queues),
                 Some(Instruction::SubscribeLater(queue)) => state.subscriptions().want_later(*queue),
@@ -283,14 +342,18 @@ async fn feed(
             room = to_session.reserve(), if has_due => {
                 // the session has ended: what is due is asked for in the next one
                 let Ok(room) = room else { return };
-                if let Some((queue, key)) = state.subscriptions().next_due() {
+                let next = {
+                    let mut subscriptions = state.subscriptions();
+                    subscriptions.next_due().inspect(|_| subscriptions.sent())
+                };
+                if let Some((queue, key)) = next {
                     room.send(Outgoing {
                         request: Box::new(subscribe(&state.server, queue, key)),
                         tag: Tag::Subscribe(queue),
                     });
                 }
             }
-            () = state.unanswered.notified() => {}
+            () = state.changed.notified() => {}
             () = tokio::time::sleep_until(moment.into()), if !has_due && has_unanswered => {
                 state.subscriptions().ask_again();
                 ask_at = None;
@@ -326,8 +389,55 @@ impl State {
     }
 
     async fn forward(&self, to_session: &mpsc::Sender<Outgoing<Tag>>, command: Outgoing<Tag>) {
+        if !matches!(command.tag, Tag::Call { then: Then::Nothing, .. } | Tag::SubscribeAll(_)) {
+            self.subscriptions().sent();
+        }
         if let Err(unsent) = to_session.send(command).await {
             self.answered(unsent.0.tag, Err(CallError::Disconnected));
+        }
+    }
+
+    /// Subscribes to all queues of the service. Says how many they are, if the server does that.
+    async fn subscribe_to_all(
+        &self,
+        service: ServiceId,
+        to_session: &mpsc::Sender<Outgoing<Tag>>,
+    ) -> Option<i64> {
+        let (sender, answer) = oneshot::channel();
+        let request = Request {
+            server: self.server.clone(),
+            correlation_id: None,
+            entity: service.as_bytes().to_vec(),
+            key: None,
+            command: Command::Subs,
+        };
+        let tag = Tag::SubscribeAll(sender);
+        self.forward(to_session, Outgoing { request: Box::new(request), tag }).await;
+        match answer.await {
+            Ok(Ok(BrokerMessage::Soks(queues))) => Some(queues),
+            Ok(Err(CallError::Disconnected)) | Err(_) => None,
+            Ok(answer) => {
+                debug!(?answer, "the server does not subscribe a service");
+                None
+            }
+        }
+    }
+
+    /// The server said how many queues are our service's, now that each was asked for; or did not say.
+    fn recounted(&self, queues: Option<i64>) {
+        let mut subscriptions = self.subscriptions();
+        let Some(queues) = queues else { return subscriptions.give_up_count() };
+        if let Some(queues) = subscriptions.recounted(queues) {
+            self.inbox.put(NetworkEvent::Surplus { server: self.server.clone(), queues });
+        }
+    }
+
+    /// A command that changes what the server has of us is answered.
+    fn settled(&self) {
+        let mut subscriptions = self.subscriptions();
+        subscriptions.answered();
+        if subscriptions.is_recount_due() {
+            self.changed.notify_one();
         }
     }
 
@@ -355,7 +465,7 @@ impl State {
             Err(CallError::Disconnected) => {}
             Err(_) => {
                 self.subscriptions().retry(queue);
-                self.unanswered.notify_one();
+                self.changed.notify_one();
             }
         }
     }
@@ -366,8 +476,16 @@ impl Owner for State {
 
     fn answered(&self, tag: Tag, result: Result<BrokerMessage<'static>, CallError>) {
         match tag {
-            Tag::Subscribe(queue) => self.subscribed(queue, result),
+            Tag::Subscribe(queue) => {
+                self.subscribed(queue, result);
+                self.settled();
+            }
+            Tag::SubscribeAll(sender) => {
+                // whoever asked went with the session
+                let _unheard = sender.send(result);
+            }
             Tag::Call { reply, then } => {
+                let changes = !matches!(then, Then::Nothing);
                 match (&result, then) {
                     (Ok(BrokerMessage::Ids(ids)), Then::Subscribed(key)) => {
                         self.subscriptions().has(ids.recipient_id, *key);
@@ -377,12 +495,19 @@ impl Owner for State {
                     }
                     _ => {}
                 }
+                if changes {
+                    self.settled();
+                }
                 reply.give(&self.inbox, result);
             }
         }
     }
 
     async fn told(&self, entity_id: &[u8], message: BrokerMessage<'_>) {
+        if let BrokerMessage::Ends(_) = message {
+            self.subscriptions().forget_all();
+            return self.inbox.put(NetworkEvent::ServiceMoved(self.server.clone()));
+        }
         let Ok(queue) = RecipientId::try_from(entity_id) else { return };
         match message {
             BrokerMessage::Msg { message_id, body } => {

@@ -11,10 +11,10 @@ mod pending;
 mod reader;
 mod writer;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio_rustls::TlsStream;
@@ -24,14 +24,17 @@ use super::dial::Dialer;
 use super::error::{CallError, ConnectError};
 use super::network::Limits;
 use super::rng::system_rng;
-use super::tls::Secured;
+use super::service::{ServiceIdentity, ServiceSigner};
+use super::tls::{ClientTls, Secured};
 use super::verify::ChainError;
 use crate::agent::request::Request;
 use crate::smp::address::ServerAddress;
+use crate::smp::ids::ServiceId;
 use crate::smp::response::BrokerMessage;
 use crate::transport::block::BLOCK_BYTES;
 use crate::transport::certified_key::CertifiedKey;
-use crate::transport::handshake::{self, ClientConfig, ClientHandshake, ClientNext, HandshakeError};
+use crate::transport::handshake::{self, ClientConfig, ClientHandshake, ClientNext};
+use crate::transport::hello::ServiceRole;
 use crate::version::VersionRange;
 use pending::Pending;
 
@@ -83,6 +86,8 @@ pub(super) struct Opening<'a> {
     pub(super) versions: VersionRange,
     /// Whether commands of others are forwarded in it.
     pub(super) is_proxy: bool,
+    /// As whom the client presents itself, if it is a service (smp.md §13).
+    pub(super) service: Option<&'a ServiceIdentity>,
 }
 
 /// A session after both hellos.
@@ -94,29 +99,68 @@ pub(super) struct Session {
     pub(super) server_versions: VersionRange,
     /// The server's certificates and session key.
     pub(super) server_key: CertifiedKey,
+    /// What signs for the service that the server accepted.
+    signer: Option<ServiceSigner>,
+}
+
+/// What both sides have said.
+pub(super) struct Greeting<IO> {
+    pub(super) stream: TlsStream<IO>,
+    pub(super) session: Box<handshake::Session>,
+    pub(super) server_versions: VersionRange,
+    pub(super) server_key: CertifiedKey,
+}
+
+/// Both hellos, and a service's answer.
+pub(super) async fn greet<IO: AsyncRead + AsyncWrite + Unpin>(
+    secured: Secured<IO>,
+    config: ClientConfig,
+) -> Result<Greeting<IO>, ConnectError> {
+    let Secured { mut stream, tls_unique, chain } = secured;
+    let leaf = chain.first().ok_or(ConnectError::Certificates(ChainError::Shape(0)))?;
+    let leaf = certificate_key(leaf).map_err(ConnectError::Certificates)?;
+    let handshake = ClientHandshake::new(config, tls_unique.as_bytes(), leaf);
+    let mut block = Box::new([0; BLOCK_BYTES]);
+    stream.read_exact(block.as_mut_slice()).await.map_err(closed)?;
+    let reply = handshake.receive_hello(&mut block, &mut system_rng())?;
+    stream.write_all(&reply.hello).await.map_err(closed)?;
+    stream.flush().await.map_err(closed)?;
+    let session = match reply.next {
+        ClientNext::Ready(session) => session,
+        ClientNext::AwaitService(awaiting) => {
+            stream.read_exact(block.as_mut_slice()).await.map_err(closed)?;
+            awaiting.receive_response(&mut block)?
+        }
+    };
+    let handshake::ClientReply { server_versions, server_key, .. } = reply;
+    Ok(Greeting { stream, session, server_versions, server_key })
+}
+
+fn closed(error: std::io::Error) -> ConnectError {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => ConnectError::Closed,
+        _ => ConnectError::Unreachable(Arc::new(error)),
+    }
 }
 
 impl Session {
     /// Connects and says hello. The caller bounds the time.
     pub(super) async fn open(server: &ServerAddress, opening: Opening<'_>) -> Result<Self, ConnectError> {
         let key_hash = server.key_hash().sha256().ok_or(ConnectError::NoFingerprint)?;
-        let Secured { mut stream, tls_unique, chain } = opening.dialer.dial(server).await?;
-        let leaf = chain.first().ok_or(ConnectError::Certificates(ChainError::Shape(0)))?;
-        let leaf = certificate_key(leaf).map_err(ConnectError::Certificates)?;
-
+        let own = opening.service.map_or_else(ClientTls::default, ServiceIdentity::client_tls);
+        let secured = opening.dialer.dial(server, own).await?;
+        let service = opening.service.map(|identity| identity.client_service(ServiceRole::Messaging));
+        let session_key = service.as_ref().map(|service| service.session_key.clone());
         let config =
-            ClientConfig { versions: opening.versions, key_hash, is_proxy: opening.is_proxy, service: None };
-        let handshake = ClientHandshake::new(config, tls_unique.as_bytes(), leaf);
-        let mut block = Box::new([0; BLOCK_BYTES]);
-        stream.read_exact(block.as_mut_slice()).await.map_err(|_| ConnectError::Closed)?;
-        let reply = handshake.receive_hello(&mut block, &mut system_rng())?;
-        let ClientNext::Ready(session) = reply.next else {
-            // only services get another answer, and we are none
-            return Err(ConnectError::Hello(HandshakeError::Malformed));
-        };
-        stream.write_all(&reply.hello).await.map_err(|_| ConnectError::Closed)?;
-        stream.flush().await.map_err(|_| ConnectError::Closed)?;
-        Ok(Self { stream, session, server_versions: reply.server_versions, server_key: reply.server_key })
+            ClientConfig { versions: opening.versions, key_hash, is_proxy: opening.is_proxy, service };
+        let Greeting { stream, session, server_versions, server_key } = greet(secured, config).await?;
+        let signer = session_key.and_then(|key| ServiceSigner::new(&session, key));
+        Ok(Self { stream, session, server_versions, server_key, signer })
+    }
+
+    /// The service that the server accepted.
+    pub(super) fn service(&self) -> Option<ServiceId> {
+        self.signer.as_ref().map(|signer| signer.service.service_id)
     }
 
     /// Carries commands and answers until the session ends. Every command that was taken from `outgoing`, or still
@@ -138,7 +182,8 @@ impl Session {
         };
         let end = {
             let reading = reader::read(&shared, read_half, cipher.receive);
-            let writing = writer::Writer::new(&shared, write_half, cipher.send, session_id, peer_key, limits);
+            let authority = writer::Authority { session_id, server_key: peer_key, service: self.signer };
+            let writing = writer::Writer::new(&shared, write_half, cipher.send, authority, limits);
             tokio::select! {
                 end = reading => end,
                 end = writing.write(outgoing) => end,

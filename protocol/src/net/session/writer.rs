@@ -7,10 +7,12 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::{OUTSTANDING_MAX, Outgoing, Owner, SessionEnd, Shared, Waiting, WriteStream};
+use crate::agent::request::Request;
 use crate::crypto::dh::X25519PublicKey;
 use crate::net::error::CallError;
 use crate::net::network::Limits;
 use crate::net::rng::system_rng;
+use crate::net::service::ServiceSigner;
 use crate::smp::authorize::Authorizer;
 use crate::smp::batch::BlockWriter;
 use crate::smp::command::Command;
@@ -32,13 +34,34 @@ const DEAD_AFTER: Duration = Duration::from_secs(15 * 60);
 /// A session without subscriptions and commands is closed after this time.
 pub(super) const IDLE_AFTER: Duration = Duration::from_secs(5 * 60);
 
+/// What authorises commands in a session.
+pub(super) struct Authority {
+    pub(super) session_id: Vec<u8>,
+    pub(super) server_key: Option<X25519PublicKey>,
+    /// In the session of a service.
+    pub(super) service: Option<ServiceSigner>,
+}
+
+impl Authority {
+    fn authorize<'t>(&self, request: &'t Request, id: &'t [u8], encoded: &'t [u8]) -> Transmission<'t> {
+        let Request { command, entity, key, .. } = request;
+        match (&self.service, key, &self.server_key) {
+            (Some(service), key, _) => service.authorize(key.as_ref(), id, entity, command, encoded),
+            (None, Some(key), Some(server_key)) => {
+                let authorizer = Authorizer { session_id: &self.session_id, server_key };
+                authorizer.authorize(key, id, entity, encoded)
+            }
+            (None, _, _) => Transmission::unauthorized(id, entity, encoded),
+        }
+    }
+}
+
 pub(super) struct Writer<'a, O: Owner> {
     shared: &'a Shared<'a, O>,
     stream: WriteStream,
     sealer: BlockSealer,
     blocks: BlockWriter,
-    session_id: Vec<u8>,
-    server_key: Option<X25519PublicKey>,
+    authority: Authority,
     limits: Limits,
     /// When anything was written last.
     wrote: Instant,
@@ -52,24 +75,12 @@ impl<'a, O: Owner> Writer<'a, O> {
         shared: &'a Shared<'a, O>,
         stream: WriteStream,
         sealer: BlockSealer,
-        session_id: Vec<u8>,
-        server_key: Option<X25519PublicKey>,
+        authority: Authority,
         limits: Limits,
     ) -> Self {
         let blocks = BlockWriter::new(sealer.content_bytes_max());
         let now = Instant::now();
-        Self {
-            shared,
-            stream,
-            sealer,
-            blocks,
-            session_id,
-            server_key,
-            limits,
-            wrote: now,
-            pinged: now,
-            out: Vec::new(),
-        }
+        Self { shared, stream, sealer, blocks, authority, limits, wrote: now, pinged: now, out: Vec::new() }
     }
 
     /// Writes until the connection breaks, is of no use, or the owner is gone.
@@ -176,13 +187,7 @@ impl<'a, O: Owner> Writer<'a, O> {
             return;
         }
         let command = request.command.encode(self.shared.version);
-        let transmission = match (&request.key, &self.server_key) {
-            (Some(key), Some(server_key)) => {
-                let authorizer = Authorizer { session_id: &self.session_id, server_key };
-                authorizer.authorize(key, id.as_bytes(), &request.entity, &command)
-            }
-            _ => Transmission::unauthorized(id.as_bytes(), &request.entity, &command),
-        };
+        let transmission = self.authority.authorize(&request, id.as_bytes(), &command);
         let limit = limit_of(&request.command, self.limits);
         if self.push(is_batched(&request.command), &transmission) {
             let waiting = Waiting { tag, entity_id: request.entity };
