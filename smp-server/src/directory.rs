@@ -64,6 +64,19 @@ impl Directory {
         self.path.join(DATABASE_FILE)
     }
 
+    /// The database, which must be there.
+    ///
+    /// # Errors
+    /// When no server is here, or none that keeps its queues here.
+    pub fn stored(&self) -> Result<PathBuf, CommandError> {
+        let database = self.database();
+        match (database.exists(), self.settings_file().exists()) {
+            (true, _) => Ok(database),
+            (false, true) => Err(CommandError::NothingStored(self.path.clone())),
+            (false, false) => Err(CommandError::NotInitialised(self.path.clone())),
+        }
+    }
+
     /// Notifications that waited when the server stopped.
     #[must_use]
     pub fn saved_notifications(&self) -> PathBuf {

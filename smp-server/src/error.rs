@@ -13,6 +13,12 @@ pub enum CommandError {
     /// `start` or `address` before `init`.
     #[error("No server in {0}: run `smp-server init --directory {0}` first")]
     NotInitialised(PathBuf),
+    /// `backup` or `check` where no queues are.
+    #[error(
+        "No queues are in {0}: a server that was never started has none; one that uses PostgreSQL has them there, to be \
+         backed up and checked by its own tools, such as pg_dump"
+    )]
+    NothingStored(PathBuf),
     /// `init` twice.
     #[error("{0} exists, so a server lives here: start it, or choose another place with --directory")]
     AlreadyInitialised(PathBuf),
@@ -60,7 +66,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         match error.downcast_ref() {
-            Some(Self::NotInitialised(_)) => ExitCode::NoDirectory,
+            Some(Self::NotInitialised(_) | Self::NothingStored(_)) => ExitCode::NoDirectory,
             Some(Self::AlreadyInitialised(_)) => ExitCode::AlreadyThere,
             Some(Self::Locked(_)) => ExitCode::DirectoryBusy,
             Some(Self::Damaged { .. } | Self::DamagedReference { .. }) => ExitCode::Damaged,

@@ -10,7 +10,7 @@
 //! closed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +48,42 @@ const BATCH: usize = 8;
 const ANSWERS_MAX: u32 = 1500;
 /// A small and a large body, so that blocks hold many messages or one.
 const BODY_BYTES: [usize; 2] = [300, 15_000];
+
+/// The server that is killed.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Its program.
+    pub program: PathBuf,
+    /// Connection string of the PostgreSQL that keeps its queues; they are in its directory otherwise.
+    pub postgres: Option<String>,
+}
+
+impl Subject {
+    fn command(&self, directory: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--directory").arg(directory);
+        if let Some(postgres) = &self.postgres {
+            command.env("SMP_SERVER_STORE", "postgres").env("SMP_SERVER_POSTGRES", postgres);
+        }
+        command
+    }
+
+    fn initialise(&self, directory: &Path) -> anyhow::Result<()> {
+        let mut command = self.command(directory);
+        command.args(["init", "--host", "127.0.0.1", "--bind", "127.0.0.1", "--port", "0"]);
+        // Small segments, so that many begin and end.
+        command.args(["--segment-mib", "1", "--queue-quota", "1000000"]);
+        let output = command.output().context("Unable to run the server's init")?;
+        ensure!(output.status.success(), "init failed: {output:?}");
+        Ok(())
+    }
+
+    fn check(&self, directory: &Path) -> anyhow::Result<()> {
+        let checked = self.command(directory).arg("check").output()?;
+        ensure!(checked.status.success(), "the directory is not sound: {checked:?}");
+        Ok(())
+    }
+}
 
 /// How much load there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,43 +147,38 @@ struct Server {
 ///
 /// # Errors
 /// When the server lost, repeated or mixed up a message, or does not come back.
-pub fn run(program: &Path, kills: u32, sizes: Sizes, mut said: impl FnMut(&Tally)) -> anyhow::Result<Tally> {
+pub fn run(
+    subject: &Subject,
+    kills: u32,
+    sizes: Sizes,
+    mut said: impl FnMut(&Tally),
+) -> anyhow::Result<Tally> {
     let place = tempfile::tempdir()?;
     let directory = place.path().join("server");
-    initialise(program, &directory)?;
+    subject.initialise(&directory)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let mut server = Server::start(program, &directory)?;
+    let mut server = Server::start(subject, &directory)?;
     let load = Arc::new(runtime.block_on(Load::create(&server, sizes))?);
     for _ in 0..kills {
         let answers = 1 + system_rng().next_u32() % ANSWERS_MAX;
         runtime.block_on(load.clone().until_killed(&mut server, answers))?;
         load.tally().kills += 1;
         said(&load.tally());
-        server = Server::start(program, &directory)?;
+        server = Server::start(subject, &directory)?;
     }
     runtime.block_on(load.clone().drain(&server))?;
     server.process.stop()?;
-    let checked = Command::new(program).arg("--directory").arg(&directory).arg("check").output()?;
-    ensure!(checked.status.success(), "the directory is not sound: {checked:?}");
+    if subject.postgres.is_none() {
+        subject.check(&directory)?;
+    }
     let tally = *load.tally();
     Ok(tally)
 }
 
-fn initialise(program: &Path, directory: &Path) -> anyhow::Result<()> {
-    let mut command = Command::new(program);
-    command.arg("--directory").arg(directory);
-    command.args(["init", "--host", "127.0.0.1", "--bind", "127.0.0.1", "--port", "0"]);
-    // Small segments, so that many begin and end.
-    command.args(["--segment-mib", "1", "--queue-quota", "1000000"]);
-    let output = command.output().context("Unable to run the server's init")?;
-    ensure!(output.status.success(), "init failed: {output:?}");
-    Ok(())
-}
-
 impl Server {
-    fn start(program: &Path, directory: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(program);
-        command.arg("--directory").arg(directory).args(["--json", "start"]);
+    fn start(subject: &Subject, directory: &Path) -> anyhow::Result<Self> {
+        let mut command = subject.command(directory);
+        command.args(["--json", "start"]);
         let mut process = Process::spawn("smp-server", &mut command)?;
         let line: Value = process.wait_for("listening line", |line| serde_json::from_str(line).ok())?;
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);

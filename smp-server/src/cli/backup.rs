@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::{Place, say};
 use crate::directory::{DATABASE_FILE, Directory, LOCK_FILE, MESSAGES_DIRECTORY};
-use crate::error::CommandError;
 use crate::identity::CA_KEY_FILE;
 use crate::store::{back_up, verify};
 
@@ -33,17 +32,14 @@ pub(super) struct BackupArgs {
 
 pub(super) fn run(place: &Place, args: &BackupArgs) -> anyhow::Result<()> {
     let (directory, into) = (place.directory(), &args.into);
-    if !directory.database().exists() {
-        return Err(CommandError::NotInitialised(directory.path().to_owned()))
-            .context("There is nothing to back up: no server has run here");
-    }
+    let database = directory.stored()?;
     if into.exists() {
         bail!("{} exists: choose another place, nothing is overwritten", into.display());
     }
     let mut builder = std::fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(into);
     made.with_context(|| format!("Unable to make {}", into.display()))?;
-    let kept = back_up(&directory.database(), &into.join(DATABASE_FILE));
+    let kept = back_up(&database, &into.join(DATABASE_FILE));
     kept.with_context(|| format!("Unable to copy {}", directory.path().display()))?;
     let mut files = vec![entry(&into.join(DATABASE_FILE))?];
     for path in small_files(&directory)? {

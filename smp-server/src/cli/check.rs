@@ -46,11 +46,7 @@ pub(super) fn run(place: &Place, args: CheckArgs) -> anyhow::Result<()> {
 /// # Errors
 /// When something is wrong, or it cannot be read.
 pub(super) fn report(place: &Place, directory: &Directory) -> anyhow::Result<Verified> {
-    let database = directory.database();
-    if !database.exists() {
-        return Err(CommandError::NotInitialised(directory.path().to_owned()))
-            .context("There is nothing to check: no server has run here");
-    }
+    let database = directory.stored()?;
     let verified =
         verify(&database).with_context(|| format!("Unable to read {}", directory.path().display()))?;
     for remark in &verified.remarks {

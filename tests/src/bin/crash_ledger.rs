@@ -5,21 +5,24 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use e2e::binaries::{Build, build};
-use e2e::crash_ledger::{self, Sizes};
+use e2e::crash_ledger::{self, Sizes, Subject};
 
 const USAGE: &str = "\
-Usage: crash-ledger [--kills N] [--queues N] [--senders N] [--recipients N] [--server PROGRAM]
+Usage: crash-ledger [--kills N] [--queues N] [--senders N] [--recipients N] [--server PROGRAM] [--store STORE]
 
 --kills N         how often the server is killed (100)
 --queues N        queues that messages are sent to (24)
 --senders N       connections that send (4)
 --recipients N    connections that receive (2)
---server PROGRAM  the smp-server to kill; built from this directory when none is given";
+--server PROGRAM  the smp-server to kill; built from this directory when none is given
+--store STORE     `embedded`, or `postgres`: at the connection string in TEST_POSTGRES_URL,
+                  in a database or schema without queues (embedded)";
 
 struct Arguments {
     kills: u32,
     sizes: Sizes,
     server: Option<PathBuf>,
+    postgres: Option<String>,
 }
 
 fn main() -> std::process::ExitCode {
@@ -40,7 +43,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn arguments(mut given: impl Iterator<Item = String>) -> anyhow::Result<Arguments> {
-    let mut arguments = Arguments { kills: 100, sizes: Sizes::default(), server: None };
+    let mut arguments = Arguments { kills: 100, sizes: Sizes::default(), server: None, postgres: None };
     while let Some(name) = given.next() {
         let value = given.next().with_context(|| format!("`{name}` needs a value"))?;
         let number = || -> anyhow::Result<u32> {
@@ -54,6 +57,12 @@ fn arguments(mut given: impl Iterator<Item = String>) -> anyhow::Result<Argument
             "--senders" => arguments.sizes.senders = number()? as usize,
             "--recipients" => arguments.sizes.recipients = number()? as usize,
             "--server" => arguments.server = Some(PathBuf::from(value)),
+            "--store" if value == "embedded" => arguments.postgres = None,
+            "--store" if value == "postgres" => {
+                let url = std::env::var("TEST_POSTGRES_URL");
+                arguments.postgres = Some(url.context("TEST_POSTGRES_URL is to say where PostgreSQL is")?);
+            }
+            "--store" => anyhow::bail!("`--store` takes `embedded` or `postgres`"),
             _ => anyhow::bail!("`{name}` is not known"),
         }
     }
@@ -62,12 +71,12 @@ fn arguments(mut given: impl Iterator<Item = String>) -> anyhow::Result<Argument
     Ok(arguments)
 }
 
-fn kill(Arguments { kills, sizes, server }: Arguments) -> anyhow::Result<()> {
-    let server = match server {
+fn kill(Arguments { kills, sizes, server, postgres }: Arguments) -> anyhow::Result<()> {
+    let program = match server {
         Some(server) => server,
         None => build(Build::Plain)?.server,
     };
-    let tally = crash_ledger::run(&server, kills, sizes, |tally| {
+    let tally = crash_ledger::run(&Subject { program, postgres }, kills, sizes, |tally| {
         eprintln!(
             "{} of {kills} kills: {} messages confirmed, {} acknowledged",
             tally.kills, tally.confirmed, tally.acknowledged
