@@ -12,7 +12,7 @@ use protocol::agent::store::ConnectionId;
 use protocol::group::constants::{CHAT_VERSIONS, HISTORY_FILE_AGE_MS_MAX};
 use protocol::group::event::Event;
 use protocol::group::event::joining::{
-    GroupLinkInvitation, GroupLinkRejection, LinkInvitation, LinkMember, LinkReject,
+    Acceptance, GroupLinkInvitation, GroupLinkRejection, LinkInvitation, LinkMember, LinkReject,
 };
 use protocol::group::event::members::{MemberInfo, MemberIntro, MemberNew, Restriction, Restrictions};
 use protocol::group::event::owner_relay::{Capabilities, MemberIdRole};
@@ -35,16 +35,17 @@ use crate::store::records::{
     GroupId, LinkState, Member, MemberNumber, MemberStatus, NewMember, Purpose, ServedGroup,
 };
 use crate::turn::Turn;
-use crate::{lifecycle, roster};
+use crate::{knocking, lifecycle, roster};
 
 /// Who are shown to joiners, and told of them.
-const LEADING_ROLES: [MemberRole; 3] = [MemberRole::Owner, MemberRole::Admin, MemberRole::Moderator];
+pub(crate) const LEADING_ROLES: [MemberRole; 3] =
+    [MemberRole::Owner, MemberRole::Admin, MemberRole::Moderator];
 
 /// Bytes of a profile's JSON that fit an answer or a message with all else that is in it (channels.md §22).
 const SHOWN_PROFILE_BYTES_MAX: usize = 12_800;
 
 /// Why somebody is not let in; the joiner reads these words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotAdmitted {
     /// Not now.
     #[error("this relay does not take new members of the group now: try another relay")]
@@ -58,6 +59,12 @@ pub enum NotAdmitted {
     /// The member was removed.
     #[error("the member was removed from the group")]
     Removed,
+    /// A moderator's decision.
+    #[error("a moderator of the group did not let you in: {0}")]
+    Rejected(String),
+    /// No room for more who wait.
+    #[error("as many wait for the group's moderators as this relay keeps: ask again later")]
+    KnocksFull,
     /// The owner's quota.
     #[error("the groups of this owner have as many members as this relay allows: try another relay")]
     OwnerQuota,
@@ -75,6 +82,8 @@ impl NotAdmitted {
             Self::Full => "full",
             Self::Request(_) => "request",
             Self::Removed => "removed",
+            Self::Rejected(_) => "rejected",
+            Self::KnocksFull => "knocks_full",
             Self::OwnerQuota => "owner_quota",
             Self::RelayFull => "relay_full",
         }
@@ -92,8 +101,48 @@ pub fn requested<S: RelayStore>(
     info: &[u8],
 ) -> Result<(), Fatal> {
     match examine(turn, group, info)? {
-        Ok((joiner, known)) => let_in(turn, group, invitation, info, joiner, known),
-        Err(reason) => refuse(turn, group, invitation, reason),
+        Ok((joiner, known)) => {
+            let how_far = if is_reviewed(turn, group, &joiner, known.as_ref()) {
+                Acceptance::PendingReview
+            } else {
+                Acceptance::Accepted
+            };
+            let_in(turn, group, invitation, info, joiner, known, how_far)
+        }
+        Err(reason) => refuse(turn, group, invitation, claimed_id(info), reason),
+    }
+}
+
+/// Who a request says it is from.
+fn claimed_id(info: &[u8]) -> Option<MemberId> {
+    match Statement::parse(info).ok()?.message().ok()?.event {
+        Event::Join(join) => Some(join.new_member_id),
+        _ => None,
+    }
+}
+
+/// Whether somebody who may come waits for a moderator first: strangers and those who left, where the owner says so,
+/// but for those to whom the owner gave a role.
+fn is_reviewed<S: RelayStore>(
+    turn: &Turn<'_, '_, S>,
+    group: &ServedGroup,
+    joiner: &Joiner,
+    known: Option<&Member>,
+) -> bool {
+    match known.map(|known| known.status) {
+        Some(MemberStatus::Asking | MemberStatus::PendingReview) => true,
+        None | Some(MemberStatus::Left) => {
+            let reviews = group.identity.as_ref().is_some_and(|identity| identity.profile.reviews_joiners());
+            reviews && joiner.role <= turn.joiner_role(group)
+        }
+        Some(
+            MemberStatus::Known
+            | MemberStatus::Accepted
+            | MemberStatus::Connected
+            | MemberStatus::Approved
+            | MemberStatus::Rejected
+            | MemberStatus::Removed,
+        ) => false,
     }
 }
 
@@ -122,6 +171,17 @@ fn examine<S: RelayStore>(
         Ok(_) if known.as_ref().is_some_and(|known| known.status == MemberStatus::Removed) => {
             Err(NotAdmitted::Removed)
         }
+        Ok(_) if known.as_ref().is_some_and(|known| known.status == MemberStatus::Rejected) => {
+            let reason = known.and_then(|known| known.reason);
+            Err(NotAdmitted::Rejected(reason.unwrap_or_else(|| "no reason was given".to_owned())))
+        }
+        Ok(joiner)
+            if known.as_ref().is_none_or(|known| known.status == MemberStatus::Left)
+                && is_reviewed(turn, group, &joiner, known.as_ref())
+                && turn.store.count_knocks(group.id)? >= turn.limits.knocks_max =>
+        {
+            Err(NotAdmitted::KnocksFull)
+        }
         Ok(_) if known.is_none() && turn.store.count_members(group.id)? >= turn.limits.members_max => {
             Err(NotAdmitted::Full)
         }
@@ -139,8 +199,13 @@ fn not_wanted<S: RelayStore>(
     group: &ServedGroup,
     joiner: &Joiner,
 ) -> Result<Option<NotAdmitted>, Fatal> {
-    if turn.store.bar(group.id, &joiner.join.new_member_key.0)? == Some(Bar::Removed) {
-        return Ok(Some(NotAdmitted::Removed));
+    match turn.store.bar(group.id, &joiner.join.new_member_key.0)? {
+        Some(Bar::Removed) => return Ok(Some(NotAdmitted::Removed)),
+        Some(Bar::Rejected) => {
+            let reason = "the same key was refused before".to_owned();
+            return Ok(Some(NotAdmitted::Rejected(reason)));
+        }
+        Some(Bar::Blocked) | None => {}
     }
     let rules = &turn.operation.rules;
     let (owners, total) = (rules.quota(Quota::OwnerMembers), rules.quota(Quota::TotalMembers));
@@ -165,8 +230,13 @@ fn let_in<S: RelayStore>(
     info: &[u8],
     joiner: Joiner,
     known: Option<Member>,
+    how_far: Acceptance,
 ) -> Result<(), Fatal> {
     let now = turn.now();
+    let status = match how_far {
+        Acceptance::PendingReview => MemberStatus::Asking,
+        _ => MemberStatus::Accepted,
+    };
     let Joiner { join, role, .. } = joiner;
     let mut member = match known {
         Some(member) => member,
@@ -174,7 +244,7 @@ fn let_in<S: RelayStore>(
             let new = NewMember {
                 id: join.new_member_id,
                 role,
-                status: MemberStatus::Accepted,
+                status,
                 profile: None,
                 key: Some(join.new_member_key.0),
             };
@@ -186,23 +256,31 @@ fn let_in<S: RelayStore>(
         }
     };
     member.profile = Some(join.profile);
-    let answer = link_invitation(turn, group, &member)?;
+    let answer = link_invitation(turn, group, &member, how_far)?;
     let until = now.plus_ms(turn.limits.joining_ttl.ms());
     let purpose = Purpose::Member(group.id, member.number);
     if let Some(connection) = turn.accept(invitation, answer, purpose, Some(until))? {
         if let Some(old) = member.connection.replace(connection) {
             turn.close(old, false)?;
         }
-        member.status = MemberStatus::Accepted;
+        member.status = status;
         member.since = now;
         member.link = LinkState::Open;
         let versions = Statement::parse(info).ok().and_then(|said| said.message().ok()?.versions);
         member.chat_version = versions.map_or(member.chat_version, |range| range.max());
     }
     turn.store.update_member(&member)?;
-    turn.operation.metrics.one(Count::Joins);
+    turn.operation.metrics.one(match how_far {
+        Acceptance::PendingReview => Count::Knocks,
+        _ => Count::Joins,
+    });
     turn.reached(Step::JoinerAdmitted);
-    tracing::info!(group = group.id.0, role = member.role.word(), "a member is let in");
+    tracing::info!(
+        group = group.id.0,
+        role = member.role.word(),
+        how_far = how_far.word(),
+        "a joiner is answered"
+    );
     Ok(())
 }
 
@@ -210,6 +288,7 @@ fn link_invitation<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     member: &Member,
+    how_far: Acceptance,
 ) -> Result<Event, Fatal> {
     let identity = group.identity.as_ref().ok_or("a served group has an identity")?;
     Ok(Event::LinkInvitation(Box::new(LinkInvitation {
@@ -218,7 +297,7 @@ fn link_invitation<S: RelayStore>(
             from_member_name: turn.identity.profile.display_name.clone(),
             invited_member: MemberIdRole { member_id: member.id.clone(), member_role: member.role },
             group_profile: short_group_profile(&identity.profile),
-            accepted: None,
+            accepted: (how_far != Acceptance::Accepted).then_some(how_far),
             business: None,
             group_size: Some(i64::from(turn.store.count_members(group.id)?)),
         },
@@ -229,15 +308,28 @@ fn refuse<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     invitation: &Invitation,
+    joiner: Option<MemberId>,
     reason: NotAdmitted,
 ) -> Result<(), Fatal> {
-    let group_name = group.identity.as_ref().map(|identity| identity.profile.display_name.clone());
+    let profile = group.identity.as_ref().map(|identity| short_group_profile(&identity.profile));
+    let group_name = profile.as_ref().map(|profile| profile.display_name.clone()).unwrap_or_default();
     let rejection = GroupLinkRejection {
-        group_name: group_name.unwrap_or_default(),
-        rejection_reason: reason.to_string().into(),
+        from_member: Some(MemberIdRole {
+            member_id: group.key.relay.clone(),
+            member_role: MemberRole::Relay,
+        }),
+        invited_member: joiner
+            .map(|member_id| MemberIdRole { member_id, member_role: turn.joiner_role(group) }),
+        group_profile: profile,
+        ..GroupLinkRejection::new(group_name, &reason.to_string())
     };
     let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
-    let event = Event::LinkReject(LinkReject { group_link_rejection: rejection });
+    let event = Event::LinkReject(Box::new(LinkReject {
+        group_link_rejection: rejection,
+        member_id: None,
+        member_key: None,
+        decided_by: None,
+    }));
     turn.accept(invitation, event, Purpose::Answer, Some(until))?;
     turn.operation.metrics.refused(Refused::Join, reason.word());
     tracing::info!(group = group.id.0, %reason, "a joiner is refused");
@@ -256,24 +348,46 @@ pub fn connected<S: RelayStore>(
 ) -> Result<(), Fatal> {
     let Some(group) = turn.store.group(group)? else { return Ok(()) };
     let Some(mut member) = turn.store.member(number)? else { return Ok(()) };
-    if member.connection != Some(connection) || member.status != MemberStatus::Accepted {
+    if member.connection != Some(connection) {
+        return Ok(());
+    }
+    if member.status.knock().is_some() {
+        return knocking::connected(turn, connection, &group, member);
+    }
+    if member.status != MemberStatus::Accepted {
         return Ok(());
     }
     turn.store.set_purpose(connection, Purpose::Member(group.id, number), None)?;
     member.status = MemberStatus::Connected;
     member.since = turn.now();
     turn.store.update_member(&member)?;
-    let leaders = turn.store.members_with_roles(group.id, &LEADING_ROLES)?;
     if member.role == MemberRole::Owner {
         lifecycle::advance(turn, group.id, ServedEvent::OwnerConnected)?;
         tracing::info!(group = group.id.0, "an owner is connected");
+        turn.deliver(group.id);
+        turn.reached(Step::JoinerIntroduced);
     } else {
-        tell_of(turn, &member, &leaders)?;
-        welcome(turn, connection, &group, &mut member, &leaders)?;
-        lifecycle::advance(turn, group.id, ServedEvent::MemberConnected)?;
-        turn.operation.metrics.one(Count::Connected);
-        tracing::info!(group = group.id.0, "a member is connected");
+        welcomed(turn, connection, &group, &mut member)?;
     }
+    knocking::show_waiting(turn, group.id, &member)
+}
+
+/// Somebody is a member from now on.
+///
+/// # Errors
+/// When the store fails.
+pub fn welcomed<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    group: &ServedGroup,
+    member: &mut Member,
+) -> Result<(), Fatal> {
+    let leaders = turn.store.members_with_roles(group.id, &LEADING_ROLES)?;
+    tell_of(turn, member, &leaders)?;
+    welcome(turn, connection, group, member, &leaders)?;
+    lifecycle::advance(turn, group.id, ServedEvent::MemberConnected)?;
+    turn.operation.metrics.one(Count::Connected);
+    tracing::info!(group = group.id.0, "a member is connected");
     turn.deliver(group.id);
     turn.reached(Step::JoinerIntroduced);
     Ok(())
@@ -380,7 +494,8 @@ pub fn catch_up<S: RelayStore>(
     elements.extend(history(turn, &group, number)?);
     member.passed_over = false;
     turn.store.update_member(&member)?;
-    turn.send_elements(connection, &elements)
+    turn.send_elements(connection, &elements)?;
+    knocking::show_waiting(turn, id, &member)
 }
 
 fn is_gone(status: MemberStatus) -> bool {
@@ -401,7 +516,9 @@ fn member_intro(member: &Member) -> Event {
     }))
 }
 
-fn member_info(member: &Member) -> MemberInfo {
+/// What is told of a member.
+#[must_use]
+pub(crate) fn member_info(member: &Member) -> MemberInfo {
     let named = || Profile::named(member.id.stand_in_name());
     let versions = VersionRange::new(CHAT_VERSIONS.min(), member.chat_version.max(CHAT_VERSIONS.min()));
     MemberInfo {

@@ -1,9 +1,11 @@
 //! What is deleted when its time is over.
 
+use protocol::group::knocking::KnockEvent;
 use protocol::group::roster::Roster;
 use protocol::net::engine::Fatal;
 use protocol::timestamp::Timestamp;
 
+use crate::knocking;
 use crate::metrics::Count;
 use crate::store::RelayStore;
 use crate::store::records::{LinkState, Member, MemberStatus, Purpose};
@@ -23,9 +25,20 @@ const REQUEST_MEMORY_MS: i64 = 22 * 86_400_000;
 pub(crate) fn close_expired<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal> {
     let now = turn.now();
     for (connection, purpose) in turn.store.expired_connections(now, CONNECTIONS_PER_TURN)? {
+        let member = match purpose {
+            Purpose::Member(_, number) => turn.store.member(number)?,
+            _ => None,
+        };
+        if let Some(member) = &member
+            && member.connection == Some(connection)
+            && member.status.knock().is_some()
+            && let Some(group) = turn.store.group(member.group)?
+        {
+            knocking::advance(turn, &group, member.clone(), KnockEvent::Expired, None)?;
+            continue;
+        }
         turn.close(connection, false)?;
-        let Purpose::Member(_, number) = purpose else { continue };
-        let Some(mut member) = turn.store.member(number)? else { continue };
+        let Some(mut member) = member else { continue };
         if member.connection == Some(connection) && member.status == MemberStatus::Accepted {
             member.connection = None;
             member.status = MemberStatus::Known;
@@ -41,7 +54,13 @@ pub(crate) fn close_expired<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result
 }
 
 /// Whoever asked to be let in and never came leaves nothing behind: anybody can ask, as often as they like.
-fn forget_stranger<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &Member) -> Result<(), Fatal> {
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn forget_stranger<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    member: &Member,
+) -> Result<(), Fatal> {
     let Some(group) = turn.store.group(member.group)? else { return Ok(()) };
     // Another role than a joiner's was given by an owner.
     if member.role != turn.joiner_role(&group) {

@@ -191,6 +191,10 @@ settings! {
     drain_timeout "CHAT_RELAY_DRAIN_TIMEOUT": Duration = Duration::from_seconds(30),
     /// Members of one group at most; further joiners are refused
     members_max "CHAT_RELAY_MEMBERS_MAX": u32 = 100_000,
+    /// Joiners of one group at most who wait for a moderator; further ones are refused
+    knocks_max "CHAT_RELAY_KNOCKS_MAX": u32 = 200,
+    /// How long a joiner waits for a moderator before the request lapses
+    knock_ttl "CHAT_RELAY_KNOCK_TTL": Duration = Duration::from_seconds(14 * 86_400),
     /// Newest messages handed to a joiner
     history_items "CHAT_RELAY_HISTORY_ITEMS": u32 = 100,
     /// How long a message outside of the history is kept, to recognise repeats of it

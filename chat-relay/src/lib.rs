@@ -6,6 +6,7 @@
 //!                                      ├─ invitation   an owner's request: check it, make the relay link, answer
 //!                                      ├─ lifecycle    drives each group's life; validation, link_watch (pure)
 //!                                      ├─ admission    a member's request at the relay link; introductions, history
+//!                                      ├─ knocking     joiners who wait for a moderator
 //!                                      ├─ roster       taken from the owner, acknowledged, served
 //!                                      ├─ receive      messages: verify, judge, store once, apply, pass on
 //!                                      ├─ delivery     a stream per group, a position per member
@@ -35,6 +36,7 @@ pub mod history;
 pub mod identity;
 pub mod intake;
 pub mod invitation;
+pub mod knocking;
 pub mod lifecycle;
 pub mod link_watch;
 pub mod logging;

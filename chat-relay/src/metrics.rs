@@ -62,6 +62,8 @@ counts! {
     GroupsTaken = "groups_taken",
     /// Members who were let in.
     Joins = "joins",
+    /// Joiners whose request waits, or waited, for a moderator.
+    Knocks = "knocks",
     /// Members whose connection came to stand.
     Connected = "members_connected",
     /// Messages of members and owners that were taken.

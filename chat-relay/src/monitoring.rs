@@ -123,6 +123,7 @@ fn render(survey: &Survey, labels: Labels) -> String {
     let gauges = [
         ("groups_paused", "Groups whose messages are kept back.", survey.totals.paused_groups),
         ("members", "Members of all groups that are in.", survey.totals.members),
+        ("knocks_waiting", "Joiners who wait for a moderator of their group.", survey.totals.knocks),
         ("messages_kept", "Messages in the store.", survey.totals.messages),
         ("messages_waiting", "Messages that were not handed out to everybody yet.", survey.waiting),
         ("paused", "1 while all messages are kept back.", survey.paused.into()),

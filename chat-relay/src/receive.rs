@@ -18,6 +18,7 @@ use protocol::group::container;
 use protocol::group::event::content::Scope;
 use protocol::group::event::{Event, Message};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::knocking::KnockEvent;
 use protocol::group::moderation::{Change, ChangeRefused, Item, permit_change};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::permissions::{Actor, judge};
@@ -37,7 +38,7 @@ use crate::store::records::{
     StoredMessage,
 };
 use crate::turn::Turn;
-use crate::{history, intake, roster};
+use crate::{history, intake, knocking, roster};
 
 /// Where a message came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +122,11 @@ pub fn introduced<S: RelayStore>(
 
 /// Whether anything of this author counts now.
 fn takes(group: &ServedGroup, author: &Member) -> bool {
-    group.life.status.serves() && matches!(author.status, MemberStatus::Accepted | MemberStatus::Connected)
+    let is_here = matches!(
+        author.status,
+        MemberStatus::Accepted | MemberStatus::Connected | MemberStatus::PendingReview
+    );
+    group.life.status.serves() && is_here
 }
 
 fn statement<S: RelayStore>(
@@ -168,7 +173,17 @@ fn statement<S: RelayStore>(
         author.chat_version = versions.max();
         turn.store.update_member(&author)?;
     }
+    if author.status.knock().is_some() {
+        // Somebody who is not let in can only take the request back.
+        return match message.event {
+            Event::Leave(_) => knocking::advance(turn, &group, author, KnockEvent::Withdrawn, None),
+            _ => Ok(()),
+        };
+    }
     match &message.event {
+        Event::LinkAccept(_) | Event::LinkReject(_) => {
+            knocking::decided(turn, &group, &author, &message.event, said.verbatim().len())
+        }
         Event::Roster(_) => roster_header(turn, group, &author, said, message, source.server_time),
         Event::RosterRequest(request) => roster::requested(turn, group.id, author, request.version),
         Event::HistoryGet(request) => history::requested(turn, &group, &author, request),
@@ -191,6 +206,7 @@ fn take_over<S: RelayStore>(
     turn.store.update_member(owner)?;
     let purpose = Purpose::Member(source.group, source.member);
     turn.store.set_purpose(source.connection, purpose, None)?;
+    knocking::show_waiting(turn, source.group, owner)?;
     turn.deliver(source.group);
     tracing::info!(group = source.group.0, "an owner is back on another connection");
     Ok(())

@@ -15,6 +15,7 @@ use protocol::agent::store::ConnectionId;
 use protocol::encoding::Decode as _;
 use protocol::group::event::Event as Said;
 use protocol::group::identity::MemberRole;
+use protocol::group::knocking::KnockEvent;
 use protocol::group::served_group::ServedEvent;
 use protocol::group::signed::Statement;
 use protocol::net::engine::{Application, Context, Fatal, LinkTag, NetworkChange, Transactional};
@@ -37,7 +38,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LinkState, MemberNumber, Purpose};
 use crate::turn::{Turn, from_tag, request_digest};
-use crate::{address, admission, cleaning, invitation, lifecycle, receive};
+use crate::{address, admission, cleaning, invitation, knocking, lifecycle, receive};
 
 /// How often a relay that drains looks whether anything waits.
 const DRAIN_LOOK_MS: i64 = 200;
@@ -484,6 +485,12 @@ fn lost<S: RelayStore>(
     // Nobody waits for it any more.
     turn.deliver(group);
     let Some(member) = turn.store.member(number)? else { return Ok(()) };
+    if member.status.knock().is_some()
+        && member.connection == Some(connection)
+        && let Some(group) = turn.store.group(group)?
+    {
+        return knocking::advance(turn, &group, member, KnockEvent::Lost, None);
+    }
     if member.role == MemberRole::Owner && member.connection == Some(connection) {
         tracing::warn!(group = group.0, "the connection of an owner is gone");
         return lifecycle::advance(turn, group, ServedEvent::OwnerGone);

@@ -42,6 +42,10 @@ steps! {
     GroupActive = "relay.group.active", "relay.group.active.durable",
     /// A joiner was let in.
     JoinerAdmitted = "relay.joiner.admitted", "relay.joiner.admitted.durable",
+    /// A joiner who waits for a moderator is shown to those who decide.
+    JoinerShown = "relay.joiner.shown", "relay.joiner.shown.durable",
+    /// A knock went on: shown, decided, or over.
+    KnockDecided = "relay.knock.decided", "relay.knock.decided.durable",
     /// A joiner is connected, and was given introductions, roster and history.
     JoinerIntroduced = "relay.joiner.introduced", "relay.joiner.introduced.durable",
     /// A message was stored, and is part of its group's stream.

@@ -76,6 +76,9 @@ pub(crate) enum Command {
     History(commands::history::HistoryArgs),
     Read(commands::read::ReadArgs),
     Members(commands::members::MembersArgs),
+    Knocks(commands::knocks::KnocksArgs),
+    Accept(commands::accept::AcceptArgs),
+    Reject(commands::reject::RejectArgs),
     Evidence(commands::evidence::EvidenceArgs),
     Role(commands::role::RoleArgs),
     Remove(commands::remove::RemoveArgs),
@@ -168,6 +171,8 @@ mod tests {
             &["conclave", "role", "news", "-5OEIHUqmGwzeXga", "member"][..],
             &["conclave", "remove", "news", "-hVEIHUqmGwzeXga", "--messages"],
             &["conclave", "block", "news", "--EIHUqmGwzeXga5"],
+            &["conclave", "accept", "news", "-5OEIHUqmGwzeXga"],
+            &["conclave", "reject", "news", "-5OEIHUqmGwzeXga", "--reason", "no"],
             &["conclave", "edit", "news", "-5OEIHUqmGwzeXga", "text"],
             &["conclave", "delete", "news", "-5OEIHUqmGwzeXga", "--timeout", "5"],
         ] {

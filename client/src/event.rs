@@ -26,6 +26,18 @@ pub(crate) enum Event {
     GroupRelay(GroupRelayRow),
     /// A member of a group.
     Member(MemberRow),
+    /// Somebody waits to be let in.
+    Knock { group: String, member_id: String, name: String, relay: String },
+    /// Somebody waits no more: `accepted`, `rejected` or `gone`; by whom, where a moderator decided.
+    KnockEnded {
+        group: String,
+        member_id: String,
+        name: String,
+        outcome: String,
+        by: Option<String>,
+        reason: Option<String>,
+        relay: String,
+    },
     /// A message, from history or just now.
     Message(MessageRow),
     /// A message has another text now.
@@ -139,6 +151,9 @@ pub(crate) struct ProfileRow {
     pub(crate) description: Option<String>,
     /// Whether posts are to be signed.
     pub(crate) sign_messages: bool,
+    /// Whether joiners wait for a moderator.
+    #[serde(default)]
+    pub(crate) review: bool,
     /// The link that the profile names.
     pub(crate) link: String,
     /// Version of the link data that we know.
@@ -155,7 +170,7 @@ pub(crate) struct GroupRelayRow {
     /// Its member id, base64url; empty while it is not known.
     pub(crate) member_id: String,
     /// `new`, `invited`, `accepted`, `acknowledged_roster`, `active`, `inactive`, `rejected`; on a member's side
-    /// `connecting`, `active`, `inactive`, `rejected`.
+    /// `new`, `invited`, `accepted`, `pending_review`, `active`, `inactive`, `rejected`.
     pub(crate) status: String,
     /// Whether messages can be sent to it.
     pub(crate) connected: bool,
@@ -176,7 +191,7 @@ pub(crate) struct MemberRow {
     pub(crate) name: String,
     /// Role word.
     pub(crate) role: String,
-    /// `active`, `left`, `removed`.
+    /// `active`, `left`, `removed`; at moderators also `pending_review`, `rejected`.
     pub(crate) status: String,
     /// Whether blocked for everybody.
     pub(crate) blocked: bool,

@@ -16,6 +16,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "client.group.stored",
     "client.history.page",
     "client.join.admitted",
+    "client.join.waiting",
     "client.join.asked",
     "client.join.connected",
     "client.join.stored",

@@ -124,6 +124,15 @@ pub(crate) fn answer_within(
                 emit(Event::Member(rows::member_row(&record, &member_id, &member)));
             }
         }
+        Request::Knocks { group } => {
+            let id = find_group(store, &group)?;
+            let record = store.group(id)?;
+            for (member_id, member) in store.members(id)? {
+                if member.status == member::MemberStatus::Knocking && member.decision.is_none() {
+                    emit(Event::Member(rows::member_row(&record, &member_id, &member)));
+                }
+            }
+        }
         Request::Evidence { group } => {
             let id = find_group(store, &group)?;
             let group = store.group(id)?.alias;
@@ -180,6 +189,33 @@ pub(crate) fn find_member(
         .hint("Use the id that `conclave members` shows."));
     }
     members.pop().ok_or_else(|| CommandError::not_found("member", name, "members"))
+}
+
+/// The joiner that people mean by this id or name: one who knocks, or by id one who was rejected.
+///
+/// # Errors
+/// [`ExitCode::NotFound`], also when a name is that of several who knock.
+pub(crate) fn find_knock(
+    store: &Store,
+    group: GroupId,
+    name: &str,
+) -> Result<(MemberId, member::Member), CommandError> {
+    let mut members = store.members(group)?;
+    let has_knocked =
+        |status| matches!(status, member::MemberStatus::Knocking | member::MemberStatus::Rejected);
+    if let Some(place) =
+        members.iter().position(|(id, member)| has_knocked(member.status) && id.to_string() == name)
+    {
+        return Ok(members.swap_remove(place));
+    }
+    members.retain(|(id, member)| member.status == member::MemberStatus::Knocking && member.name(id) == name);
+    if members.len() > 1 {
+        let several = format_args!("Several who knock are called \"{name}\"");
+        return Err(
+            CommandError::new(ExitCode::NotFound, several).hint("Use the id that `conclave knocks` shows.")
+        );
+    }
+    members.pop().ok_or_else(|| CommandError::not_found("knock of", name, "knocks"))
 }
 
 /// The message that people mean by this id or its beginning.

@@ -35,6 +35,20 @@ pub(crate) fn human(event: &Event) -> String {
         Event::GroupProfile(row) => profile(row),
         Event::GroupRelay(row) => relay(row),
         Event::Member(row) => member(row),
+        Event::Knock { group, member_id, name, .. } => {
+            let (group, name) = (line(group), line(name));
+            format!("{group}: {name} knocks: `conclave accept {group} {member_id}`, or `conclave reject`")
+        }
+        Event::KnockEnded { group, name, outcome, by, reason, .. } => {
+            let outcome = match outcome.as_str() {
+                "accepted" => "was let in",
+                "rejected" => "was not let in",
+                _ => "knocks no more",
+            };
+            let by = by.as_ref().map(|by| format!(" by {}", line(by))).unwrap_or_default();
+            let reason = reason.as_ref().map(|reason| format!(": {}", line(reason))).unwrap_or_default();
+            format!("{}: {} {outcome}{by}{reason}", line(group), line(name))
+        }
         Event::Message(row) => message(row),
         Event::Edited { message_id, author, text, signature, .. } => {
             format!("[{}] {}{} changed: {}", short(message_id), line(author), mark(*signature), indent(text))
@@ -160,6 +174,9 @@ fn profile(row: &ProfileRow) -> String {
     }
     if let Some(description) = &row.description {
         let _ = write!(text, "\ndescription: {}", indent(description));
+    }
+    if row.review {
+        text.push_str("\njoiners:     wait for a moderator");
     }
     let signed = if row.sign_messages { "signed by their authors" } else { "not all signed" };
     let _ = write!(text, "\nposts:       {signed}\nlink:        {}", line(&row.link));

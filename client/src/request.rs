@@ -55,6 +55,12 @@ pub(crate) enum Request {
     Read { group: String, message: Option<String> },
     /// Show members.
     Members { group: String },
+    /// Show who knocks.
+    Knocks { group: String },
+    /// Let somebody in who knocks.
+    Accept { group: String, member: String, timeout_ms: u64 },
+    /// Do not let somebody in who knocks.
+    Reject { group: String, member: String, reason: String, timeout_ms: u64 },
     /// Show what is kept against relays.
     Evidence { group: String },
     /// Give a member another role.
@@ -99,6 +105,9 @@ pub(crate) struct GroupCreate {
     pub(crate) server: Option<String>,
     /// Role of those who join: `observer` or `member`.
     pub(crate) joiner_role: String,
+    /// Whether joiners wait for a moderator.
+    #[serde(default)]
+    pub(crate) review: bool,
     /// How long to wait for the relays.
     pub(crate) timeout_ms: u64,
 }
@@ -113,6 +122,9 @@ pub(crate) struct ProfileChange {
     pub(crate) full_name: Option<String>,
     /// New description; empty takes it away.
     pub(crate) description: Option<String>,
+    /// Whether joiners wait for a moderator.
+    #[serde(default)]
+    pub(crate) review: Option<bool>,
 }
 
 /// The passphrase of an archive on its way to the process that holds the home.
@@ -150,6 +162,7 @@ impl Request {
                 | Self::History { .. }
                 | Self::Read { .. }
                 | Self::Members { .. }
+                | Self::Knocks { .. }
                 | Self::Evidence { .. }
                 | Self::ExportHome { .. }
                 | Self::ExportGroup { .. }

@@ -46,6 +46,7 @@ pub(crate) fn profile_row(record: &Group) -> ProfileRow {
         full_name: record.profile.full_name.clone(),
         description: record.profile.description.clone(),
         sign_messages: record.profile.preferences().signs_messages(),
+        review: record.profile.reviews_joiners(),
         link: record.link.clone(),
         link_counter: record.link_counter,
     }

@@ -94,6 +94,7 @@ fn stats<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Answered {
     for (name, value) in [
         ("groups_paused", totals.paused_groups),
         ("members", totals.members),
+        ("knocks_waiting", totals.knocks),
         ("messages_kept", totals.messages),
         ("messages_waiting", waiting),
     ] {
@@ -117,6 +118,7 @@ fn group_row<S: RelayStore>(turn: &mut Turn<'_, '_, S>, overview: &GroupOverview
         "name": group.identity.as_ref().map(|identity| identity.profile.display_name.as_str()),
         "state": group.life.status.word(),
         "members": overview.members,
+        "knocks": overview.knocks,
         "waiting": turn.store.backlog(Some(group.id))?,
         "paused": overview.paused,
         "account": overview.account,

@@ -12,7 +12,7 @@ use crate::operation::Quota;
 pub enum Request {
     /// Show what the relay counted since it started, and what there is now
     Stats,
-    /// List groups: state, members, messages that wait
+    /// List groups: state, members, joiners who wait for a moderator, messages that wait
     Groups {
         /// Those after this number
         #[arg(long, value_name = "GROUP", default_value_t = 0)]

@@ -5,10 +5,10 @@ use protocol::group::event::members::{MemberDelete, MemberRoleChange, Restrictio
 use protocol::group::served_group::ServedEvent;
 use protocol::net::engine::Fatal;
 
-use crate::lifecycle;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::Turn;
+use crate::{knocking, lifecycle};
 
 /// What follows an event.
 pub(super) enum Ending {
@@ -89,6 +89,9 @@ fn changes_role<S: RelayStore>(
             member.role = change.role;
             member.key = member.key.or(key);
             turn.store.update_member(&member)?;
+            if member.status == MemberStatus::Connected {
+                knocking::show_waiting(turn, group.id, &member)?;
+            }
         }
         // Not met yet; the roster or the change brings the key.
         None if change.role.is_roster_role() && key.is_some() => {

@@ -24,7 +24,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 22] = [
+    let parts: [Part<S>; 23] = [
         servers_know_the_relay_again,
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
@@ -47,6 +47,7 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         operation::keys_are_barred_under_any_member_id,
         operation::groups_are_counted_for_their_account,
         operation::members_are_counted_as_they_come_and_go,
+        operation::who_knocks_is_counted_apart,
     ];
     for part in parts {
         part(&mut open()).expect("the store works");

@@ -6,7 +6,7 @@ use protocol::timestamp::Timestamp;
 
 use super::contract::{NOW, another_group, group, member};
 use super::operation::{Bar, Taken};
-use super::records::{GroupId, MemberStatus, NewMember};
+use super::records::{GroupId, Member, MemberStatus, NewMember};
 use super::{RelayStore, StoreError};
 
 fn link() -> LinkText {
@@ -76,6 +76,11 @@ pub(super) fn keys_are_barred_under_any_member_id<S: RelayStore>(store: &mut S) 
     ann.blocked = true;
     store.update_member(&ann)?;
     assert_eq!(store.bar(group, &key)?, Some(Bar::Blocked));
+    ann.status = MemberStatus::Rejected;
+    ann.reason = Some("no".to_owned());
+    store.update_member(&ann)?;
+    assert_eq!(store.bar(group, &key)?, Some(Bar::Rejected));
+    assert_eq!(store.member(ann.number)?, Some(ann.clone()));
     ann.status = MemberStatus::Removed;
     store.update_member(&ann)?;
     assert_eq!(store.bar(group, &key)?, Some(Bar::Removed));
@@ -138,6 +143,32 @@ pub(super) fn members_are_counted_as_they_come_and_go<S: RelayStore>(
     store.delete_group(one.id)?;
     assert_eq!(counts(store)?, [0, 1, 0, 1]);
     assert_eq!(store.largest_groups(9)?, [(other.id, 1)]);
+    Ok(())
+}
+
+pub(super) fn who_knocks_is_counted_apart<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let (one, other) = (group(store)?.id, another_group(store)?.id);
+    let mut ann = member(store, one, 1, MemberRole::Observer)?;
+    let mut ben = member(store, one, 2, MemberRole::Observer)?;
+    member(store, other, 3, MemberRole::Observer)?;
+    let step = |store: &mut S, member: &mut Member, status, counts| -> Result<(), StoreError> {
+        member.status = status;
+        store.update_member(member)?;
+        let in_all = store.totals()?.knocks;
+        assert_eq!((store.count_knocks(one)?, store.count_members(one)?, in_all), counts, "{status:?}");
+        Ok(())
+    };
+    step(store, &mut ann, MemberStatus::Asking, (1, 1, 1))?;
+    step(store, &mut ben, MemberStatus::PendingReview, (2, 0, 2))?;
+    step(store, &mut ann, MemberStatus::PendingReview, (2, 0, 2))?;
+    assert_eq!(store.waiting_members(one, 9)?, [ann.clone(), ben.clone()]);
+    assert_eq!(store.waiting_members(one, 1)?.len(), 1);
+    assert_eq!(store.waiting_members(other, 9)?, []);
+    step(store, &mut ann, MemberStatus::Approved, (2, 0, 2))?;
+    step(store, &mut ann, MemberStatus::Connected, (1, 1, 1))?;
+    step(store, &mut ben, MemberStatus::Rejected, (0, 1, 0))?;
+    let overview = store.group_overviews(GroupId(0), 10)?.remove(0);
+    assert_eq!((overview.knocks, overview.members), (0, 1));
     Ok(())
 }
 

@@ -163,6 +163,10 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore {
     fn forget_left(&mut self, before: Timestamp, limit: usize) -> Result<(), StoreError>;
     /// How many are in: accepted or connected. Asked at each join: costs the same with any number of them.
     fn count_members(&mut self, group: GroupId) -> Result<u32, StoreError>;
+    /// How many knock and were not decided on. Costs the same with any number of them.
+    fn count_knocks(&mut self, group: GroupId) -> Result<u32, StoreError>;
+    /// The first `limit` who wait for a moderator, in the order in which they came.
+    fn waiting_members(&mut self, group: GroupId, limit: u32) -> Result<Vec<Member>, StoreError>;
 
     /// Stores a message once; nothing when its id is known in the group.
     fn store_message(

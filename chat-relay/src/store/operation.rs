@@ -63,6 +63,8 @@ pub enum Bar {
     Removed,
     /// Its member is blocked for all.
     Blocked,
+    /// It knocked, and was not let in.
+    Rejected,
 }
 
 /// What was taken for an account on a day.
@@ -85,6 +87,8 @@ pub struct GroupOverview {
     pub paused: bool,
     /// Members that are in: accepted or connected.
     pub members: u32,
+    /// Joiners who wait for a moderator.
+    pub knocks: u32,
 }
 
 /// Numbers of everything, for metrics.
@@ -94,6 +98,8 @@ pub struct Totals {
     pub groups: Vec<(&'static str, u64)>,
     /// Members that are in.
     pub members: u64,
+    /// Joiners who wait for a moderator of their group.
+    pub knocks: u64,
     /// Groups whose messages wait for the operator.
     pub paused_groups: u64,
     /// Messages that are kept.

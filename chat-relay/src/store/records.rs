@@ -3,6 +3,7 @@
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
+use protocol::group::knocking::KnockStatus;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::{GroupProfile, Profile};
 use protocol::group::served_group::ServedLife;
@@ -134,6 +135,28 @@ stored_words! {
         Left = "left",
         /// Removed by an owner or admin.
         Removed = "removed",
+        /// Knocks; the connection is being made.
+        Asking = "asking",
+        /// Knocks, and waits for a moderator.
+        PendingReview = "pending_review",
+        /// Knocked, and was accepted before its connection stands.
+        Approved = "approved",
+        /// Knocked, and was not let in.
+        Rejected = "rejected",
+    }
+}
+
+impl MemberStatus {
+    /// Where its knock stands; nothing for those who do not knock.
+    #[must_use]
+    pub const fn knock(self) -> Option<KnockStatus> {
+        match self {
+            Self::Asking => Some(KnockStatus::Asking),
+            Self::PendingReview => Some(KnockStatus::Waiting),
+            Self::Approved => Some(KnockStatus::Approved),
+            Self::Rejected => Some(KnockStatus::Rejected),
+            Self::Known | Self::Accepted | Self::Connected | Self::Left | Self::Removed => None,
+        }
     }
 }
 
@@ -180,6 +203,8 @@ pub struct Member {
     pub roster_served: i64,
     /// When its status last changed.
     pub since: Timestamp,
+    /// Why it was not let in.
+    pub reason: Option<String>,
 }
 
 /// A member as it is first stored.

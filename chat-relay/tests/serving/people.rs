@@ -10,7 +10,7 @@ use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::batch::Element;
 use protocol::group::container;
 use protocol::group::event::content::{Content, MessageNew};
-use protocol::group::event::joining::{Info, Join};
+use protocol::group::event::joining::{Acceptance, Info, Join};
 use protocol::group::event::owner_relay::{MemberIdRole, RelayInvitation, RelayInvite};
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::ForwardSender;
@@ -208,6 +208,27 @@ impl Group {
         group.publish_roster(1, &Roster::default()).await;
         group.list(true).await;
         group
+    }
+
+    /// The same with joiners who are reviewed.
+    pub(crate) async fn reviewed(tuning: Tuning) -> Self {
+        let mut group = Self::create(tuning, |profile| profile.set_review(true)).await;
+        let (connection, answer) = group.invite().await;
+        group.join_up(connection, &answer).await;
+        group.publish_roster(1, &Roster::default()).await;
+        group.list(true).await;
+        group
+    }
+
+    /// Somebody asks to be let in, and waits, connected.
+    pub(crate) async fn knock(&mut self) -> Person {
+        let mut rng = system_rng();
+        let relay = self.relay_id.clone();
+        let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+        let asked = self.ask(id, key, &relay).await;
+        let Event::LinkInvitation(answer) = &asked.1 else { panic!("the relay has it wait: {:?}", asked.1) };
+        assert_eq!(answer.group_link_invitation.accepted, Some(Acceptance::PendingReview));
+        Self::let_in(asked).await
     }
 
     fn link_data(&mut self, relays: &[ShortLink]) -> UserLinkData {

@@ -37,6 +37,9 @@ pub(crate) struct GroupCreateArgs {
     /// What those who join may do: `observer` reads, `member` posts.
     #[arg(long, value_name = "ROLE", default_value = "observer", value_parser = ["observer", "member"])]
     joiner_role: String,
+    /// Joiners wait until a moderator, admin or owner lets them in: see `conclave knocks`.
+    #[arg(long)]
+    review: bool,
     #[command(flatten)]
     timeout: TimeoutArgs,
 }
@@ -50,6 +53,7 @@ impl IntoRequest for GroupCreateArgs {
             relays: self.relays,
             server: self.server.map(server_address).transpose()?,
             joiner_role: self.joiner_role,
+            review: self.review,
             timeout_ms: self.timeout.ms(),
         }))
     }

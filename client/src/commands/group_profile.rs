@@ -14,7 +14,8 @@ use crate::request::{ProfileChange, Request};
 #[command(after_help = "\
 Examples:
   conclave group profile news
-  conclave group profile news --description 'What happens in town'")]
+  conclave group profile news --description 'What happens in town'
+  conclave group profile news --review on")]
 pub(crate) struct GroupProfileArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]
@@ -28,14 +29,21 @@ pub(crate) struct GroupProfileArgs {
     /// A new description; an empty one takes it away.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Whether joiners wait until a moderator, admin or owner lets them in: see `conclave knocks`.
+    #[arg(long, value_name = "SWITCH", value_parser = ["on", "off"])]
+    review: Option<String>,
     #[command(flatten)]
     timeout: TimeoutArgs,
 }
 
 impl IntoRequest for GroupProfileArgs {
     fn request(self) -> Result<Request, CommandError> {
-        let change =
-            ProfileChange { name: self.name, full_name: self.full_name, description: self.description };
+        let change = ProfileChange {
+            name: self.name,
+            full_name: self.full_name,
+            description: self.description,
+            review: self.review.map(|switch| switch == "on"),
+        };
         let change = (change != ProfileChange::default()).then_some(change);
         Ok(Request::GroupProfile { group: self.group, change, timeout_ms: self.timeout.ms() })
     }

@@ -8,6 +8,7 @@ use crate::output::Output;
 use crate::request::Request;
 use crate::session::Session;
 
+pub(crate) mod accept;
 pub(crate) mod block;
 pub(crate) mod delete;
 pub(crate) mod doctor;
@@ -28,12 +29,14 @@ pub(crate) mod history;
 pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod join;
+pub(crate) mod knocks;
 pub(crate) mod leave;
 pub(crate) mod listen;
 pub(crate) mod members;
 pub(crate) mod network;
 pub(crate) mod react;
 pub(crate) mod read;
+pub(crate) mod reject;
 pub(crate) mod relay_add;
 pub(crate) mod relay_list;
 pub(crate) mod relay_remove;
@@ -136,6 +139,7 @@ fn said_of_nothing(request: &Request) -> Option<&'static str> {
         Request::GroupList => {
             Some("No group yet. Make one with `conclave group create`, or join one with `conclave join`.")
         }
+        Request::Knocks { .. } => Some("Nobody waits to be let in."),
         Request::Evidence { .. } => Some("Nothing is kept against relays of this group."),
         Request::GroupRelays { .. } => Some("No relay yet. Add one with `conclave group relay add`."),
         _ => None,
@@ -165,6 +169,9 @@ fn request(command: Command) -> Result<Request, CommandError> {
         Command::History(args) => args.request(),
         Command::Read(args) => args.request(),
         Command::Members(args) => args.request(),
+        Command::Knocks(args) => args.request(),
+        Command::Accept(args) => args.request(),
+        Command::Reject(args) => args.request(),
         Command::Evidence(args) => args.request(),
         Command::Role(args) => args.request(),
         Command::Remove(args) => args.request(),

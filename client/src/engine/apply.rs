@@ -20,7 +20,7 @@ use crate::store::member::{Member, MemberStatus};
 use crate::store::relay::{Joining, RelayRow, Side};
 
 /// Members that are known at most, per group: a relay could make up any number.
-const MEMBERS_MAX: u64 = 100_000;
+pub(super) const MEMBERS_MAX: u64 = 100_000;
 
 impl Step<'_, '_> {
     /// Acts on what was said.
@@ -99,7 +99,8 @@ impl Step<'_, '_> {
             }
         }
         // A relay's word does not bring back whom an admin removed.
-        let is_back = matches!(member.status, MemberStatus::Left);
+        let is_back =
+            matches!(member.status, MemberStatus::Left | MemberStatus::Knocking | MemberStatus::Rejected);
         let is_news = known.is_none() || is_back;
         if is_back {
             member.status = MemberStatus::Active;
@@ -271,7 +272,7 @@ impl Step<'_, '_> {
     }
 
     /// The owner tells joiners how many members there are.
-    fn member_count_changed(&mut self, id: GroupId, group: &Group) -> Done<()> {
+    pub(super) fn member_count_changed(&mut self, id: GroupId, group: &Group) -> Done<()> {
         if group.owner.is_some() && !group.status.is_over() { self.write_link(id) } else { Ok(()) }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::app::listening;
 use super::goal::Goal;
 use super::join::Wish;
+use super::knocks::checked_reason;
 use super::step::{Done, Step};
 use crate::archive;
 use crate::event::Event;
@@ -12,6 +13,7 @@ use crate::query;
 use crate::request::Request;
 use crate::rows;
 use crate::store::group::GroupId;
+use crate::store::member::Decision;
 use crate::store::relay::RelayRow;
 
 /// How long a request may take; those that follow, or need nobody, have no limit.
@@ -28,6 +30,8 @@ pub(super) fn timeout_ms(request: &Request) -> u64 {
         | Request::Role { timeout_ms, .. }
         | Request::Remove { timeout_ms, .. }
         | Request::Restrict { timeout_ms, .. }
+        | Request::Accept { timeout_ms, .. }
+        | Request::Reject { timeout_ms, .. }
         | Request::Leave { timeout_ms, .. }
         | Request::Edit { timeout_ms, .. }
         | Request::Delete { timeout_ms, .. }
@@ -102,6 +106,13 @@ impl Step<'_, '_> {
             }
             Request::Restrict { group, member, blocked, .. } => {
                 self.sent_goal(&group, |step, id| step.restrict(id, &member, blocked))?
+            }
+            Request::Accept { group, member, .. } => {
+                self.sent_goal(&group, |step, id| step.decide(id, &member, Decision::Accepted))?
+            }
+            Request::Reject { group, member, reason, .. } => {
+                let reason = checked_reason(&reason)?;
+                self.sent_goal(&group, |step, id| step.decide(id, &member, Decision::Rejected { reason }))?
             }
             Request::Leave { group, .. } => self.sent_goal(&group, |step, id| step.leave(id))?,
             Request::Edit { group, message, text, .. } => {

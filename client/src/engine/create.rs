@@ -70,6 +70,7 @@ impl Step<'_, '_> {
         let mut profile = GroupProfile::new(name.clone(), public_group);
         profile.full_name.clone_from(&wish.full_name);
         profile.description = wish.description.clone().filter(|text| !text.is_empty());
+        profile.set_review(wish.review);
         profile
             .check()
             .map_err(|problem| Stop::refuse(ExitCode::Usage, format_args!("Unusable profile: {problem}")))?;

@@ -254,12 +254,20 @@ fn joined(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError
             .collect();
         Ok(if reasons.is_empty() { "no relay has answered".to_owned() } else { reasons.join("; ") })
     };
-    let settled = store.relays(id)?.iter().all(|relay| relay.record.is_settled());
+    let relays = store.relays(id)?;
+    let settled = relays.iter().all(|relay| relay.record.is_settled());
+    let is_reviewed = relays.iter().any(|relay| relay.record.is_waiting())
+        && (late || relays.iter().all(|relay| relay.record.is_waiting() || relay.record.is_settled()));
     let result = match group.status {
         GroupStatus::Active if !settled && !late => {
             return Ok(Progress::Enough(End { events, result: Ok(()) }));
         }
         GroupStatus::Active => Ok(()),
+        GroupStatus::Joining if is_reviewed => Err(CommandError::new(
+            ExitCode::StillWaiting,
+            "A moderator of the group is to let you in: your request was sent, and waits",
+        )
+        .hint("See how it stands with `conclave group relays`.")),
         GroupStatus::Joining if !late => return Ok(Progress::Waiting),
         GroupStatus::Joining => Err(still_waiting(&format!("Not joined yet: {}", reasons()?))),
         GroupStatus::Deleted => {
@@ -369,6 +377,8 @@ fn group_of(event: &Event) -> Option<&str> {
         | Event::Evidence { group, .. }
         | Event::KeptEvidence { group, .. }
         | Event::Joined { group, .. }
+        | Event::Knock { group, .. }
+        | Event::KnockEnded { group, .. }
         | Event::GroupEnded { group, .. }
         | Event::Warning { group: Some(group), .. } => Some(group),
         Event::NetworkSettings { .. }

@@ -218,6 +218,9 @@ impl Step<'_, '_> {
         if let Some(description) = &change.description {
             profile.description = Some(description.clone()).filter(|text| !text.is_empty());
         }
+        if let Some(review) = change.review {
+            profile.set_review(review);
+        }
         profile
             .check_update_of(&group.public_id)
             .map_err(|problem| Stop::refuse(ExitCode::Usage, format_args!("Unusable profile: {problem}")))?;

@@ -9,7 +9,7 @@ use protocol::agent::event::Failure;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PrivateKey;
-use protocol::group::event::joining::{Info, Join, LinkInvitation};
+use protocol::group::event::joining::{Acceptance, Info, Join, LinkInvitation};
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::opened::{OpenedGroupLink, OpenedLinkProblem, OpenedRelayLink, Owner, is_same_link};
@@ -229,7 +229,11 @@ impl Step<'_, '_> {
             Some(Said::LinkInvitation(invitation)) if is_of(&invitation, &group) => {
                 relay.record.has_roster = versions
                     .is_some_and(|range| range.max() >= protocol::group::constants::ROSTER_CHAT_VERSION);
-                relay.record.side = Side::Member { step: Joining::Admitted, tries: 0 };
+                let step = match invitation.group_link_invitation.accepted {
+                    Some(Acceptance::PendingReview | Acceptance::PendingApproval) => Joining::Knocking,
+                    Some(Acceptance::Accepted | Acceptance::Unknown) | None => Joining::Admitted,
+                };
+                relay.record.side = Side::Member { step, tries: 0 };
                 self.save_relay(&relay)?;
                 let info = Said::Info(Box::new(Info { profile: self.own_profile()? }));
                 let info = Message::new(None, info).to_json();
@@ -257,6 +261,45 @@ impl Step<'_, '_> {
 
     /// The connection to a relay that we joined through stands.
     pub(super) fn joined_connected(&mut self, mut relay: RelayRow) -> Done<()> {
+        if matches!(relay.record.side, Side::Member { step: Joining::Knocking, .. }) {
+            relay.record.side = Side::Member { step: Joining::Waiting, tries: 0 };
+            relay.record.reason = Some("a moderator of the group is to let you in".into());
+            relay.due_at_ms = None;
+            self.save_relay(&relay)?;
+            protocol::crash_point!("client.join.waiting");
+            return Ok(());
+        }
+        self.joined(relay)
+    }
+
+    /// A moderator has accepted us.
+    pub(super) fn let_in(&mut self, mut relay: RelayRow) -> Done<()> {
+        match relay.record.side {
+            Side::Member { step: Joining::Waiting, .. } => {
+                relay.record.reason = None;
+                self.joined(relay)
+            }
+            // The connection stands in a moment.
+            Side::Member { step: Joining::Knocking, .. } => {
+                relay.record.side = Side::Member { step: Joining::Admitted, tries: 0 };
+                self.save_relay(&relay)
+            }
+            Side::Member { .. } | Side::Owner(_) => Ok(()),
+        }
+    }
+
+    /// A relay takes back that we may come in.
+    pub(super) fn turned_away(&mut self, relay: RelayRow, reason: String) -> Done<()> {
+        match relay.record.side {
+            Side::Member { step: Joining::Waiting | Joining::Knocking, .. } => {
+                self.gone(relay, Joining::Refused, reason)
+            }
+            // Members go by a signed removal only.
+            Side::Member { .. } | Side::Owner(_) => Ok(()),
+        }
+    }
+
+    fn joined(&mut self, mut relay: RelayRow) -> Done<()> {
         relay.record.connected = true;
         relay.record.side = Side::Member { step: Joining::Active, tries: 0 };
         relay.due_at_ms = None;
@@ -308,7 +351,7 @@ impl Step<'_, '_> {
         let Side::Member { step, .. } = &relay.record.side else { return Ok(()) };
         match step {
             Joining::Listed => self.connect(&relay),
-            Joining::Asked | Joining::Admitted => {
+            Joining::Asked | Joining::Admitted | Joining::Knocking => {
                 // Asked again: the same id and key, so the relay sees that it is us.
                 for connection in self.store.relay_connections(relay.id)? {
                     self.end_connection(connection, false)?;
@@ -318,7 +361,7 @@ impl Step<'_, '_> {
                 self.store.save_relay(&relay)?;
                 self.connect(&relay)
             }
-            Joining::Active | Joining::Gone | Joining::Refused => {
+            Joining::Waiting | Joining::Active | Joining::Gone | Joining::Refused => {
                 relay.due_at_ms = None;
                 Ok(self.store.save_relay(&relay)?)
             }

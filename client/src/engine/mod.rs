@@ -23,6 +23,7 @@ mod govern;
 mod history;
 mod inputs;
 mod join;
+mod knocks;
 mod link_data;
 mod owner_relays;
 mod receive;

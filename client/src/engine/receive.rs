@@ -12,6 +12,8 @@ use protocol::group::batch::Element;
 use protocol::group::constants::{HISTORY_HEADER_BYTES_MAX, MESSAGE_BYTES_MAX};
 use protocol::group::container::{elements, unfold};
 use protocol::group::dedup::{self, Comparison, Finding};
+use protocol::group::event::content::Scope;
+use protocol::group::event::members::MemberNew;
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::forward::Forward;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
@@ -129,7 +131,10 @@ impl Step<'_, '_> {
         }
         match message.event {
             Said::RosterAck(ack) if group.owner.is_some() => self.roster_acknowledged(relay, ack),
+            Said::MemberNew(new) if is_knock(&new) => self.knocked(&relay, group, new.member_info),
             Said::MemberNew(new) => self.introduced(&relay, group, new.member_info, Manner::New, None),
+            Said::LinkAccept(accept) => self.acceptance_came(relay, group, accept),
+            Said::LinkReject(reject) => self.rejection_came(relay, group, &reject),
             Said::MemberIntro(intro) => {
                 self.introduced(&relay, group, intro.member_info, Manner::Intro, intro.member_restrictions)
             }
@@ -378,6 +383,11 @@ fn is_of_state(event: &Said) -> bool {
             | Said::MessageReact(_)
             | Said::MemberNew(_)
     )
+}
+
+/// Whether a relay shows a member in its own conversation with the moderators: it waits to be let in.
+fn is_knock(new: &MemberNew) -> bool {
+    new.scope.as_ref().is_some_and(|Scope::Member { member_id }| *member_id == new.member_info.member_id)
 }
 
 fn name_of(event: &Said) -> &str {

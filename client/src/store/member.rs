@@ -24,6 +24,22 @@ pub(crate) struct Member {
     pub(crate) status: MemberStatus,
     /// Blocked for everybody.
     pub(crate) blocked: bool,
+    /// What we decided when it knocked.
+    #[serde(default)]
+    pub(crate) decision: Option<Decision>,
+}
+
+/// A moderator's word about somebody who knocks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Decision {
+    /// Let in.
+    Accepted,
+    /// Not let in.
+    Rejected {
+        /// Why, as the joiner reads it.
+        reason: String,
+    },
 }
 
 /// How a member stands.
@@ -36,6 +52,10 @@ pub(crate) enum MemberStatus {
     Left,
     /// Was removed.
     Removed,
+    /// Waits for a moderator.
+    Knocking,
+    /// Was not let in.
+    Rejected,
 }
 
 impl MemberStatus {
@@ -45,6 +65,8 @@ impl MemberStatus {
             Self::Active => "active",
             Self::Left => "left",
             Self::Removed => "removed",
+            Self::Knocking => "pending_review",
+            Self::Rejected => "rejected",
         }
     }
 }
@@ -52,7 +74,7 @@ impl MemberStatus {
 impl Member {
     /// Somebody of whom only the role is known.
     pub(crate) fn with_role(role: MemberRole) -> Self {
-        Self { profile: None, key: None, role, status: MemberStatus::Active, blocked: false }
+        Self { profile: None, key: None, role, status: MemberStatus::Active, blocked: false, decision: None }
     }
 
     /// What to call the member.

@@ -91,7 +91,9 @@ pub(crate) enum Side {
 ///
 /// ```text
 /// Listed ──its link read, request out──▶ Asked ──let in──▶ Admitted ──connected──▶ Active ──▶ Gone
-///                                          └──refused──▶ Refused
+///                                          │ to be reviewed                          ▲
+///                                          ├──▶ Knocking ──connected──▶ Waiting ─────┘ accepted
+///                                          └──refused──▶ Refused ◀────────┘ rejected
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -102,6 +104,10 @@ pub(crate) enum Joining {
     Asked,
     /// It lets us in; the connection is being made.
     Admitted,
+    /// A moderator is to decide; the connection is being made.
+    Knocking,
+    /// Connected; a moderator is to decide.
+    Waiting,
     /// Connected.
     Active,
     /// It serves the group no more.
@@ -161,6 +167,7 @@ impl Relay {
                 Joining::Listed => "new",
                 Joining::Asked => "invited",
                 Joining::Admitted => "accepted",
+                Joining::Knocking | Joining::Waiting => "pending_review",
                 Joining::Active => "active",
                 Joining::Gone => "inactive",
                 Joining::Refused => "rejected",
@@ -198,6 +205,11 @@ impl Relay {
             Side::Owner(life) => life.status.is_publishable(),
             Side::Member { .. } => !self.is_over(),
         }
+    }
+
+    /// Whether a moderator of the group is to let us in.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.side, Side::Member { step: Joining::Waiting, .. })
     }
 
     /// Whether it will change only by somebody's action.

@@ -4,7 +4,7 @@
 //! event         what is said: one JSON message          signed, forward, chunk, batch, container   how it travels
 //! signing       must it be signed, what is it worth     permissions, moderation                    who may say it
 //! profile       what a group or person shows            link, opened                               what links say
-//! roster, roster_transfer    who holds which role       introduction, joining, catch_up            who comes in
+//! roster, roster_transfer    who holds which role       introduction, joining, knocking, catch_up  who comes in
 //! relay_status  an owner's view of one relay            served_group                               a relay's view of one group
 //! dedup         copies of several relays, compared      author_chain  what of an author did not come
 //! ```
@@ -25,6 +25,7 @@ pub mod identity;
 pub mod introduction;
 pub mod joining;
 mod json_bytes;
+pub mod knocking;
 pub mod link;
 pub mod moderation;
 pub mod msg_id;

@@ -59,6 +59,8 @@ pub enum Action {
     },
     /// Change the profile or preferences, publish a roster, add a relay, end the group.
     Govern,
+    /// Let somebody in who knocks, or not.
+    Review,
     /// Introduce members: relays do it.
     Introduce,
     /// Change one's own profile.
@@ -131,7 +133,7 @@ pub fn permit(actor: Actor, action: Action) -> Result<(), NotPermitted> {
         Action::Post if role.may_post() => Ok(()),
         Action::Post => Err(NotPermitted::NeedsRole(MemberRole::Member)),
         Action::PostInSupport { own: true } => Ok(()),
-        Action::PostInSupport { own: false } => needs(MemberRole::Moderator),
+        Action::PostInSupport { own: false } | Action::Review => needs(MemberRole::Moderator),
         Action::PostAsGroup | Action::Govern | Action::DeleteHistory => needs(MemberRole::Owner),
         Action::DeleteOther { author } => needs(MemberRole::Moderator).and_then(|()| reaches(author)),
         Action::Restrict { target } => needs(MemberRole::Moderator).and_then(|()| reaches(target)),
@@ -205,6 +207,7 @@ pub fn judge(
         | Event::Roster(_)
         | Event::RelayNew(_) => Action::Govern,
         Event::MemberNew(_) | Event::MemberIntro(_) => Action::Introduce,
+        Event::LinkAccept(_) | Event::LinkReject(_) => Action::Review,
         Event::RelayInvite(_)
         | Event::RelayAccept(_)
         | Event::RelayReject(_)
@@ -217,8 +220,6 @@ pub fn judge(
         | Event::Join(_)
         | Event::LinkInvitation(_)
         | Event::LinkMember(_)
-        | Event::LinkReject(_)
-        | Event::LinkAccept(_)
         | Event::Contact(_)
         | Event::Deleted(_)
         | Event::JsonForward(_)
@@ -256,6 +257,7 @@ mod tests {
         assert_eq!(who(Action::PostInSupport { own: true }), from(Unknown));
         assert_eq!(who(Action::PostInSupport { own: false }), from(Moderator));
         assert_eq!(who(Action::React), from(Unknown));
+        assert_eq!(who(Action::Review), from(Moderator));
         assert_eq!(who(Action::ChangeOwn), from(Unknown));
         assert_eq!(who(Action::DeleteHistory), [Owner]);
         assert_eq!(who(Action::Govern), [Owner]);

@@ -14,6 +14,11 @@ use super::constants::{
 };
 use super::identity::{LinkText, MemberRole, PublicGroupId, words};
 
+/// The key in `memberAdmission` that says who is reviewed.
+const REVIEW: &str = "review";
+/// Everybody is.
+const REVIEW_ALL: &str = "all";
+
 /// What a group shows of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,7 +43,7 @@ pub struct GroupProfile {
     /// What members may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_preferences: Option<GroupPreferences>,
-    /// Review of joiners; of no effect in relay groups.
+    /// Review of joiners: see [`Self::reviews_joiners`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_admission: Option<Value>,
     /// Fields that we do not know.
@@ -246,6 +251,28 @@ impl GroupProfile {
         }
     }
 
+    /// Whether joiners wait for a moderator to let them in: `review` is `all`. Criteria of later versions count as this
+    /// one, so that nobody gets in whom an owner wants to be looked at.
+    #[must_use]
+    pub fn reviews_joiners(&self) -> bool {
+        let review = self.member_admission.as_ref().and_then(|admission| admission.get(REVIEW));
+        review.is_some_and(|criteria| !criteria.is_null())
+    }
+
+    /// Says whether joiners are reviewed. What else the admission holds stays.
+    pub fn set_review(&mut self, reviews: bool) {
+        let mut admission = match self.member_admission.take() {
+            Some(Value::Object(admission)) => admission,
+            _ => serde_json::Map::new(),
+        };
+        if reviews {
+            admission.entry(REVIEW).or_insert_with(|| REVIEW_ALL.into());
+        } else {
+            admission.remove(REVIEW);
+        }
+        self.member_admission = (!admission.is_empty()).then_some(Value::Object(admission));
+    }
+
     /// The preferences, or the defaults when there are none.
     #[must_use]
     pub fn preferences(&self) -> GroupPreferences {
@@ -368,6 +395,29 @@ mod tests {
         assert_eq!(again["later"]["a"], 1);
         assert_eq!(again["groupPreferences"]["voice"]["enable"], "off");
         assert_eq!(again["groupPreferences"]["signMessages"]["since"], 5);
+    }
+
+    #[test]
+    fn review_comes_and_goes_and_leaves_the_rest() {
+        let mut profile = profile();
+        assert!(!profile.reviews_joiners());
+        profile.set_review(true);
+        assert!(profile.reviews_joiners());
+        assert_eq!(serde_json::to_value(&profile).unwrap()["memberAdmission"]["review"], "all");
+        profile.set_review(false);
+        assert!(!profile.reviews_joiners() && profile.member_admission.is_none());
+
+        let later = r#"{"displayName":"Tea","memberAdmission":{"review":{"later":1},"more":2}}"#;
+        let mut later: GroupProfile = serde_json::from_str(later).unwrap();
+        assert!(later.reviews_joiners(), "what we do not know is no way in");
+        later.set_review(true);
+        assert_eq!(later.member_admission.as_ref().unwrap()["review"]["later"], 1);
+        later.set_review(false);
+        assert_eq!(later.member_admission.as_ref().unwrap()["more"], 2);
+        for absent in ["null", "{}", r#"{"review":null}"#, "7"] {
+            let json = format!(r#"{{"displayName":"Tea","memberAdmission":{absent}}}"#);
+            assert!(!serde_json::from_str::<GroupProfile>(&json).unwrap().reviews_joiners(), "{absent}");
+        }
     }
 
     #[test]

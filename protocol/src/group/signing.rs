@@ -44,7 +44,12 @@ impl EventTag {
             | Self::Info
             | Self::RelayNew
             | Self::Roster => Signing::Must,
-            Self::MessageNew | Self::MessageUpdate | Self::MessageDelete | Self::Join => Signing::May,
+            Self::MessageNew
+            | Self::MessageUpdate
+            | Self::MessageDelete
+            | Self::Join
+            | Self::LinkReject
+            | Self::LinkAccept => Signing::May,
             Self::RelayInvite
             | Self::RelayAccept
             | Self::RelayReject
@@ -53,8 +58,6 @@ impl EventTag {
             | Self::RosterAck
             | Self::LinkInvitation
             | Self::LinkMember
-            | Self::LinkReject
-            | Self::LinkAccept
             | Self::Contact
             | Self::MemberNew
             | Self::MemberIntro
@@ -308,7 +311,7 @@ mod tests {
         );
         assert_eq!(
             named(|tag| tag.signing() == Signing::May),
-            ["x.member", "x.msg.del", "x.msg.new", "x.msg.update"]
+            ["x.grp.link.acpt", "x.grp.link.reject", "x.member", "x.msg.del", "x.msg.new", "x.msg.update"]
         );
         assert_eq!(named(EventTag::is_forwardable).len(), 17);
     }

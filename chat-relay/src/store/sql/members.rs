@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::store::records::{GroupId, LinkState, LiveRoster, Member, MemberNumber, MemberStatus, NewMember};
 
 const MEMBER: &str = "SELECT member_number, group_id, member_id, role, status, profile, member_key, blocked,
-    chat_version, connection_id, link, passed_over, roster_served, since_ms FROM members";
+    chat_version, connection_id, link, passed_over, roster_served, since_ms, reason FROM members";
 
 /// Holds for members without a connection whom nothing that is stored is by or about.
 const UNMENTIONED: &str = "blocked = 0 AND connection_id IS NULL
@@ -60,7 +60,7 @@ impl SqlStore {
         self.change_one(
             "UPDATE members SET role = ?2, status = ?3, profile = ?4, member_key = ?5, blocked = ?6,
              chat_version = ?7, connection_id = ?8, link = ?9, passed_over = ?10, roster_served = ?11,
-             since_ms = ?12 WHERE member_number = ?1",
+             since_ms = ?12, reason = ?13 WHERE member_number = ?1",
             params![
                 member.number.0,
                 member.role.word(),
@@ -74,6 +74,7 @@ impl SqlStore {
                 member.passed_over,
                 member.roster_served,
                 member.since.0,
+                member.reason,
             ],
         )?;
         self.keep_position(member)
@@ -169,5 +170,6 @@ fn read_member(row: &Row<'_>) -> rusqlite::Result<Member> {
         passed_over: row.get(11)?,
         roster_served: row.get(12)?,
         since: Timestamp(row.get(13)?),
+        reason: row.get(14)?,
     })
 }

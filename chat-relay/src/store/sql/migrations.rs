@@ -7,7 +7,7 @@ use super::deliveries;
 use crate::store::StoreError;
 
 /// `PRAGMA user_version` counts those that ran in SQLite, the table `form` those in PostgreSQL.
-pub(super) const SCRIPTS: [&str; 9] = [
+pub(super) const SCRIPTS: [&str; 10] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
@@ -17,6 +17,7 @@ pub(super) const SCRIPTS: [&str; 9] = [
     include_str!("../../../migrations/sqlite/0007_history.sql"),
     include_str!("../../../migrations/sqlite/0008_counts.sql"),
     include_str!("../../../migrations/sqlite/0009_services.sql"),
+    include_str!("../../../migrations/sqlite/0010_knocks.sql"),
 ];
 
 /// The migration after which what waits to be forwarded needs its heads.
@@ -28,6 +29,7 @@ pub(super) fn for_postgres(number: u32, script: &str) -> String {
         // Triggers. No older version has anything in PostgreSQL that would have to be carried over.
         POSITIONS => include_str!("../../../migrations/postgres/0006_positions.sql").to_owned(),
         8 => include_str!("../../../migrations/postgres/0008_counts.sql").to_owned(),
+        10 => include_str!("../../../migrations/postgres/0010_knocks.sql").to_owned(),
         _ => translate(script),
     }
 }

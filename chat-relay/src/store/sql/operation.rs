@@ -66,6 +66,7 @@ impl OperationStore for SqlStore {
                     .count("SELECT count(*) FROM paused_groups WHERE group_id = ?1", params![id.0])?
                     > 0,
                 members: self.count_members(id)?,
+                knocks: self.count_knocks(id)?,
                 group,
             })
         };
@@ -90,6 +91,10 @@ impl OperationStore for SqlStore {
         Ok(Totals {
             groups: groups.into_iter().collect(),
             members: self.members_of_account(None)?,
+            knocks: self.big_count(
+                "SELECT CAST(coalesce(sum(knocks), 0) AS BIGINT) FROM group_counts WHERE knocks > 0",
+                params![],
+            )?,
             paused_groups: self.big_count("SELECT count(*) FROM paused_groups", params![])?,
             messages: self.big_count("SELECT count(*) FROM messages", params![])?,
         })
@@ -259,7 +264,14 @@ impl OperationStore for SqlStore {
         let sql = "SELECT max(CASE status WHEN 'removed' THEN 1 ELSE 0 END) FROM members WHERE group_id = ?1 AND member_key = ?2
                    AND (status = 'removed' OR blocked = 1)";
         let removed: Option<Option<bool>> = self.one(sql, params![group.0, key.0], |row| row.get(0))?;
-        Ok(removed.flatten().map(|removed| if removed { Bar::Removed } else { Bar::Blocked }))
+        let rejected = "SELECT count(*) FROM members WHERE group_id = ?1 AND member_key = ?2
+                        AND status = 'rejected'";
+        Ok(match removed.flatten() {
+            Some(true) => Some(Bar::Removed),
+            _ if self.count(rejected, params![group.0, key.0])? > 0 => Some(Bar::Rejected),
+            Some(false) => Some(Bar::Blocked),
+            None => None,
+        })
     }
 
     fn account(&mut self, group: GroupId) -> Result<Option<String>, StoreError> {

@@ -198,6 +198,17 @@ impl RelayStore for SqlStore {
         self.count("SELECT members FROM group_counts WHERE group_id = ?1", params![group.0])
     }
 
+    fn count_knocks(&mut self, group: GroupId) -> Result<u32, StoreError> {
+        self.count("SELECT knocks FROM group_counts WHERE group_id = ?1", params![group.0])
+    }
+
+    fn waiting_members(&mut self, group: GroupId, limit: u32) -> Result<Vec<Member>, StoreError> {
+        self.members(
+            "WHERE group_id = ?1 AND status = 'pending_review' ORDER BY member_number LIMIT ?2",
+            params![group.0, limit],
+        )
+    }
+
     fn store_message(
         &mut self,
         group: GroupId,

@@ -106,9 +106,9 @@ catalogue! {
     Info(Box<joining::Info>) = "x.info",
     /// The relay's own profile.
     LinkMember(Box<joining::LinkMember>) = "x.grp.link.mem",
-    /// A relay does not let a joiner in.
-    LinkReject(joining::LinkReject) = "x.grp.link.reject",
-    /// Knocking was answered; not used with relays.
+    /// A relay does not let a joiner in, or a moderator does not.
+    LinkReject(Box<joining::LinkReject>) = "x.grp.link.reject",
+    /// A moderator accepts somebody who knocks.
     LinkAccept(joining::LinkAccept) = "x.grp.link.acpt",
     /// A direct request; ignored at a group link.
     Contact(Box<joining::Contact>) = "x.contact",

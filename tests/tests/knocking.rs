@@ -1,0 +1,91 @@
+//! Groups whose joiners wait for a moderator: who knocks, is let in or is not, and what everybody sees of it.
+
+use anyhow::{Context as _, ensure};
+use e2e::binaries::tested;
+use e2e::stage::{GROUP, connected, has};
+use e2e::world::{Person, World, eventually, text};
+use serde_json::Value;
+
+/// `conclave join` of somebody who has to wait.
+const STILL_WAITING: i32 = 17;
+
+/// The ids of those who knock, by their names.
+fn knocks(person: &Person) -> anyhow::Result<Vec<(String, String)>> {
+    let answer = person.ok(&["knocks", GROUP])?;
+    answer.of_type("member").map(|row| Ok((text(row, "name")?, text(row, "member_id")?))).collect()
+}
+
+fn knock_of(person: &Person, name: &str) -> anyhow::Result<String> {
+    eventually(&format!("{} sees {name} knock", person.name), || {
+        Ok(knocks(person)?.into_iter().find(|(found, _)| found == name).map(|(_, id)| id))
+    })
+}
+
+fn group_status(person: &Person) -> anyhow::Result<String> {
+    let answer = person.ok(&["group", "list"])?;
+    text(answer.of_type("group").next().context("The group is listed")?, "status")
+}
+
+#[test]
+fn a_joiner_waits_is_let_in_by_a_moderator_or_reads_why_not() -> anyhow::Result<()> {
+    let world = World::new(tested())?;
+    let server = world.server("server")?;
+    let relays = [world.relay("relay-1", &server)?, world.relay("relay-2", &server)?];
+    let owner = world.person("Olga", &[&server])?;
+    for relay in &relays {
+        owner.ok(&["relay", "add", &relay.name, relay.link()])?;
+    }
+    let _owner_listens = owner.listen()?;
+    owner.ok(&["group", "create", GROUP, "--review", "--timeout", "60"])?;
+    let link = owner.group_link(GROUP)?;
+
+    // Ann waits at both relays, and one word of the owner is enough for both.
+    let ann = world.person("Ann", &[&server])?;
+    let _ann_listens = ann.listen()?;
+    let asked = ann.run(&["join", &link, "--timeout", "60"])?;
+    ensure!(asked.code == STILL_WAITING && asked.talk.contains("moderator"), "{asked:?}");
+    assert_eq!(group_status(&ann)?, "joining");
+    let id = knock_of(&owner, "Ann")?;
+    eventually("Ann waits at both relays", || {
+        let relays = ann.relays(GROUP)?;
+        let waits = relays.iter().filter(|(_, status)| status == "pending_review").count();
+        Ok((waits == 2).then_some(()))
+    })?;
+    assert_ne!(ann.run(&["send", GROUP, "hello?"])?.code, 0);
+    for relay in &relays {
+        eventually("the operator sees how many wait", || {
+            let groups = relay.ctl(&["groups"])?;
+            Ok((groups.pointer("/groups/0/knocks").and_then(Value::as_u64) == Some(1)).then_some(()))
+        })?;
+    }
+    owner.ok(&["accept", GROUP, &id])?;
+    connected(&ann, 2)?;
+    assert_eq!(group_status(&ann)?, "active");
+    owner.ok(&["send", GROUP, "welcome"])?;
+    has(&ann, &["welcome"])?;
+    eventually("nobody waits", || Ok(knocks(&owner)?.is_empty().then_some(())))?;
+
+    // Ann looks after the group too, sees Eve, and sends her away.
+    owner.ok(&["role", GROUP, &id, "moderator"])?;
+    let eve = world.person("Eve", &[&server])?;
+    let _eve_listens = eve.listen()?;
+    assert_eq!(eve.run(&["join", &link, "--timeout", "60"])?.code, STILL_WAITING);
+    knock_of(&owner, "Eve")?;
+    let id = knock_of(&ann, "Eve")?;
+    ann.ok(&["reject", GROUP, &id, "--reason", "write to the owner first"])?;
+    eventually("Eve knows", || Ok((group_status(&eve)? == "refused").then_some(())))?;
+    let reasons = eve.ok(&["group", "relays", GROUP])?;
+    for row in reasons.of_type("group_relay") {
+        assert_eq!(text(row, "reason")?, "write to the owner first");
+    }
+    eventually("the owner sees it decided", || Ok(knocks(&owner)?.is_empty().then_some(())))?;
+
+    // Without review everybody comes in.
+    owner.ok(&["group", "profile", GROUP, "--review", "off"])?;
+    let ben = world.person("Ben", &[&server])?;
+    let _ben_listens = ben.listen()?;
+    eventually("Ben comes in", || {
+        Ok((ben.run(&["join", &link, "--timeout", "20"])?.code == 0).then_some(()))
+    })?;
+    has(&ben, &["welcome"])
+}
