@@ -27,6 +27,7 @@ use thiserror::Error;
 
 use crate::delivery::forwarding::forwarded;
 use crate::metrics::{Count, Refused};
+use crate::notices::Concern;
 use crate::operation::Quota;
 use crate::steps::Step;
 use crate::store::RelayStore;
@@ -35,7 +36,7 @@ use crate::store::records::{
     GroupId, LinkState, Member, MemberNumber, MemberStatus, NewMember, Purpose, ServedGroup,
 };
 use crate::turn::Turn;
-use crate::{knocking, lifecycle, roster};
+use crate::{knocking, lifecycle, notices, roster};
 
 /// Who are shown to joiners, and told of them.
 pub(crate) const LEADING_ROLES: [MemberRole; 3] =
@@ -333,7 +334,10 @@ fn refuse<S: RelayStore>(
     turn.accept(invitation, event, Purpose::Answer, Some(until))?;
     turn.operation.metrics.refused(Refused::Join, reason.word());
     tracing::info!(group = group.id.0, %reason, "a joiner is refused");
-    Ok(())
+    match Concern::of_joiner(&reason) {
+        Some(concern) => notices::tell_owners(turn, group.id, concern, None),
+        None => Ok(()),
+    }
 }
 
 /// The connection of a member stands: introductions both ways, the roster, and recent history.

@@ -21,6 +21,7 @@ use crate::admission::{self, LEADING_ROLES};
 use crate::cleaning;
 use crate::intake;
 use crate::metrics::{Count, Refused};
+use crate::notices;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, Member, MemberStatus, NewMember, Purpose, ServedGroup};
@@ -106,7 +107,7 @@ pub fn decided<S: RelayStore>(
     }
     if let Err(too_much) = intake::admit(turn, author, bytes)? {
         turn.operation.metrics.refused(Refused::Message, too_much.word());
-        return Ok(());
+        return notices::tell_owners(turn, group.id, too_much.into(), None);
     }
     let (Some(about), key) = decision.about() else { return Ok(()) };
     match turn.store.member_by_id(group.id, about)? {

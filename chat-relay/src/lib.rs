@@ -12,7 +12,7 @@
 //!                                      ├─ delivery     a stream per group, a position per member
 //!                                      ├─ closing      members are told, then all of a group is deleted
 //!                                      └─ control      the operator: looks, pauses, rejects, issues codes
-//! access, intake     who may use the relay, and how much        metrics, monitoring   what is told of it
+//! access, intake     who may use the relay, and how much; notices  what owners are told        metrics, monitoring   what is told of it
 //! recovery           what a copy that was brought back does first
 //! turn   what a handler works with      steps   where a crash must be survived      store   trait RelayStore; SQLite
 //! ```
@@ -43,6 +43,7 @@ pub mod logging;
 pub mod metrics;
 pub mod monitoring;
 pub mod network_config;
+pub mod notices;
 pub mod operation;
 pub mod output;
 pub mod receive;

@@ -12,6 +12,7 @@ use crate::access::Access;
 use crate::config::Limits;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::store::records::GroupId;
 
 /// The setting that says whose groups are taken.
@@ -156,6 +157,8 @@ pub struct Operation {
     pub rules: Rules,
     /// What bounds the pace of members.
     pub intake: Intake,
+    /// What owners were told of refusals.
+    pub notices: Notices,
     /// Servers that were reached or lost since the start.
     pub servers: BTreeMap<ServerAddress, ServerHealth>,
     /// What is counted.
@@ -173,6 +176,7 @@ impl Operation {
         Self {
             rules: Rules::new(limits, &[]),
             intake: Intake::default(),
+            notices: Notices::default(),
             servers: BTreeMap::new(),
             metrics: Arc::default(),
             fan_outs: BTreeMap::new(),

@@ -30,6 +30,7 @@ use protocol::timestamp::Timestamp;
 
 use self::apply::Ending;
 use crate::delivery::forwarding;
+use crate::intake::TooMuch;
 use crate::metrics::{Count, Refused};
 use crate::steps::Step;
 use crate::store::RelayStore;
@@ -38,7 +39,7 @@ use crate::store::records::{
     StoredMessage,
 };
 use crate::turn::Turn;
-use crate::{history, intake, knocking, roster};
+use crate::{history, intake, knocking, notices, roster};
 
 /// Where a message came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,7 +250,8 @@ fn post<S: RelayStore>(
     if let Err(too_much) = intake::admit(turn, &author, said.verbatim().len())? {
         turn.operation.metrics.refused(Refused::Message, too_much.word());
         tracing::info!(group = group.id.0, reason = %too_much, "a message is not taken");
-        return Ok(());
+        let about = matches!(too_much, TooMuch::MemberPace).then_some(&author.id);
+        return notices::tell_owners(turn, group.id, too_much.into(), about);
     }
     let target = target::of_change(turn, group.id, author.number, event)?;
     let new = NewMessage {

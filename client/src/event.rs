@@ -24,6 +24,15 @@ pub(crate) enum Event {
     GroupProfile(ProfileRow),
     /// A relay of a group and how far it is.
     GroupRelay(GroupRelayRow),
+    /// A relay of a group tells its owner what it refuses: a stable word, words for people, how many since the last time.
+    RelayNotice {
+        group: String,
+        relay: String,
+        notice: String,
+        text: String,
+        count: u64,
+        about: Option<String>,
+    },
     /// A member of a group.
     Member(MemberRow),
     /// Somebody waits to be let in.
@@ -178,6 +187,12 @@ pub(crate) struct GroupRelayRow {
     pub(crate) reason: Option<String>,
     /// The relay's link for this group, when known.
     pub(crate) link: Option<String>,
+    /// What it last told its owner that it refuses.
+    #[serde(default)]
+    pub(crate) notice: Option<String>,
+    /// When, ISO 8601.
+    #[serde(default)]
+    pub(crate) notice_at: Option<String>,
 }
 
 /// A member of a group.

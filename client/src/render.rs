@@ -34,6 +34,11 @@ pub(crate) fn human(event: &Event) -> String {
         Event::GroupLink { link, .. } => line(link).into_owned(),
         Event::GroupProfile(row) => profile(row),
         Event::GroupRelay(row) => relay(row),
+        Event::RelayNotice { group, relay, text, count, about, .. } => {
+            let times = if *count > 1 { format!(" ({count} times)") } else { String::new() };
+            let about = about.as_ref().map(|about| format!(" [{}]", line(about))).unwrap_or_default();
+            format!("!! {}: relay {}{about}: {}{times}", line(group), line(relay), line(text))
+        }
         Event::Member(row) => member(row),
         Event::Knock { group, member_id, name, .. } => {
             let (group, name) = (line(group), line(name));
@@ -186,7 +191,11 @@ fn profile(row: &ProfileRow) -> String {
 fn relay(row: &GroupRelayRow) -> String {
     let connected = if row.connected { "connected" } else { "not connected" };
     let reason = row.reason.as_ref().map(|reason| format!("\t{}", line(reason))).unwrap_or_default();
-    format!("{}\t{}\t{connected}{reason}", line(&row.relay), row.status)
+    let mut text = format!("{}\t{}\t{connected}{reason}", line(&row.relay), row.status);
+    if let (Some(notice), Some(at)) = (&row.notice, &row.notice_at) {
+        let _ = write!(text, "\n    | {} {}", shown_time(at), line(notice));
+    }
+    text
 }
 
 fn member(row: &MemberRow) -> String {

@@ -62,6 +62,8 @@ pub(crate) fn relay_row(group: &str, relay: &RelayRow) -> GroupRelayRow {
         connected: relay.record.connected,
         reason: relay.record.reason.clone(),
         link: relay.record.link.clone(),
+        notice: relay.record.notice.as_ref().map(|notice| notice.text.clone()),
+        notice_at: relay.record.notice.as_ref().map(|notice| iso(Timestamp(notice.at))),
     }
 }
 

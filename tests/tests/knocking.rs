@@ -2,12 +2,14 @@
 
 use anyhow::{Context as _, ensure};
 use e2e::binaries::tested;
-use e2e::stage::{GROUP, connected, has};
+use e2e::stage::{GROUP, Stage, connected, has};
 use e2e::world::{Person, World, eventually, text};
 use serde_json::Value;
 
 /// `conclave join` of somebody who has to wait.
 const STILL_WAITING: i32 = 17;
+/// `conclave join` of somebody whom no relay lets in.
+const JOIN_REFUSED: i32 = 14;
 
 /// The ids of those who knock, by their names.
 fn knocks(person: &Person) -> anyhow::Result<Vec<(String, String)>> {
@@ -88,4 +90,30 @@ fn a_joiner_waits_is_let_in_by_a_moderator_or_reads_why_not() -> anyhow::Result<
         Ok((ben.run(&["join", &link, "--timeout", "20"])?.code == 0).then_some(()))
     })?;
     has(&ben, &["welcome"])
+}
+
+#[test]
+fn the_owner_sees_what_a_relay_refuses_and_what_to_do() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "member")?;
+    stage.relay(0)?.ctl(&["quotas", "set", "member_messages_per_minute", "1"])?;
+    stage.relay(0)?.ctl(&["quotas", "set", "total_members", "2"])?;
+    let ann = stage.member(0)?;
+    for words in ["one", "two", "three"] {
+        ann.ok(&["send", GROUP, words])?;
+    }
+    let notice = |wanted: &str| {
+        eventually(&format!("the owner reads {wanted:?}"), || {
+            let relays = stage.owner.ok(&["group", "relays", GROUP])?;
+            let rows = relays.of_type("group_relay").filter_map(|row| row.get("notice")?.as_str());
+            Ok(rows.into_iter().any(|notice| notice.contains(wanted)).then_some(()))
+        })
+    };
+    notice("block whoever floods the group")?;
+    let shown = stage.owner.shown(&["group", "relays", GROUP])?;
+    ensure!(shown.contains("faster than this relay allows"), "{shown}");
+
+    let ben = stage.world.person("Ben", &stage.servers.iter().collect::<Vec<_>>())?;
+    let refused = ben.run(&["join", &stage.link, "--timeout", "60"])?;
+    ensure!(refused.code == JOIN_REFUSED && refused.talk.contains("try another relay"), "{refused:?}");
+    notice("add another relay")
 }

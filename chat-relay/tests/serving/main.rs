@@ -3,5 +3,6 @@
 
 mod host;
 mod knocking;
+mod notices;
 mod people;
 mod scenes;

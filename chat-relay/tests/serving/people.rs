@@ -202,7 +202,17 @@ impl Group {
 
     /// A group that the relay serves: connected, roster acknowledged, listed.
     pub(crate) async fn served(tuning: Tuning) -> Self {
-        let mut group = Self::create(tuning, |_| ()).await;
+        Self::served_as(tuning, |_| ()).await
+    }
+
+    /// The same with joiners who are reviewed.
+    pub(crate) async fn reviewed(tuning: Tuning) -> Self {
+        Self::served_as(tuning, |profile| profile.set_review(true)).await
+    }
+
+    /// A group that the relay serves, with another profile.
+    pub(crate) async fn served_as(tuning: Tuning, change: impl FnOnce(&mut GroupProfile)) -> Self {
+        let mut group = Self::create(tuning, change).await;
         let (connection, answer) = group.invite().await;
         group.join_up(connection, &answer).await;
         group.publish_roster(1, &Roster::default()).await;
@@ -210,14 +220,12 @@ impl Group {
         group
     }
 
-    /// The same with joiners who are reviewed.
-    pub(crate) async fn reviewed(tuning: Tuning) -> Self {
-        let mut group = Self::create(tuning, |profile| profile.set_review(true)).await;
-        let (connection, answer) = group.invite().await;
-        group.join_up(connection, &answer).await;
-        group.publish_roster(1, &Roster::default()).await;
-        group.list(true).await;
-        group
+    /// A stranger asks to join; gives the relay's answer.
+    pub(crate) async fn ask_as_stranger(&mut self) -> Event {
+        let mut rng = system_rng();
+        let relay = self.relay_id.clone();
+        let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+        self.ask(id, key, &relay).await.1
     }
 
     /// Somebody asks to be let in, and waits, connected.

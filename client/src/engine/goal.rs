@@ -84,7 +84,11 @@ impl Waiter {
         match &self.goal {
             Goal::Followed(None) => true,
             Goal::Followed(Some(wanted)) => group_of(event).is_none_or(|group| group == wanted),
-            Goal::Watched(wanted) => matches!(event, Event::GroupRelay(row) if row.group == *wanted),
+            Goal::Watched(wanted) => match event {
+                Event::GroupRelay(row) => row.group == *wanted,
+                Event::RelayNotice { group, .. } => group == wanted,
+                _ => false,
+            },
             Goal::Created(id) | Goal::Relay(id, _) | Goal::RelayRemoved(id) => match event {
                 Event::GroupRelay(row) => is_of(*id, &row.group),
                 Event::GroupLink { group, .. } | Event::Warning { group: Some(group), .. } => {
@@ -378,6 +382,7 @@ fn group_of(event: &Event) -> Option<&str> {
         | Event::KeptEvidence { group, .. }
         | Event::Joined { group, .. }
         | Event::Knock { group, .. }
+        | Event::RelayNotice { group, .. }
         | Event::KnockEnded { group, .. }
         | Event::GroupEnded { group, .. }
         | Event::Warning { group: Some(group), .. } => Some(group),

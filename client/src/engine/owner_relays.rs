@@ -8,7 +8,9 @@ use protocol::group::constants::ROSTER_CHAT_VERSION;
 use protocol::group::constants::{OWNER_RETRY_MS_MAX, OWNER_RETRY_MS_MIN, OWNER_STEP_MS_MAX};
 use protocol::group::event::content::Acknowledge;
 use protocol::group::event::members::MemberDelete;
-use protocol::group::event::owner_relay::{MemberIdRole, RelayInvitation, RelayInvite, RelayNew, RosterAck};
+use protocol::group::event::owner_relay::{
+    MemberIdRole, RelayInvitation, RelayInvite, RelayNew, RelayNotice, RosterAck,
+};
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::identity::{LinkText, MemberRole};
 use protocol::group::opened::{OpenedRelayAddress, OpenedRelayLink};
@@ -25,9 +27,10 @@ use crate::error::CommandError;
 use crate::event::{Event, EvidenceKind};
 use crate::exit_code::ExitCode;
 use crate::query;
+use crate::rows;
 use crate::store::StoreError;
-use crate::store::group::{GroupId, GroupStatus};
-use crate::store::relay::{Farewell, Joining, RelayId, RelayRow, Side};
+use crate::store::group::{Group, GroupId, GroupStatus};
+use crate::store::relay::{Farewell, Joining, Notice, RelayId, RelayRow, Side};
 
 impl Step<'_, '_> {
     /// Lets something happen to a relay that we invited, and does what follows.
@@ -242,6 +245,32 @@ impl Step<'_, '_> {
         self.relay_event(relay.id, RelayEvent::RosterAck { version: ack.version, ok: ack.error.is_none() })
     }
 
+    /// A relay tells us what it refuses.
+    pub(super) fn notice_came(
+        &mut self,
+        mut relay: RelayRow,
+        group: &Group,
+        notice: &RelayNotice,
+    ) -> Done<()> {
+        let text = notice.explained();
+        let word: String = notice.notice.chars().take(NOTICE_WORD_CHARACTERS_MAX).collect();
+        let at = self.now().0;
+        relay.record.notice = Some(Notice { word: word.clone(), text: text.clone(), at });
+        self.store.save_relay(&relay)?;
+        let about = notice.member_id.as_ref();
+        let about =
+            about.map(|id| rows::author_name(self.store, relay.group, group, Some(id))).transpose()?;
+        self.tell(Event::RelayNotice {
+            group: group.alias.clone(),
+            relay: relay.record.name,
+            notice: word,
+            text,
+            count: notice.count,
+            about,
+        });
+        Ok(())
+    }
+
     /// The owner takes a relay out. What is told to whom waits until the group link is written without it.
     pub(super) fn remove_relay(&mut self, id: GroupId, name: &str, notice: bool) -> Done<RelayId> {
         let group = self.store.group(id)?;
@@ -405,6 +434,8 @@ pub(super) const PACE: OwnerPace = OwnerPace {
     step_ms_max: OWNER_STEP_MS_MAX,
 };
 
+/// Longest word of a notice that is kept.
+const NOTICE_WORD_CHARACTERS_MAX: usize = 64;
 /// Longest reason of a relay that is kept.
 const REASON_CHARACTERS_MAX: usize = 512;
 

@@ -133,6 +133,11 @@ impl Step<'_, '_> {
             Said::RosterAck(ack) if group.owner.is_some() => self.roster_acknowledged(relay, ack),
             Said::MemberNew(new) if is_knock(&new) => self.knocked(&relay, group, new.member_info),
             Said::MemberNew(new) => self.introduced(&relay, group, new.member_info, Manner::New, None),
+            Said::RelayNotice(notice) if group.owner.is_some() && verdict == Verdict::Verified => {
+                self.notice_came(relay, group, &notice)
+            }
+            // Not the relay's own signed word, or not for us.
+            Said::RelayNotice(_) => Ok(()),
             Said::LinkAccept(accept) => self.acceptance_came(relay, group, accept),
             Said::LinkReject(reject) => self.rejection_came(relay, group, &reject),
             Said::MemberIntro(intro) => {

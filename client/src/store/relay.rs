@@ -57,6 +57,9 @@ pub(crate) struct Relay {
     pub(crate) connected: bool,
     /// Why it is where it is, where there is a reason to tell.
     pub(crate) reason: Option<String>,
+    /// What it last said that it refuses, to us as the owner.
+    #[serde(default)]
+    pub(crate) notice: Option<Notice>,
     /// A roster on its way from this relay.
     #[serde(with = "encoded")]
     pub(crate) transfer: RosterTransfer,
@@ -70,6 +73,17 @@ pub(crate) struct Relay {
     /// How far we are in its history.
     #[serde(default)]
     pub(crate) catch_up: CatchUp,
+}
+
+/// What a relay says that it refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Notice {
+    /// The stable word.
+    pub(crate) word: String,
+    /// What happens and what to do.
+    pub(crate) text: String,
+    /// When it came.
+    pub(crate) at: i64,
 }
 
 /// A relay's life, as the owner who invites it or as a member who connects to it.
@@ -151,6 +165,7 @@ impl Relay {
             side,
             connected: false,
             reason: None,
+            notice: None,
             transfer: RosterTransfer::Idle,
             has_roster: false,
             farewell: None,

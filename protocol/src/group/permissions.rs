@@ -212,6 +212,7 @@ pub fn judge(
         | Event::RelayAccept(_)
         | Event::RelayReject(_)
         | Event::RelayCapabilities(_)
+        | Event::RelayNotice(_)
         | Event::RelayTest(_)
         | Event::RosterAck(_)
         | Event::RosterRequest(_)

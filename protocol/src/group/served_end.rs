@@ -29,13 +29,13 @@ pub enum ServiceEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// The operator has left this group.
-    #[error("the relay's operator has left this group")]
+    #[error("the relay's operator has left this group: ask the operator, or choose another relay")]
     RejoinRejected,
     /// Profile, sizes, owners or signature are not right: the exact problem is appended.
     #[error("the group link is not valid")]
     InvalidGroup,
     /// The group link cannot be read.
-    #[error("the group link cannot be read")]
+    #[error("the group link cannot be read: see whether it opens, and add the relay again")]
     LinkUnreadable,
     /// Our own server does not take a relay link.
     #[error("the relay cannot make a link at present, try again later")]
@@ -44,7 +44,7 @@ pub enum Refusal {
     #[error("the relay serves this group already under another member id, remove that first")]
     ServedAlready,
     /// No room.
-    #[error("the relay serves as many groups as it is set to")]
+    #[error("the relay serves as many groups as it is set to: choose another relay")]
     Full,
     /// The relay serves those who have a code.
     #[error("the relay takes groups by invitation code: ask its operator for one")]
@@ -56,7 +56,9 @@ pub enum Refusal {
     #[error("the relay serves owners on its list: ask its operator to allow your key")]
     OwnerNotListed,
     /// Too many groups of one owner.
-    #[error("the relay serves as many groups of yours as its operator allows")]
+    #[error(
+        "the relay serves as many groups of yours as its operator allows: ask for more, or choose another relay"
+    )]
     OwnerQuota,
 }
 

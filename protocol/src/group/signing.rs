@@ -49,7 +49,8 @@ impl EventTag {
             | Self::MessageDelete
             | Self::Join
             | Self::LinkReject
-            | Self::LinkAccept => Signing::May,
+            | Self::LinkAccept
+            | Self::RelayNotice => Signing::May,
             Self::RelayInvite
             | Self::RelayAccept
             | Self::RelayReject
@@ -311,7 +312,15 @@ mod tests {
         );
         assert_eq!(
             named(|tag| tag.signing() == Signing::May),
-            ["x.grp.link.acpt", "x.grp.link.reject", "x.member", "x.msg.del", "x.msg.new", "x.msg.update"]
+            [
+                "x.grp.link.acpt",
+                "x.grp.link.reject",
+                "x.grp.relay.notice",
+                "x.member",
+                "x.msg.del",
+                "x.msg.new",
+                "x.msg.update"
+            ]
         );
         assert_eq!(named(EventTag::is_forwardable).len(), 17);
     }

@@ -90,6 +90,8 @@ catalogue! {
     RelayReject(owner_relay::RelayReject) = "x.grp.relay.reject",
     /// A relay tells what it can do besides.
     RelayCapabilities(owner_relay::RelayCapabilities) = "x.grp.relay.cap",
+    /// A relay tells an owner what it refuses: an extension.
+    RelayNotice(owner_relay::RelayNotice) = "x.grp.relay.notice",
     /// An owner tells of a further relay.
     RelayNew(owner_relay::RelayNew) = "x.grp.relay.new",
     /// A relay proves that it holds the key of its address.

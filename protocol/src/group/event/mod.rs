@@ -138,6 +138,10 @@ mod tests {
             ),
             (EventTag::RelayReject, r#"{"reason":"rejoin_rejected"}"#.into()),
             (EventTag::RelayCapabilities, r#"{"relayCap":{}}"#.into()),
+            (
+                EventTag::RelayNotice,
+                r#"{"notice":"owner_day","text":"used up","count":3,"memberId":"AQID"}"#.into(),
+            ),
             (EventTag::RelayNew, r#"{"relayLink":"simplex:/g#x"}"#.into()),
             (EventTag::RelayTest, r#"{"challenge":"AQID","signature":"AQID"}"#.into()),
             (EventTag::RosterAck, r#"{"version":3,"error":"digest"}"#.into()),

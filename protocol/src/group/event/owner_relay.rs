@@ -99,7 +99,10 @@ impl RelayReject {
     pub fn explained(&self) -> String {
         let mut reason = match self.reason.as_deref() {
             None | Some("") => "the relay gave no reason".to_owned(),
-            Some(Self::REJOIN_REJECTED) => "the relay's operator has left this group".to_owned(),
+            Some(Self::REJOIN_REJECTED) => {
+                "the relay's operator has left this group: ask the operator, or choose another relay"
+                    .to_owned()
+            }
             Some(reason) => reason.to_owned(),
         };
         truncate(&mut reason);
@@ -119,6 +122,32 @@ fn any_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 /// Cuts at [`REASON_BYTES_MAX`], on a character.
 fn truncate(text: &mut String) {
     text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
+}
+
+/// x.grp.relay.notice: a relay tells an owner what it refuses, in its own signed words. An extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayNotice {
+    /// A stable word for programs.
+    pub notice: String,
+    /// What happens and what to do, for people.
+    pub text: String,
+    /// How many were refused since the last notice of this kind.
+    #[serde(default)]
+    pub count: u64,
+    /// Whom it is about, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_id: Option<MemberId>,
+}
+
+impl RelayNotice {
+    /// The text, bounded, for the owner to read.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        let mut text = self.text.clone();
+        truncate(&mut text);
+        text
+    }
 }
 
 /// x.grp.relay.cap: told to owners when it changes.
@@ -166,7 +195,10 @@ mod tests {
     fn a_reason_in_any_form_is_a_refusal() {
         let reject = |json| serde_json::from_str::<RelayReject>(json).unwrap().explained();
         assert_eq!(reject("{}"), "the relay gave no reason");
-        assert_eq!(reject(r#"{"reason":"rejoin_rejected"}"#), "the relay's operator has left this group");
+        assert_eq!(
+            reject(r#"{"reason":"rejoin_rejected"}"#),
+            "the relay's operator has left this group: ask the operator, or choose another relay"
+        );
         assert_eq!(reject(r#"{"reason":"later_word"}"#), "later_word");
         assert_eq!(reject(r#"{"reason":{"type":"later"}}"#), r#"{"type":"later"}"#);
         let ack = |json| serde_json::from_str::<RosterAck>(json).unwrap().error;
