@@ -293,11 +293,6 @@ impl Troupe {
         self.does(&owner, arguments)
     }
 
-    fn member_does(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
-        let member = self.member.clone();
-        self.does(&member, arguments)
-    }
-
     /// Asks until it is done, or was done by an earlier attempt whose answer was lost.
     fn does(&mut self, person: &Person, arguments: &[&str]) -> anyhow::Result<()> {
         self.until(&format!("{arguments:?}"), |_| {
