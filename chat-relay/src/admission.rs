@@ -152,7 +152,7 @@ fn examine<S: RelayStore>(
     group: &ServedGroup,
     info: &[u8],
 ) -> Result<Result<(Joiner, Option<Member>), NotAdmitted>, Fatal> {
-    let Some(identity) = group.identity.as_ref().filter(|_| group.life.status.serves()) else {
+    let Some(identity) = group.identity.as_ref().filter(|_| group.life.status.lets_in()) else {
         return Ok(Err(NotAdmitted::NotServed));
     };
     let (mut known, mut failed) = (None, None);

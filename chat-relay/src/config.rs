@@ -147,7 +147,8 @@ settings! {
     watch_jitter "CHAT_RELAY_WATCH_JITTER": Duration = Duration::from_seconds(3 * 60),
     /// After a read that does not list us, and while we wait to be listed, the next read comes this much later
     watch_confirm_after "CHAT_RELAY_WATCH_CONFIRM_AFTER": Duration = Duration::from_ms(constants::LINK_RECHECK_MS),
-    /// How long the connections of a group that has ended are kept for what is still to be delivered
+    /// How long a relay that is not listed any more waits to be listed again, and how long the connections of a group
+    /// that has ended are kept for what is still to be delivered
     inactive_ttl "CHAT_RELAY_INACTIVE_TTL": Duration = Duration::from_ms(constants::INACTIVE_TTL_MS),
     /// How long an accepted group may stay unlisted before it is dropped
     unlisted_ttl "CHAT_RELAY_UNLISTED_TTL": Duration = Duration::from_ms(constants::LISTING_WAIT_MS_MAX),

@@ -84,8 +84,9 @@ fn invited<S: RelayStore>(
     if let Some(code) = code.filter(|_| !group.life.status.serves()) {
         turn.store.set_account(group.id, &Account::Code(code).to_string())?;
     }
-    if matches!(group.life.status, ServedStatus::Inactive(_)) {
-        // Members are being told that it is over. The owner asks again, and finds a new beginning.
+    if matches!(group.life.status, ServedStatus::Inactive(_) | ServedStatus::Leaving) {
+        // Members are being told that it is over. The owner asks again, and finds a new beginning: whoever is rejected
+        // was refused at the door.
         tracing::info!(group = group.id.0, "an invitation to a group that is ending is left unanswered");
         return Ok(());
     }
@@ -334,8 +335,8 @@ fn answer<S: RelayStore>(
         relay_cap: Some(Capabilities::of_our_relays()),
     };
     let invitation: Invitation = stored(&waiting.invitation)?;
-    let is_listed = matches!(group.life.status, ServedStatus::Active { .. });
-    let is_claim = is_listed && owner.connection.is_some() && owner.link != LinkState::Broken;
+    let is_claim =
+        group.life.status.was_listed() && owner.connection.is_some() && owner.link != LinkState::Broken;
     let purpose = if is_claim {
         Purpose::Claimant(group.id, owner.number)
     } else {

@@ -3,6 +3,7 @@
 
 use protocol::agent::address_draft::AddressDraft;
 use protocol::agent::signed_link_data::OpenedLink;
+use protocol::group::identity::MemberRole;
 use protocol::group::served_group::{Notice, ServedEffect, ServedEvent, ServedStatus};
 use protocol::net::engine::Fatal;
 use protocol::net::network::ReadLinkError;
@@ -12,7 +13,7 @@ use crate::invitation;
 use crate::link_watch;
 use crate::steps::Step;
 use crate::store::RelayStore;
-use crate::store::records::{GroupId, ServedGroup};
+use crate::store::records::{GroupId, LinkState, Member, MemberStatus, ServedGroup};
 use crate::turn::{Turn, stored};
 use crate::validation::validate;
 use crate::{closing, roster};
@@ -54,7 +55,9 @@ pub fn advance_because<S: RelayStore>(
     let before = group.life.status;
     group.life = life;
     group.due_at = life.deadline(&pace);
-    if let (ServedStatus::Active { misses: 0 }, Some(due)) = (life.status, group.due_at) {
+    if let (ServedStatus::Active { misses: 0 } | ServedStatus::Delisted, Some(due)) =
+        (life.status, group.due_at)
+    {
         group.due_at = Some(due.plus_ms(turn.jitter_ms(turn.limits.watch_jitter.ms())));
     }
     turn.store.update_group(&group)?;
@@ -66,6 +69,12 @@ pub fn advance_because<S: RelayStore>(
     }
     match (before, life.status) {
         (ServedStatus::Active { .. }, ServedStatus::Active { .. }) => {}
+        (ServedStatus::Active { .. }, ServedStatus::Delisted) => {
+            turn.reached(Step::GroupDelisted);
+            if !is_owner_reached(turn, id)? {
+                return advance(turn, id, ServedEvent::OwnerGone);
+            }
+        }
         (_, ServedStatus::Active { .. }) => turn.reached(Step::GroupActive),
         (before, ServedStatus::Inactive(_)) if before.serves() => turn.reached(Step::GroupClosing),
         _ => {}
@@ -74,6 +83,17 @@ pub fn advance_because<S: RelayStore>(
         carry_out(turn, id, effect, problem)?;
     }
     Ok(())
+}
+
+/// Whether an owner's connection stands.
+fn is_owner_reached<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId) -> Result<bool, Fatal> {
+    let owners = turn.store.members_with_roles(id, &[MemberRole::Owner])?;
+    let is_reached = |owner: &Member| {
+        owner.status == MemberStatus::Connected
+            && owner.connection.is_some()
+            && owner.link != LinkState::Broken
+    };
+    Ok(owners.iter().any(is_reached))
 }
 
 fn carry_out<S: RelayStore>(

@@ -40,6 +40,8 @@ steps! {
     RosterLive = "relay.roster.live", "relay.roster.live.durable",
     /// The group link lists us.
     GroupActive = "relay.group.active", "relay.group.active.durable",
+    /// The group link does not list us any more, and we wait to be listed again.
+    GroupDelisted = "relay.group.delisted", "relay.group.delisted.durable",
     /// A joiner was let in.
     JoinerAdmitted = "relay.joiner.admitted", "relay.joiner.admitted.durable",
     /// A joiner who waits for a moderator is shown to those who decide.

@@ -3,6 +3,7 @@
 
 mod host;
 mod knocking;
+mod listing;
 mod notices;
 mod people;
 mod scenes;

@@ -1,6 +1,7 @@
 //! An owner and members, as far as a relay sees them.
 
 use chat_relay::config::Tuning;
+use chat_relay::store::RelayStore as _;
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::event::Event as AgentEvent;
 use protocol::agent::link_data::UserLinkData;
@@ -19,6 +20,7 @@ use protocol::group::link::GroupLinkData;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::{GroupProfile, GroupType, Profile, PublicGroup};
 use protocol::group::roster::{Roster, RosterEntry, chunks};
+use protocol::group::served_group::ServedStatus;
 use protocol::group::signed::sign;
 use protocol::net::rng::system_rng;
 use protocol::smp::address::ServerAddressWithAuth;
@@ -61,7 +63,7 @@ pub(crate) struct Person {
     pub(crate) id: MemberId,
     pub(crate) key: Ed25519PrivateKey,
     pub(crate) connection: ConnectionId,
-    group: PublicGroupId,
+    pub(crate) group: PublicGroupId,
     /// What was heard and not asked for yet.
     unheard: Vec<Heard>,
 }
@@ -370,9 +372,29 @@ impl Group {
         roster
     }
 
+    /// Waits until the relay sees its only group at such a point of its life.
+    pub(crate) async fn is_at(&self, wanted: impl Fn(ServedStatus) -> bool) {
+        let mut store = self.relay.store();
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let groups = store.groups_due(protocol::timestamp::Timestamp(i64::MAX), 1).unwrap();
+            let status = groups.first().map(|group| group.life.status);
+            if status.is_some_and(&wanted) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the group is still {status:?}");
+            // The database of another thread can only be looked at again.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A fresh key.
+    pub(crate) fn key() -> Ed25519PrivateKey {
+        Ed25519PrivateKey::generate(&mut system_rng())
+    }
+
     /// Waits until the relay's database holds no group.
     pub(crate) async fn forgotten(&self) {
-        use chat_relay::store::RelayStore as _;
         let mut store = self.relay.store();
         let far = protocol::timestamp::Timestamp(i64::MAX);
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);

@@ -248,26 +248,6 @@ async fn what_was_deleted_is_not_history() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_that_is_not_listed_any_more_says_that_it_leaves() {
-    let mut group = Group::served(Tuning::default()).await;
-    let mut member = group.join().await;
-    let key = member.peer.read(&group.relay_link.clone().unwrap()).await.unwrap().root_key;
-    group.list(false).await;
-    let leave = member
-        .hear("the relay's leave", |heard| {
-            matches!(heard.event, Event::Leave(_)).then(|| (heard.from.clone(), heard.verbatim.clone()))
-        })
-        .await;
-    assert_eq!(leave.0, None, "said by the relay itself");
-    let said = Statement::parse(&leave.1).unwrap();
-    let id = group.profile.public_group.as_ref().unwrap().public_group_id.clone();
-    let key = protocol::group::identity::MemberKey(key);
-    let state = said.check(&id, &group.relay_id, Some(&key));
-    assert_eq!(state, protocol::group::signed::SignatureState::Verified);
-    group.forgotten().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_member_hears_it_and_is_cut_off() {
     let mut group = Group::served(Tuning::default()).await;
     let mut member = group.join().await;

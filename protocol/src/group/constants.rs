@@ -134,7 +134,7 @@ pub const LINK_RECHECK_MS: i64 = 60_000;
 pub const LINK_MISSES_MAX: u32 = 3;
 /// How long an accepted relay may wait to be listed before it takes the invitation for abandoned.
 pub const LISTING_WAIT_MS_MAX: i64 = 86_400_000;
-/// How long an inactive group keeps its connections.
+/// How long a group that does not list us any more is waited for, and an ended one keeps its connections.
 pub const INACTIVE_TTL_MS: i64 = 86_400_000;
 /// How long a test of a relay address may take in all.
 pub const RELAY_TEST_MS_MAX: i64 = 40_000;

@@ -4,10 +4,14 @@
 //! invitation ──▶ ReadingLink ──all is right──▶ CreatingLink ──link made──▶ Accepted ──roster──▶ AcknowledgedRoster
 //!                     │ not right, too late          │ too late               │ listed                │ listed
 //!                     ▼                              ▼                        └───────▶ Active ◀──────┘
-//!                  Refused ◀─────────────────────────┘                                    │ unlisted thrice, removed,
-//!                     │ the owner has heard                                               ▼ group deleted, never listed
+//!                  Refused ◀─────────────────────────┘                                    │ removed, group or its link
+//!                     │ the owner has heard                                               ▼ deleted, never listed
 //!                     ▼                                                                Inactive
 //!                   Gone ◀──────────────── notice delivered, or a day later ──────────────┘
+//!
+//! Active ──unlisted thrice──▶ Delisted ──a day later, or the owner's connection is gone──▶ Inactive
+//!    ▲                            │
+//!    └─────── listed again ───────┘
 //!
 //! operator leaves: Leaving ──notice delivered──▶ Rejected (declines each invitation) ──operator allows──▶ Gone
 //! ```
@@ -44,6 +48,9 @@ pub enum ServedStatus {
         /// How many reads of the group link in a row have missed our entry.
         misses: u32,
     },
+    /// The group link does not list us any more, but the owner's connection stands: nobody new is let in, and we go on
+    /// as before if we are listed again.
+    Delisted,
     /// Over; members are being told.
     Inactive(ServiceEnd),
     /// Declined; the owner is being told.
@@ -173,7 +180,8 @@ pub struct RelayPace {
     pub link_recheck_ms: i64,
     /// How long an accepted relay waits to be listed, in milliseconds.
     pub listing_wait_ms_max: i64,
-    /// How long an ended group keeps its connections, in milliseconds.
+    /// How long a group that does not list us any more is waited for, and how long one that has ended keeps its
+    /// connections, in milliseconds.
     pub inactive_ttl_ms: i64,
 }
 
@@ -213,15 +221,27 @@ impl ServedStatus {
             Self::Accepted => "accepted",
             Self::AcknowledgedRoster => "acknowledged_roster",
             Self::Active { .. } => "active",
-            Self::Inactive(_) | Self::Gone => "inactive",
+            Self::Delisted | Self::Inactive(_) | Self::Gone => "inactive",
             Self::Refused(_) | Self::Leaving | Self::Rejected => "rejected",
         }
     }
 
-    /// Whether joiners are let in and messages are passed on.
+    /// Whether messages are taken and passed on.
     #[must_use]
     pub const fn serves(self) -> bool {
-        matches!(self, Self::Accepted | Self::AcknowledgedRoster | Self::Active { .. })
+        matches!(self, Self::Accepted | Self::AcknowledgedRoster | Self::Active { .. } | Self::Delisted)
+    }
+
+    /// Whether joiners are let in.
+    #[must_use]
+    pub const fn lets_in(self) -> bool {
+        self.serves() && !matches!(self, Self::Delisted)
+    }
+
+    /// Whether the group link has listed us, so that the owner's connection is the owner's.
+    #[must_use]
+    pub const fn was_listed(self) -> bool {
+        matches!(self, Self::Active { .. } | Self::Delisted)
     }
 }
 
@@ -249,6 +269,10 @@ impl ServedLife {
                 Some(self.tried_at.plus_ms(doubled.min(pace.link_check_ms)))
             }
             ServedStatus::Active { .. } => Some(self.tried_at.plus_ms(pace.link_check_ms)),
+            ServedStatus::Delisted => {
+                let next = self.tried_at.plus_ms(pace.link_check_ms);
+                Some(next.min(self.since.plus_ms(pace.inactive_ttl_ms)))
+            }
             ServedStatus::Inactive(_) | ServedStatus::Refused(_) | ServedStatus::Leaving => {
                 Some(self.since.plus_ms(pace.inactive_ttl_ms))
             }
@@ -269,8 +293,8 @@ impl ServedLife {
         use ServedEffect as Do;
         use ServedEvent as On;
         use ServedStatus::{
-            Accepted, AcknowledgedRoster, Active, CreatingLink, Gone, Inactive, Leaving, ReadingLink,
-            Refused, Rejected,
+            Accepted, AcknowledgedRoster, Active, CreatingLink, Delisted, Gone, Inactive, Leaving,
+            ReadingLink, Refused, Rejected,
         };
 
         let to = |status| Self { status, since: now, tried_at: now, tries: 0 };
@@ -279,6 +303,7 @@ impl ServedLife {
         let refuse = |refusal| (to(Refused(refusal)), vec![Do::Decline(refusal)]);
         let given_up = self.tries >= REQUEST_TRIES_MAX && now >= self.since.plus_ms(pace.request_age_ms_max);
         let waited = now >= self.since.plus_ms(pace.listing_wait_ms_max);
+        let expired = now >= self.since.plus_ms(pace.inactive_ttl_ms);
 
         Ok(match (self.status, event) {
             // Invitations, the first as well as repeated ones.
@@ -286,14 +311,14 @@ impl ServedLife {
             (ReadingLink | Refused(_) | Gone, On::Invited { .. }) => {
                 (to(ReadingLink), vec![Do::ReadGroupLink])
             }
-            (Accepted | AcknowledgedRoster | Active { .. }, On::Invited { same_member: true }) => {
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::Invited { same_member: true }) => {
                 (self, vec![Do::Accept])
             }
             // Nobody is listed yet, so whoever asked last may be the true owner; the group link tells.
             (CreatingLink | Accepted | AcknowledgedRoster, On::Invited { same_member: false }) => {
                 (to(ReadingLink), vec![Do::DeleteRelayLink, Do::ReadGroupLink])
             }
-            (Active { .. }, On::Invited { same_member: false }) => {
+            (Active { .. } | Delisted, On::Invited { same_member: false }) => {
                 (self, vec![Do::Decline(Refusal::ServedAlready)])
             }
             (Inactive(_), On::Invited { .. }) => {
@@ -316,23 +341,26 @@ impl ServedLife {
             (Accepted, On::RosterApplied { version }) => {
                 (to(AcknowledgedRoster), vec![Do::AckRoster { version }])
             }
-            (AcknowledgedRoster | Active { .. }, On::RosterApplied { version }) => {
+            (AcknowledgedRoster | Active { .. } | Delisted, On::RosterApplied { version }) => {
                 (self, vec![Do::AckRoster { version }])
             }
-            (Accepted | AcknowledgedRoster | Active { .. }, On::RosterFailed { version }) => {
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::RosterFailed { version }) => {
                 (self, vec![Do::AckRosterError { version }])
             }
 
             // The listing.
-            (Accepted | AcknowledgedRoster, On::Listed) => (to(Active { misses: 0 }), vec![]),
+            (Accepted | AcknowledgedRoster | Delisted, On::Listed) => (to(Active { misses: 0 }), vec![]),
             (Active { .. }, On::Listed) => {
                 (Self { status: Active { misses: 0 }, tried_at: now, tries: 0, ..self }, vec![])
             }
             (Accepted | AcknowledgedRoster, On::Timeout) if waited => {
                 end(ServiceEnd::NeverListed, Notice::OwnLeave)
             }
-            (Accepted | AcknowledgedRoster | Active { .. }, On::Timeout) => (again, vec![Do::CheckLink]),
-            (Accepted | AcknowledgedRoster, On::Unlisted | On::LinkGone) => (self, vec![]),
+            (Delisted, On::Timeout) if expired => end(ServiceEnd::Unlisted, Notice::OwnLeave),
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::Timeout) => {
+                (again, vec![Do::CheckLink])
+            }
+            (Accepted | AcknowledgedRoster | Delisted, On::Unlisted | On::LinkGone) => (self, vec![]),
             (Active { misses }, On::Unlisted | On::LinkGone) => {
                 let misses = misses.saturating_add(1);
                 if misses < LINK_MISSES_MAX {
@@ -340,17 +368,19 @@ impl ServedLife {
                 } else if event == On::LinkGone {
                     end(ServiceEnd::LinkGone, Notice::OwnLeave)
                 } else {
-                    end(ServiceEnd::Unlisted, Notice::OwnLeave)
+                    (to(Delisted), vec![])
                 }
             }
+            // Whoever does not list us and does not speak to us either has done with us: only an invitation begins anew.
+            (Delisted, On::OwnerGone) => end(ServiceEnd::Unlisted, Notice::OwnLeave),
             (Accepted | AcknowledgedRoster, On::MemberConnected)
             | (Accepted | AcknowledgedRoster | Active { .. }, On::OwnerGone) => (again, vec![Do::CheckLink]),
 
             // The end.
-            (Accepted | AcknowledgedRoster | Active { .. }, On::Removed) => {
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::Removed) => {
                 end(ServiceEnd::Removed, Notice::OwnersStatement)
             }
-            (Accepted | AcknowledgedRoster | Active { .. }, On::GroupDeleted) => {
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::GroupDeleted) => {
                 end(ServiceEnd::GroupDeleted, Notice::OwnersStatement)
             }
             (Inactive(_), On::NoticeDelivered | On::Timeout) => (to(Gone), vec![Do::DeleteConnections]),
@@ -359,7 +389,7 @@ impl ServedLife {
             }
 
             // The operator.
-            (Accepted | AcknowledgedRoster | Active { .. }, On::OperatorLeaves) => {
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::OperatorLeaves) => {
                 (to(Leaving), vec![Do::Notify(Notice::OwnLeave), Do::DeleteRelayLink])
             }
             (ReadingLink | CreatingLink, On::OperatorLeaves) => {
@@ -384,7 +414,7 @@ impl ServedLife {
             | (Leaving | Rejected, On::OperatorLeaves)
             | (Rejected | Gone, On::Timeout)
             | (
-                Accepted | AcknowledgedRoster | Active { .. },
+                Accepted | AcknowledgedRoster | Active { .. } | Delisted,
                 On::LinkValid | On::LinkInvalid | On::NotAdmitted(_) | On::RelayLinkCreated,
             )
             | (CreatingLink, On::LinkValid)

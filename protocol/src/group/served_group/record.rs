@@ -16,6 +16,7 @@ impl Encode for ServedLife {
                 out.push(b'A');
                 out.extend_from_slice(&misses.to_be_bytes());
             }
+            ServedStatus::Delisted => out.push(b'D'),
             ServedStatus::Inactive(end) => {
                 out.push(b'E');
                 put_short(out, end.word().as_bytes());
@@ -42,6 +43,7 @@ impl Decode for ServedLife {
             b'C' => ServedStatus::Accepted,
             b'R' => ServedStatus::AcknowledgedRoster,
             b'A' => ServedStatus::Active { misses: reader.u32()? },
+            b'D' => ServedStatus::Delisted,
             b'E' => ServedStatus::Inactive(ServiceEnd::from_word(reader.text()?)?),
             b'X' => ServedStatus::Refused(Refusal::from_word(reader.text()?)?),
             b'V' => ServedStatus::Leaving,

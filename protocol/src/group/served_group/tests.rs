@@ -3,13 +3,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::encoding::{Decode as _, Encode as _};
 
-const STATUSES: [ServedStatus; 11] = [
+const STATUSES: [ServedStatus; 12] = [
     ServedStatus::ReadingLink,
     ServedStatus::CreatingLink,
     ServedStatus::Accepted,
     ServedStatus::AcknowledgedRoster,
     ServedStatus::Active { misses: 0 },
     ServedStatus::Active { misses: 2 },
+    ServedStatus::Delisted,
     ServedStatus::Inactive(ServiceEnd::Unlisted),
     ServedStatus::Refused(Refusal::InvalidGroup),
     ServedStatus::Leaving,
@@ -104,14 +105,37 @@ fn one_bad_read_is_not_the_end() {
         assert_eq!(found.status, ServedStatus::Active { misses: 0 });
         life = missed;
     }
-    let (ended, effects) = life.apply(ServedEvent::Unlisted, Timestamp(6), &pace).unwrap();
-    assert_eq!(ended.status, ServedStatus::Inactive(ServiceEnd::Unlisted));
-    assert_eq!(effects, [ServedEffect::Notify(Notice::OwnLeave), ServedEffect::DeleteRelayLink]);
+    let (delisted, effects) = life.apply(ServedEvent::Unlisted, Timestamp(6), &pace).unwrap();
+    assert_eq!((delisted.status, effects), (ServedStatus::Delisted, vec![]));
+}
+
+const GOODBYE: [ServedEffect; 2] = [ServedEffect::Notify(Notice::OwnLeave), ServedEffect::DeleteRelayLink];
+
+#[test]
+fn whoever_is_listed_again_in_time_goes_on() {
+    let (pace, delisted) = (RelayPace::default(), life(ServedStatus::Delisted));
+    assert!(delisted.status.serves() && !delisted.status.lets_in());
+    let late = Timestamp(INACTIVE_TTL_MS);
+    let (back, effects) = delisted.apply(ServedEvent::Listed, Timestamp(INACTIVE_TTL_MS - 1), &pace).unwrap();
+    assert_eq!((back.status, effects), (ServedStatus::Active { misses: 0 }, vec![]));
+    // Until then the link is looked at as often as ever, and at last no more.
+    let (waiting, effects) = delisted.apply(ServedEvent::Timeout, Timestamp(LINK_CHECK_MS), &pace).unwrap();
+    assert_eq!((waiting.status, effects), (ServedStatus::Delisted, vec![ServedEffect::CheckLink]));
+    let (ended, effects) = waiting.apply(ServedEvent::Timeout, late, &pace).unwrap();
+    assert_eq!((ended.status, effects), (ServedStatus::Inactive(ServiceEnd::Unlisted), GOODBYE.to_vec()));
+}
+
+#[test]
+fn whoever_is_neither_listed_nor_spoken_to_says_goodbye() {
+    let delisted = life(ServedStatus::Delisted);
+    let gone = delisted.apply(ServedEvent::OwnerGone, Timestamp(1), &RelayPace::default());
+    let (ended, effects) = gone.unwrap();
+    assert_eq!((ended.status, effects), (ServedStatus::Inactive(ServiceEnd::Unlisted), GOODBYE.to_vec()));
 }
 
 proptest! {
-    /// Whatever happens in whatever order: nobody is served without a checked link, and what has ended comes back
-    /// by an invitation alone.
+    /// Whatever happens in whatever order: nobody is served without a checked link, joiners come to whoever is listed
+    /// or waits to be, and what has ended comes back by an invitation alone.
     #[test]
     fn no_way_around_the_checks(events in prop::collection::vec(prop::sample::select(&EVENTS[..]), 0..60)) {
         let mut life = ServedLife::invited(Timestamp(0));
