@@ -71,6 +71,14 @@ fn a_rejected_group_is_told_so_until_the_rejection_is_cleared() -> anyhow::Resul
     stage.relay(0)?.ctl(&["reject", &id])?;
     relay_becomes(&stage.owner, "relay-1", &["inactive"])?;
     relay_becomes(stage.member(0)?, "relay-1", &["inactive", ""])?;
+    // It said so itself, signed, before it went.
+    for person in [&stage.owner, stage.member(0)?] {
+        let answer = person.ok(&["group", "relays", GROUP])?;
+        let row = answer.of_type("group_relay").next().context("The relay is still known")?;
+        assert!(text(row, "reason")?.contains("left the group"), "{}: {row}", person.name);
+        assert!(text(row, "ended_at")?.ends_with('Z'), "{row}");
+        assert!(person.shown(&["group", "relays", GROUP])?.contains("\tsince 20"), "{row}");
+    }
     let relay = stage.relay(0)?;
     eventually("nothing of the group is left", || {
         Ok(relay.ctl(&["groups"])?.pointer("/groups/0").is_none().then_some(()))
@@ -83,7 +91,7 @@ fn a_rejected_group_is_told_so_until_the_rejection_is_cleared() -> anyhow::Resul
     stage.relay(0)?.start(&[])?;
     let rejections = stage.relay(0)?.ctl(&["rejections"])?;
     let number = number(rejections.pointer("/rejections/0").context("It is remembered")?, "number")?;
-    stage.relay(0)?.ctl(&["clear", &number.to_string()])?;
+    stage.relay(0)?.ctl(&["allow", &number.to_string()])?;
     stage.owner.ok(&["group", "relay", "add", GROUP, "relay-1", "--timeout", "60"])?;
     Ok(())
 }

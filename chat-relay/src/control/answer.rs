@@ -47,9 +47,8 @@ pub(crate) fn answer<S: RelayStore>(turn: &mut Turn<'_, '_, S>, request: Request
         Request::Resume { group } => pause(turn, group, false),
         Request::Reject { group } => reject(turn, &group),
         Request::Rejections => rejections(turn),
-        Request::Clear { rejection } => clear(turn, &rejection),
         Request::Access { mode } => access(turn, mode),
-        Request::Allow { key, note } => allow(turn, &key, &note),
+        Request::Allow { whom, note } => allow(turn, &whom, &note),
         Request::Disallow { key } => disallow(turn, &key),
         Request::Allowed => allowed(turn),
         Request::Codes { codes } => match codes {
@@ -231,12 +230,13 @@ fn rejections<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Answered {
     Ok(Ok(json!({ "rejections": turn.store.rejections()?.into_iter().map(row).collect::<Vec<_>>() })))
 }
 
-fn clear<S: RelayStore>(turn: &mut Turn<'_, '_, S>, wanted: &str) -> Answered {
-    let link = wanted.parse::<ShortLink>().map(|link| LinkText::from(&link).as_str().to_owned());
-    if turn.store.clear_rejection(&link.unwrap_or_else(|_| wanted.to_owned()))? {
+/// Forgets a rejection.
+fn forgive<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id_or_link: &str) -> Answered {
+    if turn.store.clear_rejection(id_or_link)? {
+        tracing::info!("the operator forgets a rejection");
         Ok(Ok(json!({ "done": "the next invitation of the group is looked at again" })))
     } else {
-        Ok(Err(format!("no rejection {wanted}: see `ctl rejections`")))
+        Ok(Err(format!("no rejection {id_or_link}: see `ctl rejections`")))
     }
 }
 
@@ -247,8 +247,14 @@ fn access<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mode: Option<crate::access:
     Ok(Ok(json!({ "access": turn.operation.rules.access })))
 }
 
-fn allow<S: RelayStore>(turn: &mut Turn<'_, '_, S>, key: &str, note: &str) -> Answered {
-    let Some(key) = read_key(key) else { return Ok(Err(no_key(key))) };
+fn allow<S: RelayStore>(turn: &mut Turn<'_, '_, S>, whom: &str, note: &str) -> Answered {
+    if let Ok(link) = whom.parse::<ShortLink>() {
+        return forgive(turn, LinkText::from(&link).as_str());
+    }
+    if whom.parse::<i64>().is_ok() {
+        return forgive(turn, whom);
+    }
+    let Some(key) = read_key(whom) else { return Ok(Err(no_key(whom))) };
     if let Err(reason) = check_note(note) {
         return Ok(Err(reason));
     }

@@ -42,29 +42,26 @@ pub enum Request {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         group: Option<i64>,
     },
-    /// Stop serving a group: members are told, and its invitations are refused until `clear`
+    /// Stop serving a group: owners and members are told, and its invitations are refused until `allow`
     Reject {
         /// Its number, or the link of a group that is not served yet
         group: String,
     },
     /// List the groups that are rejected
     Rejections,
-    /// Forget a rejection: the group's next invitation is looked at again
-    Clear {
-        /// Its number, as `rejections` shows it, or the link of the group
-        rejection: String,
-    },
     /// Show or change whose groups are taken
     Access {
         /// From now on, also after a restart
         #[serde(skip_serializing_if = "Option::is_none", default)]
         mode: Option<Access>,
     },
-    /// Put an owner on the list, by the key that a refused owner was shown
+    /// Put an owner on the list, or forget a rejection: that group's next invitation is looked at again
     Allow {
-        /// The owner's key
-        key: String,
-        /// Words of your own
+        /// The key that a refused owner was shown, or the number of a rejection, as `rejections` shows it, or the link
+        /// of its group
+        #[arg(value_name = "KEY|REJECTION|LINK")]
+        whom: String,
+        /// Words of your own, about an owner
         #[arg(long, value_name = "TEXT", default_value = "")]
         note: String,
     },
@@ -157,7 +154,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&request).unwrap(), line);
             assert_eq!(serde_json::from_str::<Request>(line).unwrap(), request);
         }
-        for wrong in [r#"{"command":"explode"}"#, r#"{"command":"clear"}"#, "stats"] {
+        for wrong in [r#"{"command":"explode"}"#, r#"{"command":"allow"}"#, "stats"] {
             assert!(serde_json::from_str::<Request>(wrong).is_err(), "{wrong}");
         }
     }
