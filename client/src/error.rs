@@ -83,6 +83,9 @@ fn usual_hint(kind: ExitCode) -> Option<&'static str> {
             "Nothing is lost: it goes on while `conclave listen` runs, and with each `conclave flush`."
         }
         ExitCode::RelayRefused => "Choose another relay, or ask its operator.",
+        ExitCode::LastRelay => {
+            "Add another one first with `conclave group relay add`, or take the last one out with --force."
+        }
         ExitCode::CheckFailed
         | ExitCode::Success
         | ExitCode::Failure

@@ -185,6 +185,8 @@ pub(crate) struct GroupRelayRow {
     pub(crate) connected: bool,
     /// Why, where there is a reason to tell.
     pub(crate) reason: Option<String>,
+    /// When it ended, RFC 3339: when the relay said so, as far as it did.
+    pub(crate) ended_at: Option<String>,
     /// The relay's link for this group, when known.
     pub(crate) link: Option<String>,
     /// What it last told its owner that it refuses.

@@ -47,6 +47,8 @@ pub(crate) enum ExitCode {
     RelayRefused = 18,
     /// `doctor` or a test found something wrong.
     CheckFailed = 19,
+    /// It would take the last relay out of the group.
+    LastRelay = 20,
 }
 
 impl From<ExitCode> for std::process::ExitCode {

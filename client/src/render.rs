@@ -191,7 +191,8 @@ fn profile(row: &ProfileRow) -> String {
 fn relay(row: &GroupRelayRow) -> String {
     let connected = if row.connected { "connected" } else { "not connected" };
     let reason = row.reason.as_ref().map(|reason| format!("\t{}", line(reason))).unwrap_or_default();
-    let mut text = format!("{}\t{}\t{connected}{reason}", line(&row.relay), row.status);
+    let ended = row.ended_at.as_ref().map(|at| format!("\tsince {}", shown_time(at))).unwrap_or_default();
+    let mut text = format!("{}\t{}\t{connected}{reason}{ended}", line(&row.relay), row.status);
     if let (Some(notice), Some(at)) = (&row.notice, &row.notice_at) {
         let _ = write!(text, "\n    | {} {}", shown_time(at), line(notice));
     }

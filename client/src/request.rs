@@ -38,7 +38,7 @@ pub(crate) enum Request {
     /// Add one more relay.
     GroupRelayAdd { group: String, relay: String, code: Option<String>, timeout_ms: u64 },
     /// Take a relay out.
-    GroupRelayRemove { group: String, relay: String, notice: bool, timeout_ms: u64 },
+    GroupRelayRemove { group: String, relay: String, notice: bool, force: bool, timeout_ms: u64 },
     /// Read the group link again and connect to the relays it lists.
     GroupRestore { group: String, timeout_ms: u64 },
     /// End the group for everybody.

@@ -61,6 +61,7 @@ pub(crate) fn relay_row(group: &str, relay: &RelayRow) -> GroupRelayRow {
         status: relay.record.word().into(),
         connected: relay.record.connected,
         reason: relay.record.reason.clone(),
+        ended_at: relay.record.ended_at_ms.map(|at| iso(Timestamp(at))),
         link: relay.record.link.clone(),
         notice: relay.record.notice.as_ref().map(|notice| notice.text.clone()),
         notice_at: relay.record.notice.as_ref().map(|notice| iso(Timestamp(notice.at))),

@@ -169,7 +169,7 @@ impl Troupe {
 
     /// The last relay goes, another comes, and the member follows by the group link.
     fn replace_last_relay(&mut self, expected: &mut Vec<String>) -> anyhow::Result<()> {
-        self.owner_does(&["group", "relay", "remove", GROUP, "relay-2", "--timeout", "20"])?;
+        self.owner_does(&["group", "relay", "remove", GROUP, "relay-2", "--force", "--timeout", "20"])?;
         self.until("the member leaves relay-2", |troupe| troupe.has_left("relay-2"))?;
         let third = self.world.relay("relay-3", &self.server)?;
         self.owner_does(&["relay", "add", "relay-3", third.link()])?;

@@ -64,7 +64,7 @@ fn an_owner_out_of_an_old_backup_goes_on() -> anyhow::Result<()> {
     ensure!(told_of_gaps(stage.member(0)?)? == 0, "nothing is missing");
     stage.member(0)?.ok(&["send", GROUP, "five"])?;
     goes_on(&owner, &["one", "four", "five"])?;
-    owner.ok(&["group", "relay", "remove", GROUP, "relay-1"])?;
+    owner.ok(&["group", "relay", "remove", GROUP, "relay-1", "--force"])?;
     relay_becomes(stage.member(0)?, "relay-1", &["inactive", ""])?;
     Ok(())
 }

@@ -74,7 +74,10 @@ fn after_the_last_relay_a_new_one_brings_the_members_back() -> anyhow::Result<()
     let mut stage = Stage::set(2, 1, 2, "observer")?;
     stage.owner.ok(&["send", GROUP, "one"])?;
     stage.everybody_has(&["one"])?;
-    stage.owner.ok(&["group", "relay", "remove", GROUP, "relay-1"])?;
+    let refused = stage.owner.run(&["group", "relay", "remove", GROUP, "relay-1"])?;
+    assert_eq!(refused.code, 20, "the last relay does not go by accident: {}", refused.talk);
+    assert!(refused.talk.contains("nobody hears the group") && refused.talk.contains("--force"));
+    stage.owner.ok(&["group", "relay", "remove", GROUP, "relay-1", "--force"])?;
     for member in &stage.members {
         relay_becomes(member, "relay-1", GONE)?;
     }

@@ -16,7 +16,7 @@ Examples:
   conclave group relay remove news r1
   conclave group relay remove news r1 --without-notice
 
-Removing the last relay is possible: nobody hears the group then, until another one is added.")]
+The last relay goes with --force alone: nobody hears the group then, until another one is added.")]
 pub(crate) struct GroupRelayRemoveArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]
@@ -27,6 +27,9 @@ pub(crate) struct GroupRelayRemoveArgs {
     /// Tell nobody: the relay finds out when it reads the group link.
     #[arg(long)]
     without_notice: bool,
+    /// Take it out even if it is the last one: nobody hears the group then.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     timeout: TimeoutArgs,
 }
@@ -37,6 +40,7 @@ impl IntoRequest for GroupRelayRemoveArgs {
             group: self.group,
             relay: self.relay,
             notice: !self.without_notice,
+            force: self.force,
             timeout_ms: self.timeout.ms(),
         })
     }

@@ -44,7 +44,7 @@ impl Step<'_, '_> {
                 self.change_member(id, group, &restrict.member_id, |member| member.blocked = blocked)
             }
             Said::MemberDelete(delete) => self.member_removed(relay, group, delete),
-            Said::Leave(_) => self.left(id, group, &by.author),
+            Said::Leave(_) => self.left(id, group, by),
             Said::Info(info) => self.renamed(id, group, &by.author, info.profile),
             Said::GroupInfo(info) => self.group_changed(relay, group, info.group_profile, by),
             Said::GroupPreferences(change) => {
@@ -174,12 +174,13 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    fn left(&mut self, id: GroupId, group: &Group, author: &Author) -> Done<()> {
+    fn left(&mut self, id: GroupId, group: &Group, by: &Accepted<'_>) -> Done<()> {
+        let author = &by.author;
         let Some(member_id) = &author.id else { return Ok(()) };
         if author.role == MemberRole::Relay {
             let relays = self.store.relays(id)?;
             let relay = relays.into_iter().find(|relay| relay.record.member_id.as_ref() == Some(member_id));
-            return relay.map_or(Ok(()), |relay| self.relay_left(relay));
+            return relay.map_or(Ok(()), |relay| self.relay_left(relay, by.sent_at));
         }
         self.change_member(id, group, member_id, |member| member.status = MemberStatus::Left)?;
         self.member_count_changed(id, group)

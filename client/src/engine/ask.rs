@@ -74,9 +74,9 @@ impl Step<'_, '_> {
                 let id = query::find_group(self.store, &group)?;
                 Goal::Relay(id, self.add_relay(id, &relay, code)?)
             }
-            Request::GroupRelayRemove { group, relay, notice, .. } => {
+            Request::GroupRelayRemove { group, relay, notice, force, .. } => {
                 let id = query::find_group(self.store, &group)?;
-                self.remove_relay(id, &relay, notice)?;
+                self.remove_relay(id, &relay, notice, force)?;
                 Goal::RelayRemoved(id)
             }
             Request::GroupRestore { group, .. } => {

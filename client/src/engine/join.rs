@@ -330,6 +330,7 @@ impl Step<'_, '_> {
     pub(super) fn gone(&mut self, mut relay: RelayRow, step: Joining, reason: String) -> Done<()> {
         relay.record.side = Side::Member { step, tries: 0 };
         relay.record.reason = Some(reason);
+        relay.record.ended_at_ms.get_or_insert(self.now().0);
         relay.due_at_ms = None;
         self.part_with(relay.clone(), false)?;
         let Some(relay) = self.store.relay(relay.id)? else { return Ok(()) };

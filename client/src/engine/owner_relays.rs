@@ -46,6 +46,11 @@ impl Step<'_, '_> {
             }
         };
         relay.record.side = Side::Owner(next);
+        if next.status.has_ended() {
+            relay.record.ended_at_ms.get_or_insert(now.0);
+        } else {
+            relay.record.ended_at_ms = None;
+        }
         relay.due_at_ms = next.deadline(&PACE).map(|moment| moment.0);
         let changed = life.status.word() != next.status.word();
         self.store.save_relay(&relay)?;
@@ -272,12 +277,20 @@ impl Step<'_, '_> {
     }
 
     /// The owner takes a relay out. What is told to whom waits until the group link is written without it.
-    pub(super) fn remove_relay(&mut self, id: GroupId, name: &str, notice: bool) -> Done<RelayId> {
-        let group = self.store.group(id)?;
+    /// Without `force` the last relay stays.
+    pub(super) fn remove_relay(
+        &mut self,
+        id: GroupId,
+        name: &str,
+        notice: bool,
+        force: bool,
+    ) -> Done<RelayId> {
+        let (group, now) = (self.store.group(id)?, self.now());
         if group.owner.is_none() {
             return Err(Stop::refuse(ExitCode::NotAllowed, "Only the owner takes relays out of a group"));
         }
         let mut named = self.store.relays(id)?;
+        let publishable = named.iter().filter(|relay| relay.record.is_publishable()).count();
         named.retain(|relay| relay.record.name == name);
         let present = named.iter().position(|relay| !relay.record.is_over());
         let Some(mut relay) = present.map(|place| named.swap_remove(place)) else {
@@ -286,6 +299,9 @@ impl Step<'_, '_> {
             return Ok(over.id);
         };
         if relay.record.is_publishable() {
+            if publishable == 1 && !force {
+                return Err(last_relay(&group.alias, name));
+            }
             relay.record.farewell = Some(if notice { Farewell::Notice } else { Farewell::Silence });
             self.store.save_relay(&relay)?;
         }
@@ -295,6 +311,7 @@ impl Step<'_, '_> {
             Side::Member { step, .. } => {
                 *step = Joining::Gone;
                 relay.record.reason = Some(Ended::Removed.to_string());
+                relay.record.ended_at_ms = Some(now.0);
                 self.save_relay(&relay)?;
                 self.write_link(id)?;
             }
@@ -425,6 +442,14 @@ impl Step<'_, '_> {
         self.tell(Event::Warning { group: Some(group), text: text.into() });
         Ok(())
     }
+}
+
+/// Nobody takes the last relay out by accident.
+fn last_relay(group: &str, relay: &str) -> Stop {
+    let text = format!(
+        "\"{relay}\" is the last relay of \"{group}\": without it nobody hears the group, and nobody can join"
+    );
+    Stop::refuse(ExitCode::LastRelay, text)
 }
 
 /// How patient we are with relays: as the protocol's constants say.

@@ -64,7 +64,12 @@ pub(super) struct Accepted<'a> {
 
 impl Step<'_, '_> {
     /// Takes a message of a relay.
-    pub(super) fn receive(&mut self, connection: ConnectionId, body: &[u8]) -> Done<()> {
+    pub(super) fn receive(
+        &mut self,
+        connection: ConnectionId,
+        server_time: Timestamp,
+        body: &[u8],
+    ) -> Done<()> {
         let Some(relay) = self.current_relay(connection)? else { return Ok(()) };
         let unfolded = match unfold(body) {
             Ok(unfolded) => unfolded,
@@ -88,7 +93,7 @@ impl Step<'_, '_> {
                 return Ok(());
             }
             match element {
-                Ok(Element::Statement(statement)) => self.direct(relay, &group, &statement)?,
+                Ok(Element::Statement(statement)) => self.direct(relay, &group, server_time, &statement)?,
                 Ok(Element::Forward(forward)) => self.forwarded(relay, &group, &forward, page.is_some())?,
                 Ok(Element::Chunk(chunk)) => self.roster_chunk(&mut relay, &chunk)?,
                 Err(problem) => {
@@ -110,7 +115,13 @@ impl Step<'_, '_> {
     }
 
     /// The relay itself says something.
-    fn direct(&mut self, relay: RelayRow, group: &Group, statement: &Statement<'_>) -> Done<()> {
+    fn direct(
+        &mut self,
+        relay: RelayRow,
+        group: &Group,
+        server_time: Timestamp,
+        statement: &Statement<'_>,
+    ) -> Done<()> {
         let message = match statement.message() {
             Ok(message) => message,
             Err(problem) => {
@@ -143,7 +154,7 @@ impl Step<'_, '_> {
             Said::MemberIntro(intro) => {
                 self.introduced(&relay, group, intro.member_info, Manner::Intro, intro.member_restrictions)
             }
-            Said::Leave(_) => self.relay_left(relay),
+            Said::Leave(_) => self.relay_left(relay, server_time),
             Said::LinkMember(own) => self.relay_introduced(relay, group, own.relay_cap),
             Said::RelayCapabilities(told) => self.relay_introduced(relay, group, Some(told.relay_cap)),
             // Its profile is in its link; a page counts when its items were taken; the rest asks nothing of us.
@@ -160,7 +171,12 @@ impl Step<'_, '_> {
     }
 
     /// A relay that we know has left the group, in its own signed words.
-    pub(super) fn relay_left(&mut self, relay: RelayRow) -> Done<()> {
+    pub(super) fn relay_left(&mut self, mut relay: RelayRow, at: Timestamp) -> Done<()> {
+        if relay.record.is_over() {
+            return Ok(());
+        }
+        relay.record.ended_at_ms = Some(at.0);
+        self.store.save_relay(&relay)?;
         match relay.record.side {
             Side::Owner(_) => self.relay_event(relay.id, RelayEvent::Left),
             Side::Member { .. } => self.gone(relay, Joining::Gone, "the relay has left the group".into()),

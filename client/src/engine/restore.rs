@@ -155,6 +155,7 @@ impl Step<'_, '_> {
                         // It is back, or it was never gone for good.
                         let mut relay = relay.clone();
                         relay.record.side = Side::Member { step: Joining::Listed, tries: 0 };
+                        relay.record.ended_at_ms = None;
                         self.save_relay(&relay)?;
                         self.connect(&relay)?;
                     }

@@ -60,6 +60,9 @@ pub(crate) struct Relay {
     /// What it last said that it refuses, to us as the owner.
     #[serde(default)]
     pub(crate) notice: Option<Notice>,
+    /// When it ended: when the relay said so, as far as it did.
+    #[serde(default)]
+    pub(crate) ended_at_ms: Option<i64>,
     /// A roster on its way from this relay.
     #[serde(with = "encoded")]
     pub(crate) transfer: RosterTransfer,
@@ -166,6 +169,7 @@ impl Relay {
             connected: false,
             reason: None,
             notice: None,
+            ended_at_ms: None,
             transfer: RosterTransfer::Idle,
             has_roster: false,
             farewell: None,

@@ -126,7 +126,7 @@ fn demonstrate(keep: bool) -> anyhow::Result<()> {
     post(&owner, &members, &mut posted, "One relay left.", &mut times)?;
 
     section("The last relay goes: nobody hears the owner");
-    owner.ok(&["group", "relay", "remove", GROUP, "relay-1"])?;
+    owner.ok(&["group", "relay", "remove", GROUP, "relay-1", "--force"])?;
     for member in &members {
         wait_until_gone(member, "relay-1")?;
     }
