@@ -208,6 +208,8 @@ settings! {
     connect_timeout "CHAT_RELAY_CONNECT_TIMEOUT": Duration = Duration::from_seconds(45),
     /// How long a server has to answer a command
     answer_timeout "CHAT_RELAY_ANSWER_TIMEOUT": Duration = Duration::from_seconds(30),
+    /// A connection on which commands are not answered is made anew when nothing was heard of its server for this long
+    silence_timeout "CHAT_RELAY_SILENCE_TIMEOUT": Duration = Duration::from_seconds(15 * 60),
     /// How often finished work and old messages are cleared away
     cleaning_interval "CHAT_RELAY_CLEANING_INTERVAL": Duration = Duration::from_seconds(30 * 60),
 }
@@ -471,6 +473,7 @@ fn check_limits(limits: &Limits) -> Result<(), CommandError> {
         ("cleaning_interval", limits.cleaning_interval),
         ("connect_timeout", limits.connect_timeout),
         ("answer_timeout", limits.answer_timeout),
+        ("silence_timeout", limits.silence_timeout),
     ];
     let zero = counts.into_iter().find(|(_, count)| *count == 0).map(|(name, _)| name);
     let zero =

@@ -29,7 +29,8 @@ use scripted_server::queues::QueueServer;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-const LIMITS: Limits = Limits { connect: Duration::from_secs(20), answer: Duration::from_secs(20) };
+const LIMITS: Limits =
+    Limits { connect: Duration::from_secs(20), answer: Duration::from_secs(20), silence: Limits::SILENCE };
 
 /// A program that does what it is told and reports everything, once it is durable.
 struct Parrot {

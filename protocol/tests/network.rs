@@ -28,7 +28,8 @@ use protocol::version::VersionRange;
 use scripted_server::{Peer, ScriptedServer};
 use tokio::runtime::Handle;
 
-const LIMITS: Limits = Limits { connect: Duration::from_secs(20), answer: Duration::from_secs(20) };
+const LIMITS: Limits =
+    Limits { connect: Duration::from_secs(20), answer: Duration::from_secs(20), silence: Limits::SILENCE };
 
 fn network() -> (Network, NetworkEvents) {
     Network::new(LIMITS, Handle::current())

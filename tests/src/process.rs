@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 /// How long a test waits for anything before it fails. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -79,13 +79,34 @@ impl Process {
         self.child.wait().with_context(|| format!("Unable to wait for {}", self.name))
     }
 
+    /// Stops its clock (`SIGSTOP`): it holds what it has, and says nothing.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets it go on (`SIGCONT`).
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        ensure!(sent.context("Unable to run kill")?.success(), "{}: {signal} was not taken", self.name);
+        Ok(())
+    }
+
     /// Asks it to stop (`SIGTERM`) and waits.
     ///
     /// # Errors
     /// When it does not stop within [`PATIENCE`].
     pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().context("Unable to send SIGTERM")?;
+        self.signal("-TERM")?;
         self.wait()
     }
 

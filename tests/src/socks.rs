@@ -1,9 +1,22 @@
-//! A SOCKS5 proxy that remembers who was connected to where.
+//! A SOCKS5 proxy that remembers who was connected to where, and a network that can be cut.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+/// How the way to a server is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Connections are reset, and new ones refused.
+    Reset,
+    /// Nothing arrives any more, and nobody is told: connections stay half-open, also when the way is open again for
+    /// new ones.
+    Swallow,
+}
 
 /// One connection that somebody asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +33,37 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct Socks {
     address: SocketAddr,
-    asked: Arc<Mutex<BTreeSet<Asked>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    asked: BTreeSet<Asked>,
+    cuts: BTreeMap<u16, Cut>,
+    ways: Vec<Way>,
+}
+
+/// A connection to a port and what has become of it.
+#[derive(Debug)]
+struct Way {
+    port: u16,
+    fate: Arc<OnceLock<Cut>>,
+    ends: [TcpStream; 2],
+}
+
+impl Way {
+    fn cut(&self, cut: Cut) -> io::Result<()> {
+        // Of a way that was cut before nothing more can become.
+        let _ = self.fate.set(cut);
+        if cut == Cut::Reset {
+            for end in &self.ends {
+                SockRef::from(end).set_linger(Some(Duration::ZERO))?;
+                // Wakes whoever reads here: the peer hears of it when the last handle is closed.
+                end.shutdown(Shutdown::Read)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Socks {
@@ -30,16 +73,16 @@ impl Socks {
     /// When there is none.
     pub fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let (address, asked) = (listener.local_addr()?, Arc::new(Mutex::default()));
-        let seen = Arc::clone(&asked);
+        let (address, state) = (listener.local_addr()?, Arc::new(Mutex::default()));
+        let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let seen = Arc::clone(&seen);
+                let shared = Arc::clone(&shared);
                 // a client that breaks off is its own matter
-                std::thread::spawn(move || serve(client, &seen));
+                std::thread::spawn(move || serve(client, &shared));
             }
         });
-        Ok(Self { address, asked })
+        Ok(Self { address, state })
     }
 
     /// Where it listens, as the programs take it.
@@ -51,7 +94,22 @@ impl Socks {
     /// What was asked for so far.
     #[must_use]
     pub fn asked(&self) -> BTreeSet<Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.state).asked.clone()
+    }
+
+    /// Cuts the way to a port, until it is [healed](Self::heal).
+    ///
+    /// # Errors
+    /// When a connection cannot be reset.
+    pub fn cut(&self, port: u16, cut: Cut) -> io::Result<()> {
+        let mut state = locked(&self.state);
+        state.cuts.insert(port, cut);
+        state.ways.extract_if(.., |way| way.port == port).try_for_each(|way| way.cut(cut))
+    }
+
+    /// Lets new connections to a port through again.
+    pub fn heal(&self, port: u16) {
+        locked(&self.state).cuts.remove(&port);
     }
 
     /// The ports that were asked for so far.
@@ -61,7 +119,11 @@ impl Socks {
     }
 }
 
-fn serve(mut client: TcpStream, seen: &Mutex<BTreeSet<Asked>>) -> io::Result<()> {
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     let [_, count] = array(&mut client)?;
     let mut methods = vec![0; count.into()];
     client.read_exact(&mut methods)?;
@@ -86,20 +148,48 @@ fn serve(mut client: TcpStream, seen: &Mutex<BTreeSet<Asked>>) -> io::Result<()>
     };
     let port = u16::from_be_bytes(array(&mut client)?);
     let asked = Asked { circuit, host: host.clone(), port };
-    seen.lock().unwrap_or_else(PoisonError::into_inner).insert(asked);
+    let cut = {
+        let mut state = locked(state);
+        state.asked.insert(asked);
+        state.cuts.get(&port).copied()
+    };
+    match cut {
+        None => {}
+        Some(Cut::Reset) => return client.write_all(&[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]),
+        Some(Cut::Swallow) => return io::copy(&mut client, &mut io::sink()).map(drop),
+    }
     let Ok(server) = TcpStream::connect((host.as_str(), port)) else {
         return client.write_all(&[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]);
     };
     client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
-    let (from_client, to_server) = (client.try_clone()?, server.try_clone()?);
-    std::thread::spawn(move || pass(from_client, to_server));
-    pass(server, client)
+    let fate = Arc::new(OnceLock::new());
+    let ends = [client.try_clone()?, server.try_clone()?];
+    locked(state).ways.push(Way { port, fate: Arc::clone(&fate), ends });
+    let (from_client, to_server, shared) = (client.try_clone()?, server.try_clone()?, Arc::clone(&fate));
+    std::thread::spawn(move || pass(from_client, to_server, &shared));
+    pass(server, client, &fate)
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream) -> io::Result<()> {
-    let copied = io::copy(&mut from, &mut to);
-    let _ = to.shutdown(Shutdown::Both);
-    copied.map(drop)
+fn pass(mut from: TcpStream, mut to: TcpStream, fate: &OnceLock<Cut>) -> io::Result<()> {
+    let mut buffer = vec![0; 32 * 1024];
+    loop {
+        let read = from.read(&mut buffer);
+        match fate.get() {
+            Some(Cut::Reset) => return Ok(()),
+            Some(Cut::Swallow) if matches!(read, Ok(count) if count > 0) => continue,
+            Some(Cut::Swallow) => return Ok(()),
+            None => {}
+        }
+        let passed = match read {
+            Ok(count @ 1..) => to.write_all(buffer.get(..count).unwrap_or_default()),
+            Ok(0) => return to.shutdown(Shutdown::Both),
+            Err(error) => Err(error),
+        };
+        if passed.is_err() {
+            let _ = to.shutdown(Shutdown::Both);
+            return passed;
+        }
+    }
 }
 
 fn array<const N: usize>(stream: &mut TcpStream) -> io::Result<[u8; N]> {

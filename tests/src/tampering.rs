@@ -240,10 +240,19 @@ pub fn replace_link_data(server: &Server, link: &LinkId, data: &[u8]) -> anyhow:
 /// # Errors
 /// When its database cannot be read, or it does not answer.
 pub fn waiting_messages(server: &Server) -> anyhow::Result<u64> {
+    let ids = queues(server)?;
+    ids.into_iter().try_fold(0_u64, |waiting, id| Ok(waiting + server.waiting_in(&id.to_string())?))
+}
+
+/// The sender ids of a server's queues.
+///
+/// # Errors
+/// When its database cannot be read.
+pub fn queues(server: &Server) -> anyhow::Result<Vec<SenderId>> {
     let database = database(server)?;
     let mut queues = database.prepare("SELECT sender_id FROM queues")?;
     let ids: Vec<[u8; 24]> = queues.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    ids.into_iter().try_fold(0_u64, |waiting, id| Ok(waiting + server.waiting_in(&SenderId(id).to_string())?))
+    Ok(ids.into_iter().map(SenderId).collect())
 }
 
 fn database(server: &Server) -> anyhow::Result<Connection> {

@@ -169,6 +169,16 @@ impl Server {
         Ok(())
     }
 
+    /// What the running server does for its operator.
+    ///
+    /// # Errors
+    /// When it refuses, with its words.
+    pub fn ctl(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.program);
+        command.arg("--directory").arg(&self.directory).arg("ctl").args(arguments);
+        run_once(&mut command)
+    }
+
     /// How many messages wait in the queue of a sender id, asked of the running server; none in one that is gone.
     ///
     /// # Errors

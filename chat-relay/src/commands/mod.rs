@@ -40,7 +40,11 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
 
 /// How patient the relay is with servers.
 fn network_limits(limits: &Limits) -> network::Limits {
-    network::Limits { connect: limits.connect_timeout.to_std(), answer: limits.answer_timeout.to_std() }
+    network::Limits {
+        connect: limits.connect_timeout.to_std(),
+        answer: limits.answer_timeout.to_std(),
+        silence: limits.silence_timeout.to_std(),
+    }
 }
 
 /// The link of the relay's address.

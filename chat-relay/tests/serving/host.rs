@@ -31,7 +31,8 @@ use smp_server::store::{MemoryStore, Store};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-const LIMITS: Limits = Limits { connect: Duration::from_secs(20), answer: Duration::from_secs(20) };
+const LIMITS: Limits =
+    Limits { connect: Duration::from_secs(20), answer: Duration::from_secs(20), silence: Limits::SILENCE };
 /// How long a test waits for anything before it fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 

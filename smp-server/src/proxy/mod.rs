@@ -37,6 +37,7 @@ impl Proxy {
         let limits = Limits {
             connect: settings.proxy.destination_connect_timeout.0,
             answer: settings.proxy.destination_answer_timeout.0,
+            silence: Limits::SILENCE,
         };
         let opening = Opening {
             dialer: Dialer::from(settings),

@@ -19,7 +19,8 @@ use tokio::runtime::Handle;
 
 use crate::host::Host;
 
-const LIMITS: Limits = Limits { connect: Duration::from_secs(20), answer: Duration::from_secs(20) };
+const LIMITS: Limits =
+    Limits { connect: Duration::from_secs(20), answer: Duration::from_secs(20), ..Limits::BACKGROUND };
 const SEED: ServiceSeed = ServiceSeed::new([5; 32]);
 
 /// A program, and what its network says.

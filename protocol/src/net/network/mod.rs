@@ -49,13 +49,19 @@ pub struct Limits {
     pub connect: Duration,
     /// For the answer to a command.
     pub answer: Duration,
+    /// For any sign of life, when several commands in a row were not answered: then the connection is made anew.
+    pub silence: Duration,
 }
 
 impl Limits {
     /// While somebody waits for the result.
-    pub const INTERACTIVE: Self = Self { connect: Duration::from_secs(15), answer: Duration::from_secs(10) };
+    pub const INTERACTIVE: Self =
+        Self { connect: Duration::from_secs(15), answer: Duration::from_secs(10), silence: Self::SILENCE };
     /// While nobody does.
-    pub const BACKGROUND: Self = Self { connect: Duration::from_secs(45), answer: Duration::from_secs(30) };
+    pub const BACKGROUND: Self =
+        Self { connect: Duration::from_secs(45), answer: Duration::from_secs(30), silence: Self::SILENCE };
+    /// How long a silent server is waited for when nothing else is said.
+    pub const SILENCE: Duration = Duration::from_secs(15 * 60);
 }
 
 /// What a program wants of its network: time limits, the way out of the machine, and the way to servers. Made of

@@ -27,10 +27,8 @@ const ROUND_MAX: usize = 256;
 const WRITE_BYTES_MAX: usize = 4 * BLOCK_BYTES;
 /// Silence after which a subscribed session asks whether the server is there (smp.md §17.2).
 const PING_AFTER: Duration = Duration::from_secs(600);
-/// A connection is dropped after this many unanswered commands in a row...
+/// A connection is dropped after this many unanswered commands in a row, when nothing was heard for long, too.
 const TIMEOUTS_MAX: u32 = 3;
-/// ...when nothing was heard for this long, too.
-const DEAD_AFTER: Duration = Duration::from_secs(15 * 60);
 /// A session without subscriptions and commands is closed after this time.
 pub(super) const IDLE_AFTER: Duration = Duration::from_secs(5 * 60);
 
@@ -149,7 +147,7 @@ impl<'a, O: Owner> Writer<'a, O> {
             self.out = Vec::new();
         }
         let silent_for = now.saturating_duration_since(silence.heard);
-        if silence.timeouts >= TIMEOUTS_MAX && silent_for >= DEAD_AFTER {
+        if silence.timeouts >= TIMEOUTS_MAX && silent_for >= self.limits.silence {
             debug!("the server does not answer any more");
             return Some(SessionEnd::Lost);
         }
