@@ -498,6 +498,7 @@ pub fn catch_up<S: RelayStore>(
     elements.extend(history(turn, &group, number)?);
     member.passed_over = false;
     turn.store.update_member(&member)?;
+    turn.reached(Step::MemberCaughtUp);
     turn.send_elements(connection, &elements)?;
     knocking::show_waiting(turn, id, &member)
 }

@@ -7,6 +7,7 @@ use protocol::timestamp::Timestamp;
 
 use crate::knocking;
 use crate::metrics::Count;
+use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{LinkState, Member, MemberStatus, Purpose};
 use crate::turn::Turn;
@@ -81,6 +82,7 @@ fn pass_over<S: RelayStore>(turn: &mut Turn<'_, '_, S>, before: Timestamp) -> Re
     for group in turn.store.groups_with_deliveries()? {
         let members = turn.store.pass_over(group, before, backlog_max, MEMBERS_PER_TURN)?;
         if members > 0 {
+            turn.reached(Step::MembersPassedOver);
             tracing::warn!(
                 group = group.0,
                 members,
@@ -105,5 +107,6 @@ pub(crate) fn forget_old<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<()
     turn.store.forget_messages(before, keep)?;
     turn.store.forget_left(before, MEMBERS_PER_TURN)?;
     turn.store.forget_requests(now.plus_ms(-REQUEST_MEMORY_MS))?;
+    turn.reached(Step::OldForgotten);
     Ok(())
 }

@@ -41,6 +41,7 @@ pub fn tell_of_own_leave<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: Serve
         ends_group: true,
     };
     turn.store.add_delivery(&delivery)?;
+    turn.reached(Step::LeaveTold);
     turn.deliver_after_commit(group.id);
     Ok(())
 }

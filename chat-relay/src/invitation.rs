@@ -173,6 +173,7 @@ pub fn judge<S: RelayStore>(
     turn.store.set_account(group.id, &text)?;
     if let Account::Code(id) = account {
         turn.store.use_code(id, &group.key.group_link)?;
+        turn.reached(Step::CodeUsed);
     }
     turn.operation.metrics.one(Count::GroupsTaken);
     Ok(Ok(()))
@@ -403,6 +404,7 @@ fn refuse<S: RelayStore>(
     let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
     let reject = Event::RelayReject(refusal.to_reject(problem));
     turn.accept(invitation, reject, Purpose::Answer, Some(until))?;
+    turn.reached(Step::InvitationRefused);
     turn.operation.metrics.refused(Refused::Invitation, refusal.word());
     tracing::info!(reason = refusal.word(), "an invitation is refused");
     Ok(())

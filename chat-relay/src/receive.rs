@@ -297,6 +297,7 @@ fn cut_off<S: RelayStore>(
 ) -> Result<(), Fatal> {
     let Some(connection) = member.connection.take() else { return Ok(()) };
     turn.store.update_member(&member)?;
+    turn.reached(Step::MemberRemoved);
     turn.send_elements(connection, &[notice.to_vec()])?;
     turn.close(connection, true)
 }

@@ -50,12 +50,46 @@ steps! {
     KnockDecided = "relay.knock.decided", "relay.knock.decided.durable",
     /// A joiner is connected, and was given introductions, roster and history.
     JoinerIntroduced = "relay.joiner.introduced", "relay.joiner.introduced.durable",
+    /// A member left by itself.
+    MemberLeft = "relay.member.left", "relay.member.left.durable",
+    /// A member was removed, is told so, and does not come back by the same key.
+    MemberRemoved = "relay.member.removed", "relay.member.removed.durable",
     /// A message was stored, and is part of its group's stream.
     MessageStored = "relay.message.stored", "relay.message.stored.durable",
     /// Members were given what they had not, and the round went on.
     PageServed = "relay.page.served", "relay.page.served.durable",
     /// A member's server has what it was given, and its position moved.
     PositionMoved = "relay.position.moved", "relay.position.moved.durable",
+    /// Members were told whom they meet for the first time.
+    AuthorIntroduced = "relay.author.introduced", "relay.author.introduced.durable",
+    /// A round over all members is at its end.
+    RoundEnded = "relay.round.ended", "relay.round.ended.durable",
+    /// What all members have was taken out of the stream.
+    StreamForgotten = "relay.stream.forgotten", "relay.stream.forgotten.durable",
+    /// Members for whom too much waits were taken forward.
+    MembersPassedOver = "relay.members.passed_over", "relay.members.passed_over.durable",
+    /// A member that was passed over was given the roster and history.
+    MemberCaughtUp = "relay.member.caught_up", "relay.member.caught_up.durable",
+    /// A page of history was given on request.
+    HistoryGiven = "relay.history.given", "relay.history.given.durable",
+    /// Old messages and members were forgotten.
+    OldForgotten = "relay.old.forgotten", "relay.old.forgotten.durable",
+    /// An invitation was refused.
+    InvitationRefused = "relay.invitation.refused", "relay.invitation.refused.durable",
+    /// The operator changed a rule.
+    RuleChanged = "relay.rule.changed", "relay.rule.changed.durable",
+    /// An invitation code was issued.
+    CodeIssued = "relay.code.issued", "relay.code.issued.durable",
+    /// A group was let in by a code.
+    CodeUsed = "relay.code.used", "relay.code.used.durable",
+    /// An owner was put on the list.
+    OwnerAllowed = "relay.owner.allowed", "relay.owner.allowed.durable",
+    /// The operator rejected a group.
+    GroupRejected = "relay.group.rejected", "relay.group.rejected.durable",
+    /// A rejection was forgotten.
+    RejectionForgotten = "relay.rejection.forgotten", "relay.rejection.forgotten.durable",
+    /// We say that we leave a group, behind all that waits there.
+    LeaveTold = "relay.leave.told", "relay.leave.told.durable",
     /// A group has ended: its members are being told.
     GroupClosing = "relay.group.closing", "relay.group.closing.durable",
     /// A group and its connections are gone.

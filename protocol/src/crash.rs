@@ -3,6 +3,8 @@
 //! ```text
 //! CONCLAVE_CRASH_POINT=relay.task.stored      abort when this point is reached
 //! CONCLAVE_CRASH_POINT=relay.task.stored:3    abort when it is reached for the third time
+//! CONCLAVE_CRASH_POINT=one.point,another      abort at each of them
+//! CONCLAVE_CRASH_SPENT=/path/to/file          append the point before aborting, and abort at none that stands there
 //! CONCLAVE_CRASH_TRACE=/path/to/file          append the name of each point when it is first reached
 //! ```
 //!
@@ -71,13 +73,14 @@ pub use armed::reached;
 #[cfg(feature = "crash-points")]
 mod armed {
     use std::collections::BTreeMap;
+    use std::ffi::OsStr;
     use std::io::Write as _;
     use std::sync::{Mutex, OnceLock, PoisonError};
 
     /// Counts the visit, writes the trace, and aborts if the environment says so. Called by `crash_point!`.
     pub fn reached(name: &'static str) {
         static VISITS: Mutex<BTreeMap<&str, u64>> = Mutex::new(BTreeMap::new());
-        static TARGET: OnceLock<Option<(String, u64)>> = OnceLock::new();
+        static TARGETS: OnceLock<BTreeMap<String, u64>> = OnceLock::new();
 
         let visit = {
             let mut visits = VISITS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,15 +91,30 @@ mod armed {
         if visit == 1 {
             trace(name);
         }
-        let target =
-            TARGET.get_or_init(|| std::env::var("CONCLAVE_CRASH_POINT").ok().map(|text| target(&text)));
-        if target.as_ref().is_some_and(|(wanted, at)| wanted == name && *at == visit) {
+        let armed = || std::env::var("CONCLAVE_CRASH_POINT").map(|text| targets(&text)).unwrap_or_default();
+        if TARGETS.get_or_init(armed).get(name) == Some(&visit) && spend(name) {
             std::process::abort();
         }
     }
 
+    /// Names with visits, joined by commas.
+    pub(super) fn targets(text: &str) -> BTreeMap<String, u64> {
+        text.split(',').map(target).collect()
+    }
+
+    /// Whether the point was not spent by an earlier run; it is from now on.
+    fn spend(name: &str) -> bool {
+        let Some(path) = std::env::var_os("CONCLAVE_CRASH_SPENT") else { return true };
+        let spent = std::fs::read_to_string(&path).unwrap_or_default();
+        let is_fresh = spent.lines().all(|line| line != name);
+        if is_fresh {
+            append(&path, name);
+        }
+        is_fresh
+    }
+
     /// `name` or `name:n`.
-    pub(super) fn target(text: &str) -> (String, u64) {
+    fn target(text: &str) -> (String, u64) {
         let counted = text.rsplit_once(':').and_then(|(name, at)| Some((name, at.parse().ok()?)));
         match counted {
             Some((name, at)) => (name.to_owned(), at),
@@ -104,16 +122,21 @@ mod armed {
         }
     }
 
-    /// A trace that cannot be written must not pass for a point that was not reached.
     fn trace(name: &str) {
-        let Some(path) = std::env::var_os("CONCLAVE_CRASH_TRACE") else { return };
+        if let Some(path) = std::env::var_os("CONCLAVE_CRASH_TRACE") {
+            append(&path, name);
+        }
+    }
+
+    /// A trace that cannot be written must not pass for a point that was not reached.
+    fn append(path: &OsStr, name: &str) {
         let written = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(&path)
+            .open(path)
             .and_then(|mut file| file.write_all(format!("{name}\n").as_bytes()));
         if let Err(error) = written {
-            eprintln!("Unable to append to the file named by CONCLAVE_CRASH_TRACE: {error}");
+            eprintln!("Unable to append to {}: {error}", path.display());
             std::process::abort();
         }
     }
@@ -132,8 +155,8 @@ mod tests {
 
     #[cfg(feature = "crash-points")]
     #[test]
-    fn a_target_may_name_the_visit() {
-        assert_eq!(armed::target("a.b"), ("a.b".to_owned(), 1));
-        assert_eq!(armed::target("a.b:3"), ("a.b".to_owned(), 3));
+    fn targets_may_be_many_and_name_the_visit() {
+        let expected = [("a.b".to_owned(), 1), ("a.c".to_owned(), 3)];
+        assert_eq!(armed::targets("a.c:3,a.b"), expected.into());
     }
 }

@@ -1,13 +1,16 @@
 //! A stage on which programs may die at any moment, and are started again as a supervisor would.
 //!
-//! One program is *armed*: it aborts when it reaches a named crash point. Whoever is found dead is started again,
-//! unarmed. What the owner was told to be sent must then reach the member, once.
+//! One program is *armed*: it aborts at each of several named crash points, once. Whoever is found dead is started
+//! again. What the owner was told to be sent must then reach the member, once.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
+use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::identity::MemberKey;
+use serde_json::Value;
 
 use crate::binaries::tested;
 use crate::process::{PATIENCE, Process};
@@ -20,8 +23,12 @@ const ASK_AGAIN: [i32; 5] = [1, 4, 11, 13, 17];
 /// Exit codes of `conclave` that mean "an earlier attempt did it": it is there already, the group has ended.
 const DONE_BEFORE: [i32; 2] = [7, 12];
 
+/// Settings of the armed relay, beside those of all: who is so far behind, or so old, is soon passed over.
+const HASTE: [(&str, &str); 2] =
+    [("CHAT_RELAY_MEMBER_BACKLOG_MAX", "4"), ("CHAT_RELAY_CLEANING_INTERVAL", "1s")];
+
 /// Who is made to abort.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The queue server.
     Server,
@@ -48,24 +55,22 @@ pub struct Troupe {
     member: Person,
     owner_listens: Option<Process>,
     member_listens: Option<Process>,
-    armed: Option<(Part, String)>,
+    armed: Option<(Part, Vec<String>)>,
     /// How often a program was found dead and started again.
     pub deaths: usize,
 }
 
 impl Troupe {
-    /// Starts a server, a relay and two people; `armed` aborts at its point.
+    /// Starts a server, a relay and two people; `armed` aborts at each of its points.
     ///
     /// # Errors
     /// When a program that is not armed does not come up.
-    pub fn start(armed: Option<(Part, &str)>) -> anyhow::Result<Self> {
+    pub fn start(armed: Option<(Part, Vec<String>)>) -> anyhow::Result<Self> {
         let world = World::new(tested())?;
         let server = world.server("server")?;
         let relay = world.relay("relay-1", &server)?;
         let owner = world.person("Olga", &[&server])?;
-        owner.ok(&["relay", "add", &relay.name, relay.link()])?;
         let member = world.person("Ann", &[&server])?;
-        let armed = armed.map(|(part, point)| (part, point.to_owned()));
         let mut troupe = Self {
             world,
             server,
@@ -81,56 +86,53 @@ impl Troupe {
         Ok(troupe)
     }
 
-    /// The whole life of a group: made, joined, talked in, its relay replaced. Every request is asked again until it
-    /// is done; gives what the member must show.
+    /// The whole life of a group: let in by code, made, joined, talked in, governed, kept back, its relays replaced,
+    /// rejected and forgiven, its owner's device lost. Every request is asked again until it is done.
     ///
     /// # Errors
-    /// When the group does not converge.
-    pub fn play(&mut self) -> anyhow::Result<Vec<String>> {
+    /// When the group does not converge, or an armed point was not reached.
+    pub fn play(&mut self) -> anyhow::Result<()> {
         let mut expected = Vec::new();
-        self.owner_does(&[
-            "group",
-            "create",
-            GROUP,
-            "--joiner-role",
-            "member",
-            "--review",
-            "--timeout",
-            "20",
-        ])?;
-        let link = self.until("the link", |troupe| Ok(troupe.owner.group_link(GROUP).ok()))?;
+        self.let_in_by_code()?;
+        let create = ["group", "create", GROUP, "--joiner-role", "member", "--review", "--timeout", "20"];
+        self.owner_does(&create)?;
+        let link = self.link()?;
         self.come_in(&link)?;
         self.owner_does(&["group", "profile", GROUP, "--review", "off", "--timeout", "20"])?;
         // The relay finds itself listed at its next look at the group link; only then may it be taken out again.
         self.until("the relay finds itself listed", |troupe| {
-            let listed = troupe.reached(Part::Relay)?.contains("relay.group.active.durable");
-            Ok((listed || troupe.deaths > 0).then_some(()))
+            let listed =
+                troupe.reached(Part::Relay)?.iter().any(|point| point == "relay.group.active.durable");
+            Ok(listed.then_some(()))
         })?;
         self.say("one", &mut expected)?;
         self.say("two", &mut expected)?;
         self.has(&expected)?;
-        self.member_says("three", &mut expected)?;
-        self.has(&expected)?;
+        self.govern(&mut expected)?;
+        self.fall_behind(&mut expected)?;
 
         let second = self.world.relay("relay-2", &self.server)?;
         self.owner_does(&["relay", "add", "relay-2", second.link()])?;
         self.relays.push(second);
         self.owner_does(&["group", "relay", "add", GROUP, "relay-2", "--timeout", "20"])?;
         self.until("the member finds relay-2", |troupe| troupe.active(&troupe.member.clone(), 2))?;
-        self.say("four", &mut expected)?;
+        self.say("through two", &mut expected)?;
         self.has(&expected)?;
-        self.owner_does(&["group", "relay", "remove", GROUP, "relay-1", "--timeout", "20"])?;
+        let remove = ["group", "relay", "remove", GROUP, "relay-1", "--without-notice", "--timeout", "20"];
+        self.owner_does(&remove)?;
         self.until("the member leaves relay-1", |troupe| troupe.has_left("relay-1"))?;
-        self.say("five", &mut expected)?;
+        self.say("through the second", &mut expected)?;
         self.has(&expected)?;
-        self.govern()?;
+        self.first_relay_is_free()?;
         self.replace_last_relay(&mut expected)?;
+        self.reject(&mut expected)?;
         self.take_over(&mut expected)?;
         self.owner_does(&["group", "delete", GROUP, "--timeout", "20"])?;
         self.until("the member sees the end", |troupe| {
             Ok((group_status(&troupe.member).as_deref() == Some("deleted")).then_some(()))
         })?;
-        Ok(expected)
+        self.until("every armed point", |troupe| Ok(troupe.unspent()?.is_empty().then_some(())))
+            .with_context(|| format!("not reached: {:?}", self.unspent()))
     }
 
     /// The member knocks until the owner has let it in.
@@ -148,36 +150,122 @@ impl Troupe {
         })
     }
 
-    /// The owner's other work: the profile, a guest's role, the guest's removal.
-    fn govern(&mut self) -> anyhow::Result<()> {
-        self.owner_does(&["group", "profile", GROUP, "--description", "All that is new", "--timeout", "20"])?;
-        let guest = self.world.person("Gil", &[&self.server])?;
-        let _listening = guest.listen()?;
-        let link = self.until("the link", |troupe| Ok(troupe.owner.group_link(GROUP).ok()))?;
+    /// The relay takes groups by code alone, and the owner has one.
+    fn let_in_by_code(&mut self) -> anyhow::Result<()> {
+        let key = serde_json::to_value(MemberKey(Ed25519PublicKey([7; 32])))?;
+        self.relay_does(&["allow", key.as_str().context("A key is text")?, "--note", "somebody"])?;
+        self.relay_does(&["access", "codes"])?;
+        let issued = self.relay_does(&["codes", "issue"])?;
+        let file = self.world.path().join("code").display().to_string();
+        std::fs::write(&file, text(&issued, "code")?)?;
+        let link = self.relays.first().context("There is a relay")?.link().to_owned();
+        self.owner_does(&["relay", "add", "relay-1", &link, "--code-file", &file])
+    }
+
+    /// Somebody else joins, and listens.
+    fn guest(&mut self, name: &str) -> anyhow::Result<(Person, Process)> {
+        let guest = self.world.person(name, &[&self.server])?;
+        let listening = guest.listen()?;
+        let link = self.link()?;
         self.does(&guest, &["join", &link, "--timeout", "20"])?;
+        self.until("the guest connects", |troupe| troupe.active(&guest, 1))?;
+        Ok((guest, listening))
+    }
+
+    /// The owner's other work: the profile, a guest's role and removal. Another guest leaves.
+    fn govern(&mut self, expected: &mut Vec<String>) -> anyhow::Result<()> {
+        self.owner_does(&["group", "profile", GROUP, "--description", "All that is new", "--timeout", "20"])?;
+        let (gil, _listening) = self.guest("Gil")?;
+        let (hal, _listening) = self.guest("Hal")?;
+        // The guests meet the member by its words.
+        self.member_says("three", expected)?;
+        self.has(expected)?;
+        self.shows(&gil, expected)?;
         let id = self.until("the owner knows the guest", |troupe| {
             let Ok(answer) = troupe.owner.ok(&["members", GROUP]) else { return Ok(None) };
             let row = answer.of_type("member").find(|row| text(row, "name").is_ok_and(|name| name == "Gil"));
             row.map(|row| text(row, "member_id")).transpose()
         })?;
+        self.does(&hal, &["leave", GROUP, "--timeout", "20"])?;
         self.owner_does(&["role", GROUP, &id, "moderator", "--timeout", "20"])?;
         self.owner_does(&["remove", GROUP, &id, "--timeout", "20"])?;
         self.until("the guest sees its removal", |_| {
-            Ok((group_status(&guest).as_deref() == Some("removed")).then_some(()))
+            Ok((group_status(&gil).as_deref() == Some("removed")).then_some(()))
         })
     }
 
-    /// The last relay goes, another comes, and the member follows by the group link.
+    /// So much is kept back that the member is passed over: it is given history instead.
+    fn fall_behind(&mut self, expected: &mut Vec<String>) -> anyhow::Result<()> {
+        self.relay_does(&["pause"])?;
+        for number in 1..=6 {
+            self.say(&format!("kept back {number}"), expected)?;
+        }
+        self.until("members are passed over", |troupe| {
+            let passed = |point: &String| point == "relay.members.passed_over.durable";
+            Ok(troupe.reached(Part::Relay)?.iter().any(passed).then_some(()))
+        })?;
+        self.relay_does(&["resume"])?;
+        self.has(expected)
+    }
+
+    /// The last relay goes, the first comes back by a new invitation, and the member follows by the group link.
     fn replace_last_relay(&mut self, expected: &mut Vec<String>) -> anyhow::Result<()> {
         self.owner_does(&["group", "relay", "remove", GROUP, "relay-2", "--force", "--timeout", "20"])?;
         self.until("the member leaves relay-2", |troupe| troupe.has_left("relay-2"))?;
-        let third = self.world.relay("relay-3", &self.server)?;
-        self.owner_does(&["relay", "add", "relay-3", third.link()])?;
-        self.relays.push(third);
-        self.owner_does(&["group", "relay", "add", GROUP, "relay-3", "--timeout", "20"])?;
-        self.until("the member finds relay-3", |troupe| troupe.active(&troupe.member.clone(), 1))?;
-        self.say("six", expected)?;
+        self.relay_does(&["access", "everyone"])?;
+        self.invite_first_relay()?;
+        self.say("through the first again", expected)?;
         self.has(expected)
+    }
+
+    /// The relay's operator wants no more of it, and changes his mind.
+    fn reject(&mut self, expected: &mut Vec<String>) -> anyhow::Result<()> {
+        let link = self.link()?;
+        self.relay_does(&["reject", &link])?;
+        for person in [self.owner.clone(), self.member.clone()] {
+            self.until("the relay's leave", |_| {
+                let Ok(relays) = person.relays(GROUP) else { return Ok(None) };
+                Ok(relays.iter().all(|(_, status)| status != "active").then_some(()))
+            })?;
+        }
+        self.first_relay_is_free()?;
+        self.until("the refusal", |troupe| {
+            let Ok(answer) = troupe.owner.ok(&["group", "relays", GROUP]) else { return Ok(None) };
+            let said =
+                |row: &Value| text(row, "reason").is_ok_and(|reason| reason.contains("left this group"));
+            if answer.of_type("group_relay").any(said) {
+                return Ok(Some(()));
+            }
+            troupe.owner.run(&["group", "relay", "add", GROUP, "relay-1", "--timeout", "10"])?;
+            Ok(None)
+        })?;
+        self.until("no rejection", |troupe| {
+            let relay = troupe.relays.first().context("There is a relay")?;
+            let Ok(answer) = relay.ctl(&["rejections"]) else { return Ok(None) };
+            if answer.pointer("/rejections/0").is_none() {
+                return Ok(Some(()));
+            }
+            // Whether it was done is asked again.
+            drop(relay.ctl(&["allow", &link]));
+            Ok(None)
+        })?;
+        self.invite_first_relay()?;
+        self.say("forgiven", expected)?;
+        self.has(expected)
+    }
+
+    fn invite_first_relay(&mut self) -> anyhow::Result<()> {
+        self.owner_does(&["group", "relay", "add", GROUP, "relay-1", "--timeout", "20"])?;
+        self.until("the member finds relay-1", |troupe| troupe.active(&troupe.member.clone(), 1))
+    }
+
+    /// Nothing of a group that was served is left at the first relay.
+    fn first_relay_is_free(&mut self) -> anyhow::Result<()> {
+        self.until("the first relay has closed its group", |troupe| {
+            let relay = troupe.relays.first().context("There is a relay")?;
+            let Ok(answer) = relay.ctl(&["groups"]) else { return Ok(None) };
+            Ok(answer.pointer("/groups/0").is_none().then_some(()))
+        })
     }
 
     /// The owner's device is lost; another one goes on with the exported keys.
@@ -190,85 +278,121 @@ impl Troupe {
         })?;
         self.owner_listens = None;
         self.owner = self.world.person("Olga-2", &[&self.server])?;
-        let environment = self.environment(Part::Owner);
-        let environment: Vec<(&str, &str)> =
-            environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        self.owner_listens = self.owner.listen_with(&environment).ok();
+        let listens =
+            start(&self.environment(Part::Owner), |environment| self.owner.listen_with(environment));
+        self.owner_listens = listens.ok();
         self.owner_does(&["import", "--group", &archive, "--timeout", "20"])?;
         self.until("the new device connects", |troupe| troupe.active(&troupe.owner.clone(), 1))?;
-        self.say("seven", expected)?;
+        self.say("from another device", expected)?;
         let member = self.member.clone();
         self.shows(&member, expected)
     }
 
-    /// The crash points that this part reached.
+    /// The crash points that this part reached, in the order in which it first did.
     ///
     /// # Errors
     /// When its trace cannot be read.
-    pub fn reached(&self, part: Part) -> anyhow::Result<BTreeSet<String>> {
-        let trace = self.trace(part);
-        if !trace.exists() {
-            return Ok(BTreeSet::new());
-        }
-        Ok(std::fs::read_to_string(trace)?.lines().map(str::to_owned).collect())
+    pub fn reached(&self, part: Part) -> anyhow::Result<Vec<String>> {
+        // Each run of a program writes its own.
+        let mut seen = BTreeSet::new();
+        let mut reached = lines(&self.trace(part))?;
+        reached.retain(|point| seen.insert(point.clone()));
+        Ok(reached)
+    }
+
+    /// The armed points at which nobody has aborted yet.
+    fn unspent(&self) -> anyhow::Result<Vec<String>> {
+        let Some((part, points)) = &self.armed else { return Ok(Vec::new()) };
+        let spent = lines(&self.spent(*part))?;
+        Ok(points.iter().filter(|point| !spent.contains(point)).cloned().collect())
     }
 
     fn trace(&self, part: Part) -> PathBuf {
         self.world.path().join(format!("{part:?}.trace"))
     }
 
+    fn spent(&self, part: Part) -> PathBuf {
+        self.world.path().join(format!("{part:?}.spent"))
+    }
+
     fn environment(&self, part: Part) -> Vec<(String, String)> {
-        let trace = ("CONCLAVE_CRASH_TRACE".to_owned(), self.trace(part).display().to_string());
-        let arm = self.armed.as_ref().filter(|(armed, _)| *armed == part);
-        let point = arm.map(|(_, point)| ("CONCLAVE_CRASH_POINT".to_owned(), point.clone()));
-        std::iter::once(trace).chain(point).collect()
-    }
-
-    /// Starts everything again with its point armed.
-    fn arm(&mut self) -> anyhow::Result<()> {
-        for part in Part::ALL {
-            let environment = self.environment(part);
-            let environment: Vec<(&str, &str)> =
-                environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            // An armed program may die while it starts; `tend` finds it.
-            match part {
-                Part::Server => {
-                    self.server.kill()?;
-                    drop(self.server.start(&environment));
-                }
-                Part::Relay => {
-                    let relay = self.relays.first_mut().context("There is a relay")?;
-                    relay.kill()?;
-                    drop(relay.start(&environment));
-                }
-                Part::Owner => self.owner_listens = self.owner.listen_with(&environment).ok(),
-                Part::Member => self.member_listens = self.member.listen_with(&environment).ok(),
-            }
+        let mut environment =
+            vec![("CONCLAVE_CRASH_TRACE".to_owned(), self.trace(part).display().to_string())];
+        if let Some((_, points)) = self.armed.as_ref().filter(|(armed, _)| *armed == part) {
+            environment.push(("CONCLAVE_CRASH_POINT".to_owned(), points.join(",")));
+            environment.push(("CONCLAVE_CRASH_SPENT".to_owned(), self.spent(part).display().to_string()));
         }
-        self.tend()
+        if part == Part::Relay {
+            environment.extend(HASTE.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
+        environment
     }
 
-    /// Starts again, unarmed, whoever is dead.
+    /// Starts everything again as it goes on from here.
+    fn arm(&mut self) -> anyhow::Result<()> {
+        self.server.kill()?;
+        self.relays.iter_mut().try_for_each(Relay::kill)?;
+        self.tend()?;
+        self.deaths = 0;
+        Ok(())
+    }
+
+    /// Starts again whoever is dead.
     fn tend(&mut self) -> anyhow::Result<()> {
+        let [server, first_relay, owner, member] = Part::ALL.map(|part| self.environment(part));
+        let armed = self.armed.as_ref().map(|(part, _)| *part);
+        // An armed program may die while it starts: it is found dead the next time.
+        let alive = |part: Option<Part>, started: anyhow::Result<()>| match part {
+            Some(part) if armed == Some(part) => Ok(()),
+            _ => started,
+        };
         if !self.server.process().is_ok_and(Process::is_running) {
             self.deaths += 1;
-            self.server.start(&[])?;
+            alive(Some(Part::Server), start(&server, |environment| self.server.start(environment)))?;
         }
-        for relay in &mut self.relays {
+        for (number, relay) in self.relays.iter_mut().enumerate() {
             if !relay.process().is_ok_and(Process::is_running) {
                 self.deaths += 1;
-                relay.start(&[])?;
+                let (part, environment) =
+                    if number == 0 { (Some(Part::Relay), &first_relay[..]) } else { (None, &[][..]) };
+                alive(part, start(environment, |environment| relay.start(environment)))?;
             }
         }
-        for (person, listens) in
-            [(&self.owner, &mut self.owner_listens), (&self.member, &mut self.member_listens)]
-        {
+        for (part, person, listens, environment) in [
+            (Part::Owner, &self.owner, &mut self.owner_listens, &owner),
+            (Part::Member, &self.member, &mut self.member_listens, &member),
+        ] {
             if !listens.as_mut().is_some_and(Process::is_running) {
                 self.deaths += 1;
-                *listens = Some(person.listen()?);
+                let started = start(environment, |environment| {
+                    *listens = Some(person.listen_with(environment)?);
+                    Ok(())
+                });
+                alive(Some(part), started)?;
             }
         }
         Ok(())
+    }
+
+    /// The group's link, as its owner knows it.
+    fn link(&mut self) -> anyhow::Result<String> {
+        self.until("the link", |troupe| Ok(troupe.owner.group_link(GROUP).ok()))
+    }
+
+    /// Asks the first relay as its operator until it answers.
+    fn relay_does(&mut self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let mut last = None;
+        let done = self.until(&format!("ctl {arguments:?}"), |troupe| {
+            let relay = troupe.relays.first().context("There is a relay")?;
+            match relay.ctl(arguments) {
+                Ok(answer) => Ok(Some(answer)),
+                Err(error) => {
+                    last = Some(error);
+                    Ok(None)
+                }
+            }
+        });
+        done.with_context(|| format!("the relay said {last:?}"))
     }
 
     fn until<T>(
@@ -365,6 +489,24 @@ impl Troupe {
         wanted.sort();
         ensure!(got == wanted, "{} has {last:?} instead of {expected:?}", person.name);
         Ok(())
+    }
+}
+
+/// Starts something with more environment.
+fn start<T>(
+    environment: &[(String, String)],
+    start: impl FnOnce(&[(&str, &str)]) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (&**name, &**value)).collect();
+    start(&environment)
+}
+
+/// The lines of a file; none when there is none.
+fn lines(path: &Path) -> anyhow::Result<Vec<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::request::{Codes, Quotas, Request};
 use crate::access::{key_text, read_key};
 use crate::operation::{Change, Quota, Rules, ServerHealth};
+use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::operation::{CodeId, GroupOverview, IssuedCode};
 use crate::store::records::GroupId;
@@ -203,6 +204,7 @@ fn reject<S: RelayStore>(turn: &mut Turn<'_, '_, S>, wanted: &str) -> Answered {
     let name = identity.map(|identity| identity.profile.display_name.clone()).unwrap_or_default();
     let public_id = identity.map(|identity| identity.public_group_id.clone());
     turn.store.reject(&link, public_id.as_ref(), &name, now)?;
+    turn.reached(Step::GroupRejected);
     for group in &served {
         // The members are told, whatever was kept back.
         turn.store.set_paused(group.id, false)?;
@@ -233,6 +235,7 @@ fn rejections<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Answered {
 /// Forgets a rejection.
 fn forgive<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id_or_link: &str) -> Answered {
     if turn.store.clear_rejection(id_or_link)? {
+        turn.reached(Step::RejectionForgotten);
         tracing::info!("the operator forgets a rejection");
         Ok(Ok(json!({ "done": "the next invitation of the group is looked at again" })))
     } else {
@@ -260,6 +263,7 @@ fn allow<S: RelayStore>(turn: &mut Turn<'_, '_, S>, whom: &str, note: &str) -> A
     }
     let now = turn.now();
     turn.store.allow_owner(&key, note, now)?;
+    turn.reached(Step::OwnerAllowed);
     Ok(Ok(json!({ "done": "the owner is on the list" })))
 }
 
@@ -297,6 +301,7 @@ fn issue<S: RelayStore>(
     let code = base64url::encode_unpadded(&random_bytes::<CODE_BYTES>(turn.context.rng()));
     let now = turn.now();
     let id = turn.store.issue_code(&sha256(code.as_bytes()), note, groups, until, now)?;
+    turn.reached(Step::CodeIssued);
     Ok(Ok(json!({ "number": id.0, "code": code, "groups_max": groups })))
 }
 
@@ -321,6 +326,7 @@ fn quotas_in_force(rules: &Rules) -> Value {
 fn change<S: RelayStore>(turn: &mut Turn<'_, '_, S>, change: &Change) -> Result<(), Fatal> {
     turn.store.set_operator_setting(&change.name, change.value.as_deref())?;
     turn.operation.rules = Rules::new(turn.limits, &turn.store.operator_settings()?);
+    turn.reached(Step::RuleChanged);
     tracing::info!(setting = change.name, value = change.value.as_deref(), "the operator changes a rule");
     Ok(())
 }

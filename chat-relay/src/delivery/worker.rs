@@ -127,6 +127,9 @@ fn serve<S: RelayStore>(
             _ => None,
         };
         turn.store.update_stream(group, &stream)?;
+        if stream.cursor.is_none() {
+            turn.reached(Step::RoundEnded);
+        }
         if stream.cursor.is_none()
             && let Some(came) = turn.operation.fan_outs.remove(&group)
         {
@@ -139,6 +142,9 @@ fn serve<S: RelayStore>(
         tracing::debug!(group = group.0, members = served, "members are served");
     }
     let all_have = turn.store.forget_delivered(group, FORGOTTEN_PER_TURN)?;
+    if all_have >= stream.head {
+        turn.reached(Step::StreamForgotten);
+    }
     if stream.ends_at.is_some_and(|end| end <= all_have) {
         lifecycle::advance(turn, group, ServedEvent::NoticeDelivered)?;
         return Ok((served, false));
@@ -192,6 +198,7 @@ impl Page {
                     turn.operation.metrics.one(Count::Copies);
                     for author in &made.introduced {
                         turn.store.introduce(*author, reader.number)?;
+                        turn.reached(Step::AuthorIntroduced);
                     }
                     let all = made.through >= self.stream.head;
                     reader.given = Some(Given { through: made.through, number });

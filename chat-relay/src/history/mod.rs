@@ -15,6 +15,7 @@ use protocol::net::engine::Fatal;
 use self::page::Item;
 use crate::admission::member_new;
 use crate::delivery::forwarding::forwarded;
+use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{Member, ServedGroup, StoredMessage, StoredMessageId};
 use crate::turn::Turn;
@@ -52,6 +53,7 @@ pub fn requested<S: RelayStore>(
             break;
         }
     }
+    turn.reached(Step::HistoryGiven);
     Ok(())
 }
 

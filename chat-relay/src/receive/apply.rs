@@ -5,6 +5,7 @@ use protocol::group::event::members::{MemberDelete, MemberRoleChange, Restrictio
 use protocol::group::served_group::ServedEvent;
 use protocol::net::engine::Fatal;
 
+use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::Turn;
@@ -72,6 +73,7 @@ fn leaves<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut author: Member) -> Resu
     author.since = turn.now();
     let connection = author.connection.take();
     turn.store.update_member(&author)?;
+    turn.reached(Step::MemberLeft);
     connection.map_or(Ok(()), |connection| turn.close(connection, true))
 }
 
