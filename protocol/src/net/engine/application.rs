@@ -57,6 +57,12 @@ pub trait Application: Send + 'static {
         Ok(())
     }
 
+    /// Whether other programs share the store, so that connections become this one's by [`Context::adopt`] alone. Else
+    /// all of the store's connections are taken up after the start.
+    fn shares_store(&self) -> bool {
+        false
+    }
+
     /// Something happened on a connection.
     ///
     /// # Errors
@@ -141,8 +147,9 @@ pub enum NetworkChange {
         /// How many queues more it has of us than we know.
         queues: i64,
     },
-    /// Another program subscribed to a queue of ours: a copy of this home is in use. We hear nothing of the queue
-    /// until the next start.
+    /// Another program subscribed to a queue of ours: a copy of this home is in use, or the connection is another
+    /// program's now that shares the store. We hear nothing of the queue until the next start, or until its connection
+    /// is adopted again.
     TakenOver {
         /// The server.
         server: ServerAddress,

@@ -29,6 +29,9 @@ pub(super) struct Wishes {
     pub(super) events: VecDeque<(ConnectionId, Event)>,
     /// Connections that may want something of the network.
     pub(super) touched: BTreeMap<ConnectionId, Lane>,
+    /// Connections that are this program's from now on, and those that are no more.
+    pub(super) adopted: Vec<ConnectionId>,
+    pub(super) released: Vec<ConnectionId>,
     pub(super) links: Vec<(LinkTag, ShortLink)>,
     pub(super) wake_at: Option<Timestamp>,
     pub(super) stop: bool,
@@ -66,6 +69,18 @@ impl<'a> Context<'a> {
     pub fn wake_at(&mut self, moment: Timestamp) {
         let earlier = self.wishes.wake_at.map_or(moment, |set| set.min(moment));
         self.wishes.wake_at = Some(earlier);
+    }
+
+    /// Takes up connections of a store that several programs share: their queues are subscribed, and what they have to
+    /// send goes on.
+    pub fn adopt(&mut self, connections: impl IntoIterator<Item = ConnectionId>) {
+        self.wishes.adopted.extend(connections);
+    }
+
+    /// Leaves connections to another program: nothing more is asked of the network for them, and answers to what was
+    /// asked do not count. Their queues stay subscribed until the other one subscribes them.
+    pub fn release(&mut self, connections: impl IntoIterator<Item = ConnectionId>) {
+        self.wishes.released.extend(connections);
     }
 
     /// Stops the engine after this batch is durable.

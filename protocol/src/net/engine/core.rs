@@ -3,7 +3,7 @@
 //! No socket, clock or thread is here: moments and inputs come in, [`Effects`] go out. The engine's thread drives it with
 //! the real network; whoever drives it with another network and another clock runs the same decisions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_core::CryptoRng;
 use tracing::{debug, warn};
@@ -80,6 +80,8 @@ pub struct Core<A: Application> {
     /// The application has more to send when there is room.
     has_more: bool,
     startup: Startup,
+    /// Connections that are to be taken up, page by page between the batches.
+    adopted: VecDeque<ConnectionId>,
     forget_at: Timestamp,
     /// Only outcomes are stored from now on.
     is_settling: bool,
@@ -87,8 +89,16 @@ pub struct Core<A: Application> {
 
 /// What a command on its way is for.
 enum Errand {
-    Job { connection: ConnectionId, job: JobId, server: ServerAddress },
+    Job {
+        connection: ConnectionId,
+        job: JobId,
+        server: ServerAddress,
+    },
     Acknowledge(Box<OwnQueue>),
+    /// A job of a connection that is another program's by now.
+    Released {
+        server: ServerAddress,
+    },
 }
 
 /// What of the start is still to be done, page by page between the batches.
@@ -132,6 +142,7 @@ impl<A: Application> Core<A> {
             wake_at: None,
             has_more: false,
             startup: Startup::Telling,
+            adopted: VecDeque::new(),
             forget_at: Timestamp::default(),
             is_settling: false,
         }
@@ -153,6 +164,7 @@ impl<A: Application> Core<A> {
     pub fn has_work(&self) -> bool {
         !matches!(self.startup, Startup::Done)
             || self.jobs.has_next()
+            || !self.adopted.is_empty()
             || !self.wishes.touched.is_empty()
             || (self.has_more && self.jobs.room() > 0)
     }
@@ -174,7 +186,8 @@ impl<A: Application> Core<A> {
     #[must_use]
     pub fn entries(&self) -> usize {
         let wishes = self.wishes.events.len().saturating_add(self.wishes.touched.len());
-        self.tickets.len().saturating_add(self.jobs.entries()).saturating_add(wishes)
+        let adopted = self.adopted.len();
+        self.tickets.len().saturating_add(self.jobs.entries()).saturating_add(wishes).saturating_add(adopted)
     }
 
     /// One batch: what `inputs` bring is decided and made durable. Carry out the effects, then call
@@ -233,7 +246,10 @@ impl<A: Application> Core<A> {
         if matches!(self.startup, Startup::Telling) {
             let mut context = Context::new(now, &mut *self.rng, &mut self.wishes);
             self.application.on_start(&mut context)?;
-            self.startup = Startup::Subscribing { after: None };
+            self.startup = match self.application.shares_store() {
+                true => Startup::Done,
+                false => Startup::Subscribing { after: None },
+            };
         }
         for input in inputs {
             self.handle(input, outbox, now)?;
@@ -247,7 +263,9 @@ impl<A: Application> Core<A> {
             return Ok(());
         }
         self.timers(now)?;
+        self.release();
         self.start_up(outbox, now)?;
+        self.adopt(outbox, now)?;
         self.dispatch(now)?;
         self.offer_room(now)?;
         self.make_requests(outbox, now)
@@ -292,12 +310,16 @@ impl<A: Application> Core<A> {
                     Ok(())
                 }
                 Some(Errand::Acknowledge(queue)) => self.acknowledged(*queue, result, outbox, now),
+                Some(Errand::Released { server }) => {
+                    self.jobs.answered(&server, !result.is_err_and(|error| error.is_temporary()));
+                    Ok(())
+                }
                 // of a command that nobody remembers
                 None => Ok(()),
             },
             NetworkEvent::SubscriptionEnded { server, queue, reason } => match reason {
                 SubscriptionEnd::Moved => {
-                    warn!("another program took over a queue of ours");
+                    debug!("another program took over a queue of ours");
                     self.changed(NetworkChange::TakenOver { server, queue }, now)
                 }
                 SubscriptionEnd::Deleted | SubscriptionEnd::Refused(_) => {
@@ -464,12 +486,7 @@ impl<A: Application> Core<A> {
                     }
                 }
                 for (connection, _, queue) in page {
-                    let mut context = Context::new(now, &mut *self.rng, &mut self.wishes);
-                    let own = context.agent(self.application.store()).own_queue(connection)?;
-                    if let Some(own) = own.filter(|own| own.recipient_id == queue) {
-                        let subscription = Subscription { queue, key: AuthPrivateKey::Ed25519(own.key) };
-                        outbox.subscriptions.entry(own.server).or_default().push(subscription);
-                    }
+                    self.subscribe(connection, Some(queue), outbox, now)?;
                 }
             }
             Startup::Waking(with_jobs) => {
@@ -484,6 +501,56 @@ impl<A: Application> Core<A> {
             }
         }
         Ok(())
+    }
+
+    /// Has the queue of a connection subscribed; nothing when another one than `queue` is its own.
+    fn subscribe(
+        &mut self,
+        connection: ConnectionId,
+        queue: Option<RecipientId>,
+        outbox: &mut Outbox,
+        now: Timestamp,
+    ) -> Result<(), Fatal> {
+        let mut context = Context::new(now, &mut *self.rng, &mut self.wishes);
+        let own = context.agent(self.application.store()).own_queue(connection)?;
+        if let Some(own) = own.filter(|own| queue.is_none_or(|queue| own.recipient_id == queue)) {
+            let subscription =
+                Subscription { queue: own.recipient_id, key: AuthPrivateKey::Ed25519(own.key) };
+            outbox.subscriptions.entry(own.server).or_default().push(subscription);
+        }
+        Ok(())
+    }
+
+    /// Takes up one page of connections that became this program's.
+    fn adopt(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
+        self.adopted.extend(self.wishes.adopted.drain(..));
+        let page = self.adopted.len().min(WOKEN_MAX);
+        for id in self.adopted.drain(..page).collect::<Vec<_>>() {
+            self.subscribe(id, None, outbox, now)?;
+            self.wake(id, now)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was remembered of connections that are another program's now.
+    fn release(&mut self) {
+        let released: BTreeSet<ConnectionId> = self.wishes.released.drain(..).collect();
+        if released.is_empty() {
+            return;
+        }
+        self.adopted.retain(|id| !released.contains(id));
+        self.wishes.adopted.retain(|id| !released.contains(id));
+        self.wishes.touched.retain(|id, _| !released.contains(id));
+        for id in &released {
+            self.jobs.forget(*id);
+        }
+        for errand in self.tickets.values_mut() {
+            if let Errand::Job { connection, server, .. } = errand
+                && released.contains(connection)
+            {
+                *errand = Errand::Released { server: server.clone() };
+            }
+        }
     }
 
     /// Asks connections for their next requests, as far as there is room for them on the network.

@@ -175,11 +175,7 @@ impl Jobs {
 
     /// The request of a connection has its outcome. The connection is ready again, or has to wait.
     pub(super) fn finish(&mut self, id: ConnectionId, server: &ServerAddress, wait: Option<Wait>) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        if let Some(entry) = self.servers.get_mut(server) {
-            entry.in_flight = entry.in_flight.saturating_sub(1);
-            entry.answers = wait.as_ref().is_none_or(|wait| wait.server.is_none());
-        }
+        self.count_answer(server, wait.as_ref().is_none_or(|wait| wait.server.is_none()));
         let touched =
             !matches!(self.state.get(&id), Some(Scheduled { state: State::InFlight { again: false }, .. }));
         match wait {
@@ -190,6 +186,29 @@ impl Jobs {
             }
         }
         self.call_parked(server);
+    }
+
+    /// The request of a connection that was forgotten has its outcome.
+    pub(super) fn answered(&mut self, server: &ServerAddress, answers: bool) {
+        self.count_answer(server, answers);
+        self.call_parked(server);
+    }
+
+    fn count_answer(&mut self, server: &ServerAddress, answers: bool) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(entry) = self.servers.get_mut(server) {
+            entry.in_flight = entry.in_flight.saturating_sub(1);
+            entry.answers = answers;
+        }
+    }
+
+    /// The connection is another program's: it is idle here. A request in flight stays counted until its outcome is
+    /// reported by [`Self::answered`].
+    pub(super) fn forget(&mut self, id: ConnectionId) {
+        if let Some(Scheduled { state: State::Waiting(wait), .. }) = self.state.remove(&id) {
+            self.moments.remove(&(wait.moment, id));
+        }
+        self.pass_room_on(id, None);
     }
 
     /// The connection's next request has to wait.
@@ -319,6 +338,29 @@ mod tests {
         jobs.rest(ONE);
         assert_eq!(jobs.next(), None);
         assert!(jobs.state.is_empty() && jobs.servers.is_empty());
+    }
+
+    #[test]
+    fn who_is_forgotten_is_not_asked_and_its_answer_makes_room() {
+        let (mut jobs, server) = (Jobs::default(), server(1));
+        for id in [ONE, TWO] {
+            jobs.touch(id, Lane::Bulk);
+        }
+        assert_eq!(jobs.next(), Some(ONE));
+        assert!(jobs.start(ONE, &server));
+        jobs.forget(ONE);
+        jobs.forget(TWO);
+        assert_eq!(jobs.next(), None, "both are somebody else's");
+        assert_eq!(jobs.in_flight, 1);
+        jobs.answered(&server, true);
+        assert_eq!(jobs.in_flight, 0);
+        assert!(jobs.state.is_empty() && jobs.servers.is_empty());
+
+        jobs.touch(ONE, Lane::Bulk);
+        assert_eq!(jobs.next(), Some(ONE));
+        jobs.wait(ONE, until(5, None));
+        jobs.forget(ONE);
+        assert_eq!(jobs.next_moment(), None);
     }
 
     #[test]
