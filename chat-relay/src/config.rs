@@ -18,6 +18,7 @@ use crate::duration::Duration;
 use crate::error::CommandError;
 use crate::monitoring::{GROUPS_SHOWN_MAX, Labels};
 use crate::network_config::NetworkConfig;
+use crate::store_config::StoreConfig;
 
 /// Longest text of a name or description in the relay's own profile, bytes: it must fit its link data many times over.
 const PROFILE_TEXT_BYTES_MAX: usize = 512;
@@ -56,6 +57,22 @@ const NETWORK: [(&str, &str, &str); 5] = [
     ("direct_fallback", "Whether to send directly to servers that no proxy can forward to", "true"),
     ("socks_proxy", "The SOCKS5 proxy of connections with servers", "\"127.0.0.1:9050\""),
     ("socks_mode", "What goes through the SOCKS proxy: always, onion", "\"always\""),
+];
+
+/// The section `[store]`: name, meaning, example.
+const STORE: [(&str, &str, &str); 4] = [
+    (
+        "engine",
+        "What keeps the relay's state: sqlite, or postgres, which several workers may share",
+        "\"sqlite\"",
+    ),
+    (
+        "postgres_connection_file",
+        "File with the connection string of PostgreSQL; the variable CHAT_RELAY_POSTGRES wins",
+        "\"postgres\"",
+    ),
+    ("postgres_patience", "How long PostgreSQL may take to answer a connection", "\"10s\""),
+    ("worker_lease", "How long other workers wait for a sign of this one", "\"15s\""),
 ];
 
 /// The role that joiners get.
@@ -256,6 +273,9 @@ pub struct ConfigFile {
     /// How many groups stand in labels of metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitoring_groups: Option<u32>,
+    /// Where the state is.
+    #[serde(skip_serializing_if = "StoreConfig::is_empty")]
+    pub store: StoreConfig,
     /// The way to servers.
     #[serde(skip_serializing_if = "NetworkConfig::is_empty")]
     pub network: NetworkConfig,
@@ -291,6 +311,9 @@ pub struct ConfigArgs {
     /// So many groups, the largest, stand in labels of metrics, by the numbers of `ctl groups`; up to 1000 [default: 0]
     #[arg(long, env = "CHAT_RELAY_MONITORING_GROUPS", value_name = "COUNT")]
     pub monitoring_groups: Option<u32>,
+    /// Where the state is.
+    #[command(flatten)]
+    pub store: StoreConfig,
     /// The way to servers.
     #[command(flatten)]
     pub network: NetworkConfig,
@@ -323,6 +346,7 @@ impl ConfigArgs {
             monitoring_http: self.monitoring_http.or(file.monitoring_http),
             monitoring_servers: self.monitoring_servers.or(file.monitoring_servers),
             monitoring_groups: self.monitoring_groups.or(file.monitoring_groups),
+            store: self.store.or(file.store),
             network: self.network.or(file.network),
             tuning: self.tuning.or(file.tuning),
         })
@@ -355,6 +379,8 @@ impl ConfigFile {
         let given = toml::Table::try_from(self).context("Unable to write the configuration as TOML")?;
         let mut out = FILE_HEAD.to_owned();
         describe(&NAMES, Some(&given), &mut out);
+        out.push_str("\n[store]\n");
+        describe(&STORE, given.get("store").and_then(toml::Value::as_table), &mut out);
         out.push_str("\n[network]\n");
         describe(&NETWORK, given.get("network").and_then(toml::Value::as_table), &mut out);
         out.push_str(&self.tuning.describe());
@@ -380,6 +406,7 @@ impl ConfigFile {
         }
         let limits = self.tuning.limits();
         check_limits(&limits)?;
+        self.store.check()?;
         if self.monitoring_groups.is_some_and(|groups| groups > GROUPS_SHOWN_MAX) {
             let reason =
                 format!("must be at most {GROUPS_SHOWN_MAX}: each group is a series of several metrics");
@@ -396,6 +423,7 @@ impl ConfigFile {
                 servers: self.monitoring_servers.unwrap_or(false),
                 groups: self.monitoring_groups.unwrap_or(0),
             },
+            store: self.store.clone(),
             network: self.network.clone(),
             limits,
         })
@@ -419,6 +447,8 @@ pub struct Settings {
     pub monitoring_http: Option<SocketAddr>,
     /// Which labels metrics have besides.
     pub monitoring_labels: Labels,
+    /// Where the state is.
+    pub store: StoreConfig,
     /// The way to servers.
     pub network: NetworkConfig,
     /// Limits, intervals and timeouts.

@@ -99,10 +99,21 @@ impl Directory {
     /// # Errors
     /// [`CommandError::NotInitialised`], [`CommandError::Exposed`], or what the system says.
     pub fn open(&self) -> anyhow::Result<()> {
-        if !self.config().exists() || !self.database().exists() {
+        if !self.config().exists() {
             return Err(CommandError::NotInitialised(self.path.clone()).into());
         }
         self.check_private()
+    }
+
+    /// Checks that the database's file is here.
+    ///
+    /// # Errors
+    /// [`CommandError::NotInitialised`].
+    pub fn has_database(&self) -> anyhow::Result<()> {
+        match self.database().exists() {
+            true => Ok(()),
+            false => Err(CommandError::NotInitialised(self.path.clone()).into()),
+        }
     }
 
     /// Takes the directory for this process.

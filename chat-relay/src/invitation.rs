@@ -96,6 +96,10 @@ fn invited<S: RelayStore>(
     if is_new {
         return lifecycle::begin(turn, group);
     }
+    if !turn.store.holds(group.id) {
+        // The worker that has it looks for what was stored for it.
+        return Ok(());
+    }
     lifecycle::advance(turn, group.id, ServedEvent::Invited { same_member: true })
 }
 

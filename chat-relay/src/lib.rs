@@ -14,7 +14,8 @@
 //!                                      └─ control      the operator: looks, pauses, rejects, issues codes
 //! access, intake     who may use the relay, and how much; notices  what owners are told        metrics, monitoring   what is told of it
 //! recovery           what a copy that was brought back does first
-//! turn   what a handler works with      steps   where a crash must be survived      store   trait RelayStore; SQLite
+//! turn   what a handler works with      steps   where a crash must be survived      store   trait RelayStore; SQLite, PostgreSQL
+//! sharing            several workers on one database: whose each group is
 //! ```
 
 #![forbid(unsafe_code)]
@@ -50,8 +51,10 @@ pub mod receive;
 pub mod recovery;
 pub mod relay;
 pub mod roster;
+mod sharing;
 pub mod steps;
 pub mod store;
+pub mod store_config;
 pub mod turn;
 pub mod validation;
 

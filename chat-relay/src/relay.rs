@@ -34,6 +34,7 @@ use crate::metrics::{Count, Metrics};
 use crate::monitoring::{GROUPS_SHOWN_MAX, GroupNumbers, Survey};
 use crate::operation::{Operation, Rules, ServerHealth};
 use crate::receive::Source;
+use crate::sharing::{self, SHARE_EVERY_MS};
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LinkState, MemberNumber, Purpose};
@@ -98,6 +99,8 @@ pub struct Relay<S> {
     answers: Vec<(oneshot::Sender<Value>, Value)>,
     readiness: Readiness,
     clean_at: Timestamp,
+    /// When the share of this worker is looked at again.
+    share_at: Timestamp,
     /// Groups that may have something to hand out.
     turns: Turns,
 }
@@ -122,6 +125,7 @@ impl<S: RelayStore> Relay<S> {
             answers: Vec::new(),
             readiness: Readiness::Creating,
             clean_at: Timestamp::default(),
+            share_at: Timestamp::default(),
             turns: Turns::default(),
         }
     }
@@ -187,11 +191,28 @@ impl<S: RelayStore> Relay<S> {
         })
     }
 
+    /// Looks at what is this worker's among others, and at what the operator said to them.
+    fn share(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
+        self.share_at = context.now().plus_ms(SHARE_EVERY_MS);
+        context.wake_at(self.share_at);
+        self.operation.rules = Rules::new(&self.limits, &self.store.operator_settings()?);
+        let moves = self.store.share()?;
+        if moves.has_address {
+            tracing::info!("the relay's address is this worker's");
+            let reached = address::prepare(&mut self.turn(context))?;
+            if self.readiness != Readiness::Told {
+                self.readiness = reached.map_or(Readiness::Creating, Readiness::Reaching);
+            }
+        }
+        sharing::follow(&mut self.turn(context), moves)
+    }
+
     /// Ends a relay that drains, once nothing waits or its time is over.
     fn drain(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
         let Some(until) = self.operation.drain_until else { return Ok(()) };
         let (now, is_paused) = (context.now(), self.operation.rules.paused);
-        if is_paused || now >= until || self.store.backlog(None)? == 0 {
+        // What waits is handed out by other workers.
+        if self.store.is_shared() || is_paused || now >= until || self.store.backlog(None)? == 0 {
             tracing::info!("drained");
             context.stop();
         } else {
@@ -314,10 +335,18 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         &mut self.store
     }
 
+    fn shares_store(&self) -> bool {
+        self.store.is_shared()
+    }
+
     fn on_start(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
         let now = context.now();
         self.operation.rules = Rules::new(&self.limits, &self.store.operator_settings()?);
-        if let Some(server) = address::prepare(&mut self.turn(context))? {
+        if self.store.is_shared() {
+            // Unless the address turns out to be this worker's.
+            self.readiness = Readiness::Reached;
+            self.share(context)?;
+        } else if let Some(server) = address::prepare(&mut self.turn(context))? {
             self.readiness = Readiness::Reaching(server);
         }
         for group in self.store.groups_with_deliveries()? {
@@ -361,7 +390,10 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         result: Result<OpenedLink, ReadLinkError>,
     ) -> Result<(), Fatal> {
         let group = from_tag(&tag)?;
-        self.reading.remove(&group);
+        // Of a group that went to another worker meanwhile it says nothing here.
+        if !self.reading.remove(&group) || !self.store.holds(group) {
+            return Ok(());
+        }
         lifecycle::link_read(&mut self.turn(context), group, result)
     }
 
@@ -387,6 +419,12 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             self.clean_at = now.plus_ms(self.limits.cleaning_interval.ms());
         }
         context.wake_at(self.clean_at);
+        if self.store.is_shared() {
+            if now >= self.share_at {
+                self.share(context)?;
+            }
+            context.wake_at(self.share_at);
+        }
         let mut turn = self.turn(context);
         lifecycle::deadlines(&mut turn)?;
         cleaning::close_expired(&mut turn)?;
@@ -400,7 +438,7 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         worker::carry_on(&mut self.turn(context), room)
     }
 
-    fn on_network(&mut self, _context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
+    fn on_network(&mut self, context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
         match change {
             NetworkChange::Up(server) => {
                 tracing::debug!("a server is reached");
@@ -415,6 +453,10 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
                 self.operation.servers.insert(server, ServerHealth::Down);
             }
             NetworkChange::Surplus { server, queues } => self.store.set_service_surplus(&server, queues)?,
+            NetworkChange::TakenOver { server, queue } if self.store.is_shared() => {
+                // Whoever has the connection subscribes; a worker that had it may have been late to hear of that.
+                context.adopt(self.store.connection_of_queue(&server, &queue)?);
+            }
             NetworkChange::TakenOver { .. } | NetworkChange::AllTakenOver(_) => {
                 tracing::error!("another process uses a copy of this relay: stop one of them");
             }

@@ -10,6 +10,7 @@
 
 pub mod binaries;
 pub mod crash_ledger;
+pub mod database;
 pub mod ledger;
 pub mod process;
 pub mod session;

@@ -39,11 +39,28 @@ impl Stage {
         let servers: Vec<Server> =
             (1..=servers).map(|n| world.server(&format!("server-{n}"))).collect::<anyhow::Result<_>>()?;
         let on = |n: usize| servers.get(n % servers.len()).context("A stage has a server");
-        let mut relays: Vec<Relay> = (0..relays)
+        let relays: Vec<Relay> = (0..relays)
             .map(|n| world.relay(&format!("relay-{}", n + 1), on(n)?))
             .collect::<anyhow::Result<_>>()?;
+        let count = relays.len();
+        Self::with(world, servers, relays, count, members, joiner_role)
+    }
+
+    /// The same with servers and relays that run; of the relays the first `count` are relays of their own.
+    ///
+    /// # Errors
+    /// When anything does not come up.
+    pub fn with(
+        world: World,
+        servers: Vec<Server>,
+        mut relays: Vec<Relay>,
+        count: usize,
+        members: usize,
+        joiner_role: &str,
+    ) -> anyhow::Result<Self> {
+        let on = |n: usize| servers.get(n % servers.len()).context("A stage has a server");
         let owner = world.person("Olga", &servers.iter().collect::<Vec<_>>())?;
-        for relay in &relays {
+        for relay in relays.iter().take(count) {
             owner.ok(&["relay", "add", &relay.name, relay.link()])?;
         }
         let mut listening = vec![owner.listen()?];
@@ -54,10 +71,10 @@ impl Stage {
             let member = world.person(name, &[on(n)?])?;
             listening.push(member.listen()?);
             member.ok(&["join", &link, "--timeout", "60"])?;
-            connected(&member, relays.len())?;
+            connected(&member, count)?;
             people.push(member);
         }
-        relays.iter_mut().try_for_each(Relay::finds_itself_listed)?;
+        relays.iter_mut().take(count).try_for_each(Relay::finds_itself_listed)?;
         Ok(Self { world, servers, relays, owner, members: people, listening, link })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Everything talks TLS on loopback, and keeps its state on disk, so each can be killed and started again.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
@@ -90,6 +91,41 @@ impl World {
             "--server",
             server.address(),
         ]))?;
+        let mut relay = Relay {
+            name: name.to_owned(),
+            directory,
+            program,
+            link: String::new(),
+            monitoring: None,
+            process: None,
+        };
+        relay.start(&[])?;
+        Ok(relay)
+    }
+
+    /// A worker of the relay whose state is in a PostgreSQL database, made and started.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn worker(
+        &self,
+        name: &str,
+        server: &Server,
+        connection: &str,
+        lease: &str,
+    ) -> anyhow::Result<Relay> {
+        let directory = self.path().join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&directory)?;
+        std::fs::write(directory.join("postgres"), connection)?;
+        let program = self.binaries.relay.clone();
+        let store = ["--store", "postgres", "--worker-lease", lease, "--postgres-patience", lease];
+        run_once(
+            Command::new(&program)
+                .arg("--directory")
+                .arg(&directory)
+                .args(["init", "--display-name", "relay-1", "--server", server.address()])
+                .args(store),
+        )?;
         let mut relay = Relay {
             name: name.to_owned(),
             directory,

@@ -2,14 +2,13 @@
 
 use std::io::IsTerminal as _;
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::address_link;
 use crate::cli::{AddressArgs, GlobalArgs};
+use crate::config::ConfigFile;
 use crate::directory::Directory;
 use crate::output;
-use crate::store::sql::SqlStore;
 
 #[derive(Serialize)]
 struct Address {
@@ -21,8 +20,7 @@ pub(super) fn run(global: &GlobalArgs, args: &AddressArgs) -> anyhow::Result<()>
     let directory = Directory::choose(global.directory.as_deref())?;
     directory.open()?;
     // Read beside a running relay: the database allows it.
-    let mut store = SqlStore::open(&directory.database())
-        .with_context(|| format!("Unable to open {}", directory.database().display()))?;
+    let mut store = ConfigFile::read(&directory)?.store.open(&directory)?;
     let address = address_link(&mut store)?.to_string();
     let with_qr = args.qr || (!args.no_qr && std::io::stdout().is_terminal());
     let text = if with_qr && !global.json {

@@ -10,6 +10,7 @@ use protocol::crypto::hash::sha256;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{BackupArgs, GlobalArgs};
+use crate::config::ConfigFile;
 use crate::directory::Directory;
 use crate::output;
 use crate::store::sql::SqlStore;
@@ -48,6 +49,14 @@ struct Made<'a> {
 pub(super) fn run(global: &GlobalArgs, args: &BackupArgs) -> anyhow::Result<()> {
     let directory = Directory::choose(global.directory.as_deref())?;
     directory.open()?;
+    if ConfigFile::read(&directory)?.store.access(&directory)?.is_some() {
+        bail!(
+            "The state of this relay is in PostgreSQL: back it up by the means of PostgreSQL, such as \
+             `pg_dump --format=custom`, and keep {} with it",
+            directory.config().display()
+        );
+    }
+    directory.has_database()?;
     let into = &args.into;
     if into.exists() {
         bail!("{} exists: choose another place, nothing is overwritten", into.display());

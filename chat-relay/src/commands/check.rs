@@ -4,9 +4,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::cli::GlobalArgs;
+use crate::config::ConfigFile;
 use crate::directory::Directory;
 use crate::output;
-use crate::store::sql::SqlStore;
 
 #[derive(Serialize)]
 struct Sound {
@@ -20,8 +20,9 @@ pub(super) fn run(global: &GlobalArgs) -> anyhow::Result<()> {
     let directory = Directory::choose(global.directory.as_deref())?;
     directory.open()?;
     let _lock = directory.lock()?;
-    let verified = SqlStore::open(&directory.database())
-        .and_then(|mut store| store.verify())
+    let mut store = ConfigFile::read(&directory)?.store.open(&directory)?;
+    let verified = store
+        .verify()
         .with_context(|| format!("Restore a backup: {} is not sound", directory.path().display()))?;
     let text = format!(
         "All is sound: {} groups, {} members, {} messages",

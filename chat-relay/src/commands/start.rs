@@ -1,26 +1,28 @@
-//! `chat-relay start`: runs until SIGTERM or SIGINT.
+//! `chat-relay start`: runs until SIGTERM or SIGINT. As one of several workers it begins anew when the database was away,
+//! or when others took it for dead.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use daemon::supervision;
-use protocol::net::engine::{self, EngineHandle};
+use protocol::net::engine::{self, EngineError, EngineHandle};
 use protocol::net::network::NetworkSettings;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::{address_link, network_limits};
 use crate::cli::GlobalArgs;
-use crate::config::{ConfigArgs, ConfigFile};
+use crate::config::{ConfigArgs, ConfigFile, Settings};
 use crate::control::CONTROL_SOCKET;
 use crate::directory::Directory;
 use crate::identity::RelayIdentity;
 use crate::relay::{Command, Notice, Relay};
-use crate::store::RelayStore as _;
-use crate::store::sql::SqlStore;
-use crate::{control, monitoring, output, recovery};
+use crate::store::sql::{Access, SqlStore};
+use crate::store::workers::WorkerStore as _;
+use crate::store::{RelayStore as _, StoreError};
+use crate::{control, monitoring, output, recovery, store_config};
 
 /// The line on stdout that says: owners can invite now.
 #[derive(Serialize)]
@@ -35,10 +37,73 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     let directory = Directory::choose(global.directory.as_deref())?;
     directory.open()?;
     let settings = args.over(ConfigFile::read(&directory)?)?.settings()?;
-    let identity = RelayIdentity::from_settings(&settings)?;
-    let lock = directory.lock()?;
-    let mut store = SqlStore::open(&directory.database())
-        .with_context(|| format!("Unable to open {}", directory.database().display()))?;
+    let _lock = directory.lock()?;
+    let Some(access) = settings.store.access(&directory)? else {
+        return serve(global, &directory, &settings, settings.store.open(&directory)?);
+    };
+    let (mut was_up, mut pause) = (false, PAUSE_MIN);
+    loop {
+        let begun = Instant::now();
+        let ended = work(global, &directory, &settings, &access, &mut was_up);
+        let Err(error) = ended else { return Ok(()) };
+        if !was_up || !may_begin_anew(&error) {
+            return Err(error);
+        }
+        if begun.elapsed() > PAUSE_MAX {
+            pause = PAUSE_MIN;
+        }
+        tracing::error!(error = format!("{error:#}"), "the worker begins anew from what is stored");
+        if wait(pause)? {
+            return Ok(());
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Runs as one of several workers, and gives everything back at the end.
+fn work(
+    global: &GlobalArgs,
+    directory: &Directory,
+    settings: &Settings,
+    access: &Access,
+    was_up: &mut bool,
+) -> anyhow::Result<()> {
+    let mut store = store_config::connect(access)?;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = format!("{}:{}", host.trim(), std::process::id());
+    let worker = store.join(&name, settings.store.lease()).context("Unable to join the other workers")?;
+    *was_up = true;
+    serve(global, directory, settings, store)?;
+    // Should this fail, others take over when they hear nothing for long enough.
+    if let Err(error) = SqlStore::connect(access).and_then(|mut store| store.leave(worker)) {
+        tracing::warn!(%error, "other workers will wait before they take over");
+    }
+    Ok(())
+}
+
+/// Whether the database, or the other workers, ended it.
+fn may_begin_anew(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(EngineError::Failed(_)))
+        || matches!(error.downcast_ref(), Some(StoreError::Postgres(_) | StoreError::Dispossessed))
+}
+
+/// Waits a while; says whether the program is to end meanwhile.
+fn wait(time: Duration) -> anyhow::Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        Ok(tokio::time::timeout(time, signals.any()).await.is_ok())
+    })
+}
+
+/// Runs until it is told to end, or something fails.
+fn serve(
+    global: &GlobalArgs,
+    directory: &Directory,
+    settings: &Settings,
+    mut store: SqlStore,
+) -> anyhow::Result<()> {
+    let identity = RelayIdentity::from_settings(settings)?;
     let address = address_link(&mut store)?.to_string();
     let renewed = recovery::renew_keys(&mut store)
         .map_err(anyhow::Error::from_boxed)
@@ -55,9 +120,11 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("Unable to start the runtime")?;
-    let services = store.services().context("Unable to read as whom the relay is known to its servers")?;
+    // A service has one session with a server, so several workers are none: each subscribes its own queues.
+    let services = (!store.is_shared()).then(|| store.services()).transpose();
+    let services = services.context("Unable to read as whom the relay is known to its servers")?;
     let network = settings.network.settings(network_limits(&settings.limits), identity.server.clone())?;
-    let network = NetworkSettings { services: Some(services), ..network };
+    let network = NetworkSettings { services, ..network };
     let (notify, notices) = mpsc::unbounded_channel();
     let monitored = settings.monitoring_http.map(monitoring::listen);
     let monitored = monitored.map(|listening| runtime.block_on(listening)).transpose()?;
@@ -75,7 +142,7 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
     if let Some(listener) = monitored {
         runtime.spawn(monitoring::serve(listener, handle.commands(), metrics, labels));
     }
-    let ended = runtime.block_on(serve(handle, notices, |notice| match notice {
+    runtime.block_on(run_engine(handle, notices, |notice| match notice {
         Notice::Ready => {
             supervision::ready();
             let monitoring = monitored_at.map(|at| at.to_string());
@@ -84,29 +151,50 @@ pub(super) fn run(global: &GlobalArgs, args: ConfigArgs) -> anyhow::Result<()> {
                 format!("Relay address: {address}\n{}Ready: owners can invite it", at.collect::<String>());
             output::print(json, &text, &Ready { r#type: "ready", address: &address, monitoring })
         }
-    }));
-    drop(lock);
-    ended
+    }))
 }
 
+/// Pauses before a worker begins anew.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// How long the end may take: the batch in hand, and answers to what was sent.
 const STOP_TIME: Duration = Duration::from_secs(10);
 /// Sessions with servers: the database is on a thread of its own.
 const WORKER_THREADS: usize = 2;
 
-async fn serve(
+/// What asks a program to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("Unable to listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("Unable to listen for SIGINT")?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn run_engine(
     mut handle: EngineHandle<Command>,
     mut notices: mpsc::UnboundedReceiver<Notice>,
     tell: impl Fn(Notice) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("Unable to listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("Unable to listen for SIGINT")?;
+    let mut signals = Signals::listen()?;
     loop {
         tokio::select! {
             ended = handle.stopped() => return ended.context("The relay stopped"),
             Some(notice) = notices.recv() => tell(notice)?,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = signals.any() => break,
         }
     }
     tracing::info!("stopping");

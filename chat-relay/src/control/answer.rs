@@ -20,8 +20,9 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::operation::{CodeId, GroupOverview, IssuedCode};
 use crate::store::records::GroupId;
+use crate::store::workers::WorkerOverview;
 use crate::turn::Turn;
-use crate::{closing, lifecycle};
+use crate::{closing, lifecycle, sharing};
 
 /// Requests to servers that are looked at for `jobs` and for metrics.
 pub(crate) const JOBS_MAX: u32 = 10_000;
@@ -42,6 +43,7 @@ pub(crate) fn answer<S: RelayStore>(turn: &mut Turn<'_, '_, S>, request: Request
         Request::Stats => stats(turn),
         Request::Groups { after, limit } => groups(turn, after, limit),
         Request::Group { group } => one_group(turn, group),
+        Request::Workers => workers(turn),
         Request::Queues => queues(turn),
         Request::Jobs => jobs(turn),
         Request::Pause { group } => pause(turn, group, true),
@@ -122,6 +124,7 @@ fn group_row<S: RelayStore>(turn: &mut Turn<'_, '_, S>, overview: &GroupOverview
         "waiting": turn.store.backlog(Some(group.id))?,
         "paused": overview.paused,
         "account": overview.account,
+        "here": turn.store.holds(group.id),
     }))
 }
 
@@ -140,6 +143,23 @@ fn one_group<S: RelayStore>(turn: &mut Turn<'_, '_, S>, number: i64) -> Answered
         fields.insert("link".to_owned(), json!(found.group.key.group_link.as_str()));
     }
     Ok(Ok(row))
+}
+
+fn workers<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Answered {
+    if !turn.store.is_shared() {
+        return Ok(Err("this relay has one worker: its state is in a file".to_owned()));
+    }
+    let row = |worker: &WorkerOverview| {
+        json!({
+            "number": worker.id,
+            "name": worker.name,
+            "groups": worker.groups,
+            "has_address": worker.has_address,
+            "asked": worker.is_asked,
+        })
+    };
+    let workers = turn.store.workers()?;
+    Ok(Ok(json!({ "workers": workers.iter().map(row).collect::<Vec<_>>() })))
 }
 
 fn queues<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Answered {
@@ -176,6 +196,9 @@ fn pause<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: Option<i64>, paused: 
             if turn.store.group(GroupId(number))?.is_none() {
                 return Ok(Err(no_group(number)));
             }
+            if !turn.store.holds(GroupId(number)) {
+                return Ok(Err(sharing::elsewhere(GroupId(number))));
+            }
             turn.store.set_paused(GroupId(number), paused)?;
             turn.deliver(GroupId(number));
         }
@@ -200,6 +223,9 @@ fn reject<S: RelayStore>(turn: &mut Turn<'_, '_, S>, wanted: &str) -> Answered {
     };
     let now = turn.now();
     let served = turn.store.groups_by_link(&link)?;
+    if let Some(group) = served.iter().find(|group| !turn.store.holds(group.id)) {
+        return Ok(Err(sharing::elsewhere(group.id)));
+    }
     let identity = served.iter().find_map(|group| group.identity.as_ref());
     let name = identity.map(|identity| identity.profile.display_name.clone()).unwrap_or_default();
     let public_id = identity.map(|identity| identity.public_group_id.clone());

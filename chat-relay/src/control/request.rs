@@ -26,6 +26,8 @@ pub enum Request {
         /// Its number, as `groups` shows it
         group: i64,
     },
+    /// Show the workers that share this relay's groups: how many each has, and which has the relay's address
+    Workers,
     /// Show this relay's queues by server, and which servers are reached
     Queues,
     /// Show requests to servers that wait, and which of them failed and are tried again

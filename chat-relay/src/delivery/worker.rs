@@ -49,6 +49,12 @@ impl Turns {
         self.after_commit.insert(group);
     }
 
+    /// A group is no more ours to hand out.
+    pub fn forget(&mut self, group: GroupId) {
+        self.groups.remove(&group);
+        self.after_commit.remove(&group);
+    }
+
     /// The transaction is durable.
     pub fn committed(&mut self) {
         self.groups.append(&mut self.after_commit);
@@ -95,6 +101,9 @@ fn serve<S: RelayStore>(
     group: GroupId,
     limit: usize,
 ) -> Result<(usize, bool), Fatal> {
+    if !turn.store.holds(group) {
+        return Ok((0, false));
+    }
     let found = turn.store.stream(group)?.filter(|stream| !stream.is_paused);
     let Some(mut stream) = found else { return Ok((0, false)) };
     let mut page = Page { stream, recent: BTreeMap::new(), bodies: BTreeMap::new() };

@@ -19,6 +19,7 @@ mod contract_operation;
 pub mod operation;
 pub mod records;
 pub mod sql;
+pub mod workers;
 
 use protocol::agent::store::{AgentStore, BodyId, ConnectionId};
 use protocol::group::identity::{MemberId, MemberRole};
@@ -36,6 +37,7 @@ use records::{
     NewMember, NewMessage, Piece, Purpose, Reader, RelayAddress, ServedGroup, StoredMessage, StoredMessageId,
     Stream, WaitingInvitation,
 };
+use workers::WorkerStore;
 
 /// What can go wrong in a store. Nothing that a peer sends causes it.
 #[derive(Debug, Error)]
@@ -56,6 +58,9 @@ pub enum StoreError {
     /// What is stored does not fit together.
     #[error("the database is damaged: {0}")]
     Damaged(String),
+    /// Other workers took this one for dead, and its groups with it.
+    #[error("other workers took this one for dead: it begins anew")]
+    Dispossessed,
     /// The file was written by a later version.
     #[error("the database was written by a later version of chat-relay: run that version")]
     Newer,
@@ -73,7 +78,7 @@ impl From<postgres::Error> for StoreError {
 
 /// The relay's own rows, next to the agent's. Every method may fail when the database does.
 #[expect(clippy::missing_errors_doc, reason = "said once above")]
-pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore {
+pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerStore {
     /// The relay's long-lived address; nothing before it is made.
     fn relay_address(&mut self) -> Result<Option<RelayAddress>, StoreError>;
     /// Stores it.
@@ -128,7 +133,7 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore {
     /// The earliest moment at which a group's next step is due, after `now`.
     fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Keeps an owner's request until the group link has been read.
+    /// Keeps an owner's request until the group link has been read. The worker that has the group hears of it.
     fn add_invitation(
         &mut self,
         group: GroupId,

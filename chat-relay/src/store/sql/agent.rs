@@ -65,11 +65,15 @@ impl AgentStore for SqlStore {
         server: &ServerAddress,
         queue: &RecipientId,
     ) -> Result<Option<ConnectionId>, StoreError> {
-        self.one(
+        let found = self.one(
             "SELECT connection_id FROM connection_queues WHERE recipient_id = ?1 AND server = ?2",
             params![queue.as_bytes(), server.to_bytes()],
             |row| row.get(0).map(ConnectionId),
-        )
+        )?;
+        match found {
+            Some(connection) if self.is_elsewhere(connection)? => Ok(None),
+            found => Ok(found),
+        }
     }
 
     fn queues_after(

@@ -122,14 +122,14 @@ impl Database {
     pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(database) => Ok(database.execute_batch("BEGIN IMMEDIATE")?),
-            Self::Postgres(database) => database.batch("BEGIN"),
+            Self::Postgres(database) => database.begin(),
         }
     }
 
     pub(super) fn commit(&mut self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(database) => Ok(database.execute_batch("COMMIT")?),
-            Self::Postgres(database) => database.batch("COMMIT"),
+            Self::Postgres(database) => database.commit(),
         }
     }
 

@@ -54,16 +54,19 @@ impl SqlStore {
             Purpose::Answer => ("answer", None, None),
             Purpose::Closing => ("closing", None, None),
         };
+        let worker = self.worker();
         self.change_one(
-            "INSERT INTO purposes (connection_id, purpose, group_id, member_number, until_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (connection_id) DO UPDATE SET purpose = excluded.purpose,
-             group_id = excluded.group_id, member_number = excluded.member_number, until_ms = excluded.until_ms",
+            "INSERT INTO purposes (connection_id, purpose, group_id, member_number, until_ms, worker_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (connection_id) DO UPDATE SET purpose = excluded.purpose,
+             group_id = excluded.group_id, member_number = excluded.member_number, until_ms = excluded.until_ms,
+             worker_id = excluded.worker_id",
             params![
                 connection.0,
                 word,
                 group.map(|group| group.0),
                 member.map(|member| member.0),
-                until.map(|until| until.0)
+                until.map(|until| until.0),
+                worker.filter(|_| group.is_none()),
             ],
         )
     }
@@ -88,16 +91,20 @@ impl SqlStore {
     }
 
     pub(super) fn insert_group(&mut self, key: &GroupKey, now: Timestamp) -> Result<(), StoreError> {
-        self.change_one(
-            "INSERT INTO served_groups (group_link, owner_member_id, relay_member_id, life)
-             VALUES (?1, ?2, ?3, ?4)",
+        let worker = self.worker();
+        let group = self.insert(
+            "INSERT INTO served_groups (group_link, owner_member_id, relay_member_id, life, worker_id)
+             VALUES (?1, ?2, ?3, ?4, ?5) RETURNING group_id",
             params![
                 key.group_link.as_str(),
                 key.owner.as_bytes(),
                 key.relay.as_bytes(),
                 ServedLife::invited(now).to_bytes(),
+                worker,
             ],
-        )
+        )?;
+        self.note_held(GroupId(group), true);
+        Ok(())
     }
 
     pub(super) fn write_group(&mut self, group: &ServedGroup) -> Result<(), StoreError> {

@@ -93,12 +93,14 @@ impl SqlStore {
     }
 
     pub(super) fn delete_left(&mut self, before: Timestamp, limit: i64) -> Result<(), StoreError> {
+        let worker = self.worker();
         self.run(
             &format!(
                 "DELETE FROM members WHERE member_number IN (SELECT member_number FROM members
-                 WHERE status = 'left' AND since_ms < ?1 AND role = 'observer' AND {UNMENTIONED} LIMIT ?2)"
+                 WHERE status = 'left' AND since_ms < ?1 AND role = 'observer' AND {UNMENTIONED}
+                 AND group_id IN (SELECT group_id FROM served_groups WHERE worker_id = ?3) LIMIT ?2)"
             ),
-            params![before.0, limit],
+            params![before.0, limit, worker],
         )?;
         Ok(())
     }

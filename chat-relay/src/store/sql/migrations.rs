@@ -7,7 +7,7 @@ use super::deliveries;
 use crate::store::StoreError;
 
 /// `PRAGMA user_version` counts those that ran in SQLite, the table `form` those in PostgreSQL.
-pub(super) const SCRIPTS: [&str; 10] = [
+pub(super) const SCRIPTS: [&str; 11] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
@@ -18,6 +18,7 @@ pub(super) const SCRIPTS: [&str; 10] = [
     include_str!("../../../migrations/sqlite/0008_counts.sql"),
     include_str!("../../../migrations/sqlite/0009_services.sql"),
     include_str!("../../../migrations/sqlite/0010_knocks.sql"),
+    include_str!("../../../migrations/sqlite/0011_workers.sql"),
 ];
 
 /// The migration after which what waits to be forwarded needs its heads.
@@ -30,6 +31,7 @@ pub(super) fn for_postgres(number: u32, script: &str) -> String {
         POSITIONS => include_str!("../../../migrations/postgres/0006_positions.sql").to_owned(),
         8 => include_str!("../../../migrations/postgres/0008_counts.sql").to_owned(),
         10 => include_str!("../../../migrations/postgres/0010_knocks.sql").to_owned(),
+        11 => include_str!("../../../migrations/postgres/0011_workers.sql").to_owned(),
         _ => translate(script),
     }
 }

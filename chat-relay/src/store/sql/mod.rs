@@ -20,6 +20,7 @@ mod positions;
 mod postgres;
 mod relay;
 mod services;
+mod workers;
 
 use std::path::Path;
 
@@ -41,6 +42,7 @@ use database::{Database, Row};
 pub struct SqlStore {
     database: Database,
     kept: deliveries::KeptBodies,
+    membership: Option<workers::Membership>,
 }
 
 impl SqlStore {
@@ -69,7 +71,7 @@ impl SqlStore {
     }
 
     fn on(database: Database) -> Self {
-        Self { database, kept: deliveries::KeptBodies::default() }
+        Self { database, kept: deliveries::KeptBodies::default(), membership: None }
     }
 
     /// Runs a statement and counts the rows it changed.
@@ -166,7 +168,9 @@ mod tests {
 
     fn in_scratch(scratch: &Scratch) -> SqlStore {
         let access = Access::new(&scratch.connection(), std::time::Duration::from_secs(10)).unwrap();
-        SqlStore::connect(&access).unwrap()
+        let mut store = SqlStore::connect(&access).unwrap();
+        store.join("test", std::time::Duration::from_secs(15)).unwrap();
+        store
     }
 
     #[test]

@@ -301,7 +301,8 @@ impl OperationStore for SqlStore {
     }
 
     fn taken(&mut self, account: &str, day: i64) -> Result<Taken, StoreError> {
-        let sql = "SELECT messages, bytes FROM account_days WHERE account = ?1 AND day = ?2";
+        let sql = "SELECT CAST(coalesce(sum(messages), 0) AS BIGINT), CAST(coalesce(sum(bytes), 0) AS BIGINT)
+                   FROM account_days WHERE account = ?1 AND day = ?2";
         let count =
             |row: &Row<'_>, column| Ok::<_, rusqlite::Error>(row.get::<_, i64>(column)?.unsigned_abs());
         let found = self.one(sql, params![account, day], |row| {
@@ -311,15 +312,16 @@ impl OperationStore for SqlStore {
     }
 
     fn add_taken(&mut self, account: &str, day: i64, more: Taken) -> Result<(), StoreError> {
+        let worker = self.worker();
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.run(
-            "INSERT INTO account_days (account, day, messages, bytes) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (account) DO UPDATE SET day = excluded.day,
+            "INSERT INTO account_days (account, worker_id, day, messages, bytes) VALUES (?1, ?5, ?2, ?3, ?4)
+             ON CONFLICT (account, worker_id) DO UPDATE SET day = excluded.day,
              messages = excluded.messages
                  + CASE account_days.day WHEN excluded.day THEN account_days.messages ELSE 0 END,
              bytes = excluded.bytes
                  + CASE account_days.day WHEN excluded.day THEN account_days.bytes ELSE 0 END",
-            params![account, day, number(more.messages), number(more.bytes)],
+            params![account, day, number(more.messages), number(more.bytes), worker],
         )?;
         Ok(())
     }

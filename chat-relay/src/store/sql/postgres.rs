@@ -5,10 +5,10 @@
 //! whoever runs the relay begins again from what was committed.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::postgres::types::{FromSql, IsNull, ToSql as ToPostgres, Type, to_sql_checked};
-use ::postgres::{Client, Config, Statement};
+use ::postgres::{Client, Config, SimpleQueryMessage, Statement};
 use bytes::BytesMut;
 use daemon::postgres::{MakeRustlsConnect, Misconfigured};
 use rusqlite::ToSql;
@@ -20,6 +20,9 @@ use crate::store::StoreError;
 pub(super) use ::postgres::Row;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A worker's deadline is moved when so much of it is over.
+const RENEWALS_PER_LEASE: u32 = 3;
 
 /// Where PostgreSQL is and how long it may be silent.
 #[derive(Clone)]
@@ -34,6 +37,14 @@ pub struct Access {
 pub(super) struct Postgres {
     client: Client,
     statements: HashMap<String, Statement>,
+    fence: Option<Fence>,
+}
+
+/// What each transaction of a worker begins with.
+struct Fence {
+    worker: i64,
+    lease: Duration,
+    renewed: Instant,
 }
 
 impl std::fmt::Debug for Access {
@@ -81,7 +92,43 @@ impl Postgres {
             );
         }
         migrate(&mut client)?;
-        Ok(Self { client, statements: HashMap::new() })
+        Ok(Self { client, statements: HashMap::new(), fence: None })
+    }
+
+    /// From now on each transaction holds the row of this worker, and now and then renews it.
+    pub(super) fn fence(&mut self, worker: i64, lease: Duration) {
+        self.fence = Some(Fence { worker, lease, renewed: Instant::now() });
+    }
+
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        let Some(fence) = &mut self.fence else { return self.batch("BEGIN") };
+        let worker = fence.worker;
+        let begun = Instant::now();
+        let hold = if fence.renewed.elapsed() > fence.lease / RENEWALS_PER_LEASE {
+            let lease_ms = fence.lease.as_millis();
+            format!(
+                "UPDATE workers SET until = now() + {lease_ms} * interval '1 millisecond'
+                 WHERE worker_id = {worker} RETURNING worker_id"
+            )
+        } else {
+            format!("SELECT worker_id FROM workers WHERE worker_id = {worker} FOR KEY SHARE")
+        };
+        let answers = self.client.simple_query(&format!("BEGIN; {hold}"))?;
+        if !answers.iter().any(|answer| matches!(answer, SimpleQueryMessage::Row(_))) {
+            self.batch("ROLLBACK")?;
+            return Err(StoreError::Dispossessed);
+        }
+        if hold.starts_with("UPDATE") {
+            fence.renewed = begun;
+        }
+        Ok(())
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), StoreError> {
+        self.batch("COMMIT")?;
+        // It is stored, but who stood still since then is not to act on it any more: the next one does.
+        let is_over = |fence: &Fence| fence.renewed.elapsed() > fence.lease;
+        if self.fence.as_ref().is_some_and(is_over) { Err(StoreError::Dispossessed) } else { Ok(()) }
     }
 
     pub(super) fn batch(&mut self, sql: &str) -> Result<(), StoreError> {

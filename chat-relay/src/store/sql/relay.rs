@@ -16,12 +16,17 @@ use crate::store::records::{
     NewMember, NewMessage, Piece, Purpose, Reader, RelayAddress, ServedGroup, StoredMessage, StoredMessageId,
     Stream, WaitingInvitation,
 };
+use crate::store::workers::WorkerStore as _;
 use crate::store::{RelayStore, StoreError};
 
 /// A page's length for SQL.
 fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
+
+/// Whose a connection is.
+const OWN_PURPOSE: &str = "CASE WHEN group_id IS NULL THEN worker_id ELSE
+    (SELECT g.worker_id FROM served_groups g WHERE g.group_id = purposes.group_id) END";
 
 impl RelayStore for SqlStore {
     fn relay_address(&mut self) -> Result<Option<RelayAddress>, StoreError> {
@@ -73,11 +78,18 @@ impl RelayStore for SqlStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(ConnectionId, Purpose)>, StoreError> {
-        self.purposes("WHERE until_ms <= ?1 ORDER BY until_ms LIMIT ?2", params![now.0, rows(limit)])
+        let condition = format!("WHERE until_ms <= ?1 AND {OWN_PURPOSE} = ?3 ORDER BY until_ms LIMIT ?2");
+        let worker = self.worker();
+        self.purposes(&condition, params![now.0, rows(limit), worker])
     }
 
     fn next_expiry(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        self.moment("SELECT min(until_ms) FROM purposes WHERE until_ms IS NOT NULL", params![])
+        let sql = format!(
+            "SELECT until_ms FROM purposes WHERE until_ms IS NOT NULL AND {OWN_PURPOSE} = ?1
+             ORDER BY until_ms LIMIT 1"
+        );
+        let worker = self.worker();
+        self.moment(&sql, params![worker])
     }
 
     fn group_for_invitation(
@@ -116,15 +128,20 @@ impl RelayStore for SqlStore {
 
     fn delete_group(&mut self, id: GroupId) -> Result<(), StoreError> {
         self.fix_bodies(id)?;
+        self.note_held(id, false);
         self.change_one("DELETE FROM served_groups WHERE group_id = ?1", params![id.0])
     }
 
     fn groups_due(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError> {
-        self.groups("WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2", params![now.0, rows(limit)])
+        let worker = self.worker();
+        let condition = "WHERE due_ms <= ?1 AND worker_id = ?3 ORDER BY due_ms LIMIT ?2";
+        self.groups(condition, params![now.0, rows(limit), worker])
     }
 
     fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.moment("SELECT min(due_ms) FROM served_groups WHERE due_ms > ?1", params![now.0])
+        let worker = self.worker();
+        let sql = "SELECT min(due_ms) FROM served_groups WHERE due_ms > ?1 AND worker_id = ?2";
+        self.moment(sql, params![now.0, worker])
     }
 
     fn add_invitation(
@@ -134,9 +151,9 @@ impl RelayStore for SqlStore {
         profile: &Profile,
     ) -> Result<InvitationId, StoreError> {
         let id = self.insert(
-            "INSERT INTO invitations (group_id, invitation, profile) VALUES (?1, ?2, ?3)
-             RETURNING invitation_id",
-            params![group.0, invitation, to_json(profile)?],
+            "INSERT INTO invitations (group_id, invitation, profile, handed_over)
+             VALUES (?1, ?2, ?3, ?4) RETURNING invitation_id",
+            params![group.0, invitation, to_json(profile)?, !self.holds(group)],
         )?;
         Ok(InvitationId(id))
     }
