@@ -26,6 +26,7 @@ use protocol::version::VersionRange;
 use thiserror::Error;
 
 use crate::delivery::forwarding::forwarded;
+use crate::history::give::kept;
 use crate::metrics::{Count, Refused};
 use crate::notices::Concern;
 use crate::operation::Quota;
@@ -453,18 +454,18 @@ pub fn history<S: RelayStore>(
     group: &ServedGroup,
     recipient: MemberNumber,
 ) -> Result<Vec<Vec<u8>>, Fatal> {
-    let gives =
-        group.identity.as_ref().is_some_and(|identity| identity.profile.preferences().gives_history());
-    if !gives || turn.limits.history_items == 0 {
+    let Some(kept) = kept(turn, group) else { return Ok(Vec::new()) };
+    let oldest = turn.store.oldest_kept(group.id, &kept, turn.now())?;
+    let limit = turn.limits.history_items.min(kept.items);
+    if limit == 0 {
         return Ok(Vec::new());
     }
-    let limit = turn.limits.history_items;
     let files_since = turn.now().plus_ms(-HISTORY_FILE_AGE_MS_MAX);
     let (mut elements, mut met) = (Vec::new(), std::collections::BTreeSet::new());
     for message in turn.store.history(group.id, limit, files_since)? {
         let number = message.message.author;
         let Some(author) = turn.store.member(number)? else { continue };
-        if number == recipient {
+        if number == recipient || message.id < oldest {
             continue;
         }
         if author.role < MemberRole::Owner && !message.message.as_channel && met.insert(number) {

@@ -102,9 +102,8 @@ fn pass_over<S: RelayStore>(turn: &mut Turn<'_, '_, S>, before: Timestamp) -> Re
 pub(crate) fn forget_old<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal> {
     let now = turn.now();
     let before = now.plus_ms(turn.limits.message_retention.ms().saturating_neg());
-    let keep = turn.limits.history_items;
     pass_over(turn, before)?;
-    turn.store.forget_messages(before, keep)?;
+    turn.store.forget_messages(before, now, turn.limits.history_items_max)?;
     turn.store.forget_left(before, MEMBERS_PER_TURN)?;
     turn.store.forget_requests(now.plus_ms(-REQUEST_MEMORY_MS))?;
     turn.reached(Step::OldForgotten);

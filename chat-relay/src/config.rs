@@ -215,6 +215,8 @@ settings! {
     knock_ttl "CHAT_RELAY_KNOCK_TTL": Duration = Duration::from_seconds(14 * 86_400),
     /// Newest messages handed to a joiner
     history_items "CHAT_RELAY_HISTORY_ITEMS": u32 = 100,
+    /// Newest messages of one group that are kept and given as history at most, whatever its owner wants
+    history_items_max "CHAT_RELAY_HISTORY_ITEMS_MAX": u32 = 10_000,
     /// How long a message outside of the history is kept, to recognise repeats of it
     message_retention "CHAT_RELAY_MESSAGE_RETENTION": Duration = Duration::from_seconds(30 * 86_400),
     /// Members that one delivery step serves in one transaction

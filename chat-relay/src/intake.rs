@@ -128,6 +128,13 @@ fn fits(taken: Taken, more: Taken, messages_max: Option<u64>, bytes_max: Option<
         && bytes_max.is_none_or(|max| taken.bytes.saturating_add(more.bytes) <= max)
 }
 
+/// Whether a member asks no faster than it may send.
+pub fn may_ask<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &Member) -> bool {
+    let now = turn.now();
+    let per_minute = turn.operation.rules.quota(Quota::MemberMessagesPerMinute);
+    turn.operation.intake.take(Paced::Member(member.number), per_minute, now)
+}
+
 /// Takes a message of so many bytes into account, or says why it is not taken.
 ///
 /// # Errors

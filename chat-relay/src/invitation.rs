@@ -16,6 +16,7 @@ use protocol::agent::invitation::Invitation;
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::hash::sha256;
 use protocol::encoding::Encode as _;
+use protocol::group::catch_up::CatchUp;
 use protocol::group::event::Event;
 use protocol::group::event::owner_relay::{Capabilities, RelayAccept, RelayInvitation, RelayTest};
 use protocol::group::identity::{LinkText, MemberRole};
@@ -78,9 +79,13 @@ fn invited<S: RelayStore>(
     let groups_max = turn.operation.rules.quota(Quota::TotalGroups);
     let groups_max = groups_max.map_or(u32::MAX, |max| u32::try_from(max).unwrap_or(u32::MAX));
     let limits = Limits { groups_max, ..*turn.limits };
-    let Some((group, is_new)) = turn.store.group_for_invitation(&key, now, &limits)? else {
+    let Some((mut group, is_new)) = turn.store.group_for_invitation(&key, now, &limits)? else {
         return refuse(turn, invitation, Refusal::Full, None);
     };
+    if offer.history == Some(true) && is_new {
+        group.fill = Some(CatchUp::Unasked);
+        turn.store.update_group(&group)?;
+    }
     if let Some(code) = code.filter(|_| !group.life.status.serves()) {
         turn.store.set_account(group.id, &Account::Code(code).to_string())?;
     }

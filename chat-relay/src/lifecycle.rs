@@ -3,12 +3,15 @@
 
 use protocol::agent::address_draft::AddressDraft;
 use protocol::agent::signed_link_data::OpenedLink;
+use protocol::group::catch_up::CatchUp;
 use protocol::group::identity::MemberRole;
 use protocol::group::served_group::{Notice, ServedEffect, ServedEvent, ServedStatus};
 use protocol::net::engine::Fatal;
 use protocol::net::network::ReadLinkError;
 use protocol::smp::short_link::ShortLink;
+use protocol::timestamp::Timestamp;
 
+use crate::history::fill;
 use crate::invitation;
 use crate::link_watch;
 use crate::steps::Step;
@@ -75,7 +78,10 @@ pub fn advance_because<S: RelayStore>(
                 return advance(turn, id, ServedEvent::OwnerGone);
             }
         }
-        (_, ServedStatus::Active { .. }) => turn.reached(Step::GroupActive),
+        (_, ServedStatus::Active { .. }) => {
+            turn.reached(Step::GroupActive);
+            fill::begin(turn, id)?;
+        }
         (before, ServedStatus::Inactive(_)) if before.serves() => turn.reached(Step::GroupClosing),
         _ => {}
     }
@@ -149,7 +155,13 @@ pub fn begin<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut group: ServedGroup) 
 pub fn deadlines<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal> {
     let now = turn.now();
     for group in turn.store.groups_due(now, GROUPS_PER_TURN)? {
-        advance(turn, group.id, ServedEvent::Timeout)?;
+        let is_due = |moment: Option<Timestamp>| moment.is_some_and(|moment| moment <= now);
+        if is_due(group.fill.as_ref().and_then(CatchUp::deadline)) {
+            fill::timeout(turn, group.id)?;
+        }
+        if is_due(group.due_at) {
+            advance(turn, group.id, ServedEvent::Timeout)?;
+        }
     }
     // Those of one turn may be fewer than are due.
     if !turn.store.groups_due(now, 1)?.is_empty() {

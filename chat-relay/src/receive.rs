@@ -11,6 +11,8 @@
 mod apply;
 mod target;
 
+pub(crate) use self::target::of_change as target_of;
+
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::hash::sha256;
 use protocol::group::batch::Element;
@@ -75,6 +77,10 @@ pub fn message<S: RelayStore>(turn: &mut Turn<'_, '_, S>, source: Source, body: 
             return Ok(());
         }
     };
+    let whole: Vec<_> = elements.iter().flatten().cloned().collect();
+    if history::fill::page_came(turn, source, &whole)? {
+        return Ok(());
+    }
     for element in elements {
         // Read again for each element: the one before may have changed either.
         let (Some(group), Some(author)) =
@@ -130,7 +136,11 @@ fn takes(group: &ServedGroup, author: &Member) -> bool {
     group.life.status.serves() && is_here
 }
 
-fn statement<S: RelayStore>(
+/// Judges a statement of a member, and acts on it.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn statement<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: ServedGroup,
     author: Member,
@@ -187,7 +197,7 @@ fn statement<S: RelayStore>(
         }
         Event::Roster(_) => roster_header(turn, group, &author, said, message, source.server_time),
         Event::RosterRequest(request) => roster::requested(turn, group.id, author, request.version),
-        Event::HistoryGet(request) => history::requested(turn, &group, &author, request),
+        Event::HistoryGet(request) => history::give::requested(turn, &group, &author, request),
         _ if event.is_forwardable() => post(turn, group, author, source, said, &message, verdict),
         _ => Ok(()),
     }
@@ -367,7 +377,8 @@ fn subject(event: &Event) -> Option<&MemberId> {
     }
 }
 
-fn kind(event: &Event) -> MessageKind {
+/// What history makes of an event.
+pub(crate) fn kind(event: &Event) -> MessageKind {
     match event {
         Event::MessageNew(_) => MessageKind::Post,
         Event::MessageUpdate(_) => MessageKind::Edit,
@@ -376,7 +387,8 @@ fn kind(event: &Event) -> MessageKind {
     }
 }
 
-fn support_of(event: &Event) -> Option<MemberId> {
+/// Whose conversation with the moderators an event belongs to.
+pub(crate) fn support_of(event: &Event) -> Option<MemberId> {
     let scope = match event {
         Event::MessageNew(new) => new.scope.as_ref(),
         Event::MessageUpdate(update) => update.scope.as_ref(),

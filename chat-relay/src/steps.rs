@@ -56,6 +56,8 @@ steps! {
     MemberRemoved = "relay.member.removed", "relay.member.removed.durable",
     /// A message was stored, and is part of its group's stream.
     MessageStored = "relay.message.stored", "relay.message.stored.durable",
+    /// A message of the owner's answer was taken into the history.
+    HistoryFilled = "relay.history.filled", "relay.history.filled.durable",
     /// Members were given what they had not, and the round went on.
     PageServed = "relay.page.served", "relay.page.served.durable",
     /// A member's server has what it was given, and its position moved.

@@ -167,6 +167,15 @@ pub(crate) struct ProfileRow {
     pub(crate) link: String,
     /// Version of the link data that we know.
     pub(crate) link_counter: Option<u64>,
+    /// How many of the newest posts relays keep and give; 0 for none.
+    #[serde(default)]
+    pub(crate) history_items: u32,
+    /// How old those posts may be, in seconds; any age when none.
+    #[serde(default)]
+    pub(crate) history_age_seconds: Option<u32>,
+    /// How many bytes they may have together; any number when none.
+    #[serde(default)]
+    pub(crate) history_bytes: Option<u64>,
 }
 
 /// A relay of a group.

@@ -14,6 +14,7 @@
 pub const CRASH_POINTS: &[&str] = &[
     "client.group.link_created",
     "client.group.stored",
+    "client.history.given",
     "client.history.page",
     "client.join.admitted",
     "client.join.waiting",

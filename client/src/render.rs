@@ -184,7 +184,22 @@ fn profile(row: &ProfileRow) -> String {
         text.push_str("\njoiners:     wait for a moderator");
     }
     let signed = if row.sign_messages { "signed by their authors" } else { "not all signed" };
-    let _ = write!(text, "\nposts:       {signed}\nlink:        {}", line(&row.link));
+    let _ = write!(text, "\nposts:       {signed}\nhistory:     {}", history_kept(row));
+    let _ = write!(text, "\nlink:        {}", line(&row.link));
+    text
+}
+
+fn history_kept(row: &ProfileRow) -> String {
+    if row.history_items == 0 {
+        return "none".to_owned();
+    }
+    let mut text = format!("the newest {}", counted(row.history_items, "post"));
+    if let Some(seconds) = row.history_age_seconds {
+        let _ = write!(text, ", of the last {}", counted(seconds.div_ceil(86_400), "day"));
+    }
+    if let Some(bytes) = row.history_bytes {
+        let _ = write!(text, ", at most {}", counted(bytes, "byte"));
+    }
     text
 }
 

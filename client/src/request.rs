@@ -125,6 +125,12 @@ pub(crate) struct ProfileChange {
     /// Whether joiners wait for a moderator.
     #[serde(default)]
     pub(crate) review: Option<bool>,
+    /// How many of the newest posts relays keep.
+    pub(crate) history_items: Option<u32>,
+    /// How old they may be, in days; 0 for any age.
+    pub(crate) history_days: Option<u32>,
+    /// How many bytes they may have together; 0 for any number.
+    pub(crate) history_bytes: Option<u64>,
 }
 
 /// The passphrase of an archive on its way to the process that holds the home.

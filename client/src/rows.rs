@@ -40,6 +40,8 @@ pub(crate) fn group_row(store: &Store, id: GroupId, record: &Group) -> Result<Gr
 
 /// A group's profile.
 pub(crate) fn profile_row(record: &Group) -> ProfileRow {
+    let preferences = record.profile.preferences();
+    let kept = preferences.history_kept();
     ProfileRow {
         group: record.alias.clone(),
         display_name: record.profile.display_name.clone(),
@@ -49,6 +51,9 @@ pub(crate) fn profile_row(record: &Group) -> ProfileRow {
         review: record.profile.reviews_joiners(),
         link: record.link.clone(),
         link_counter: record.link_counter,
+        history_items: if preferences.gives_history() { kept.items } else { 0 },
+        history_age_seconds: kept.age_seconds,
+        history_bytes: kept.bytes,
     }
 }
 

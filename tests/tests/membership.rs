@@ -219,7 +219,8 @@ fn what_is_unread_is_counted_once_over_relays_and_reconnections() -> anyhow::Res
 #[test]
 fn a_new_member_reads_all_that_a_relay_keeps_also_when_killed_meanwhile() -> anyhow::Result<()> {
     let mut stage = Stage::set(1, 1, 1, "observer")?;
-    // Stock clients and relays know of nothing but these.
+    // Stock clients and relays know of nothing but the newest.
+    stage.owner.ok(&["group", "profile", GROUP, "--history-items", "500", "--history-days", "7"])?;
     stage.relays[0].kill()?;
     stage.relays[0].start(&[("CHAT_RELAY_HISTORY_ITEMS", "2")])?;
     let texts: Vec<String> = (1..=120).map(|number| format!("message {number}")).collect();
@@ -241,5 +242,43 @@ fn a_new_member_reads_all_that_a_relay_keeps_also_when_killed_meanwhile() -> any
         ("verified", Some(&Value::Bool(false)))
     );
     assert_eq!(late.ok(&["history", GROUP])?.of_type("gap").count(), 0);
+    Ok(())
+}
+
+#[test]
+fn a_member_away_for_too_long_catches_up_by_pages_and_counts_each_once() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    let ann = stage.member(0)?.clone();
+    stage.owner.ok(&["group", "profile", GROUP, "--history-items", "500"])?;
+    stage.owner.ok(&["send", GROUP, "before"])?;
+    has(&ann, &["before"])?;
+    stage.listening.pop().context("Ann listens")?.kill()?;
+    let relay = stage.relay(0)?;
+    relay.kill()?;
+    relay.start(&[
+        ("CHAT_RELAY_HISTORY_ITEMS", "2"),
+        ("CHAT_RELAY_MEMBER_BACKLOG_MAX", "3"),
+        ("CHAT_RELAY_CLEANING_INTERVAL", "1s"),
+    ])?;
+    // More than Ann's queue and her place in the relay's stream hold.
+    let mut expected: Vec<String> = (1..=160).map(|number| format!("message {number:03}")).collect();
+    let file = stage.world.path().join("messages.txt");
+    std::fs::write(&file, expected.join("\n"))?;
+    stage.owner.ok(&["send", GROUP, "--file", &file.display().to_string(), "--timeout", "60"])?;
+    let process = stage.relay(0)?.process()?;
+    eventually("Ann is passed over", || Ok(process.has_said("members are passed over").then_some(())))?;
+
+    eventually("Ann has all", || {
+        ann.ok(&["flush"])?;
+        Ok((ann.texts(GROUP)?.len() > expected.len()).then_some(()))
+    })?;
+    expected.insert(0, "before".to_owned());
+    let mut texts = ann.texts(GROUP)?;
+    texts.sort();
+    assert_eq!(texts, expected);
+    let answer = ann.ok(&["group", "list"])?;
+    let row = answer.of_type("group").next().context("Ann has a group")?;
+    assert_eq!(row.get("unread"), Some(&Value::from(160)));
+    assert_eq!(ann.ok(&["history", GROUP])?.of_type("gap").count(), 0);
     Ok(())
 }

@@ -3,9 +3,9 @@
 use anyhow::Context as _;
 use e2e::binaries::tested;
 use e2e::process::Process;
-use e2e::stage::{GROUP, Stage, connected, has, message, relay_becomes};
+use e2e::stage::{GROUP, Stage, connected, has, message, message_id, relay_becomes};
 use e2e::world::{World, event, eventually, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How a relay that does not serve any more appears, or it is not listed at all.
 const GONE: &[&str] = &["inactive", "removed", ""];
@@ -95,6 +95,44 @@ fn after_the_last_relay_a_new_one_brings_the_members_back() -> anyhow::Result<()
         connected(member, 1)?;
     }
     stage.everybody_has(&["one", "two"])
+}
+
+#[test]
+fn a_new_relay_has_the_history_also_when_killed_while_it_takes_it() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "member")?;
+    let ann = stage.member(0)?.clone();
+    stage.owner.ok(&["send", GROUP, "one"])?;
+    has(&ann, &["one"])?;
+    ann.ok(&["send", GROUP, "two"])?;
+    has(&stage.owner, &["one", "two"])?;
+    let id = message_id(&stage.owner, "one")?;
+    stage.owner.ok(&["edit", GROUP, &id, "one, corrected"])?;
+
+    let mut fresh = stage.world.relay("relay-2", &stage.servers[0])?;
+    fresh.kill()?;
+    fresh.start(&[("CONCLAVE_CRASH_POINT", "relay.history.filled")])?;
+    stage.owner.ok(&["relay", "add", "relay-2", fresh.link()])?;
+    stage.owner.ok(&["group", "relay", "add", GROUP, "relay-2", "--timeout", "60"])?;
+    fresh.process()?.wait()?;
+    fresh.kill()?;
+    fresh.start(&[])?;
+    let process = fresh.process()?;
+    eventually("the new relay is filled", || {
+        Ok(process.has_said("history came from the owner").then_some(()))
+    })?;
+
+    // Whoever joins now can ask nobody else.
+    stage.relay(0)?.kill()?;
+    let late = stage.world.person("Late", &stage.servers.iter().collect::<Vec<_>>())?;
+    let _listening = late.listen()?;
+    late.ok(&["join", &stage.link, "--timeout", "60"])?;
+    has(&late, &["one, corrected", "two"])?;
+    for words in ["one, corrected", "two"] {
+        let row = message(&late, words)?;
+        assert_eq!((text(&row, "signature")?.as_str(), &row["relays"]), ("verified", &json!(["relay-2"])));
+    }
+    assert_eq!(text(&message(&late, "two")?, "author")?, "Ann");
+    Ok(())
 }
 
 #[test]

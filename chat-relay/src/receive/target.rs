@@ -27,7 +27,17 @@ pub(super) fn store_once<S: RelayStore>(
     if let Some(id) = turn.store.store_message(group, &new, now)? {
         return Ok(Some(StoredMessage { id, message: new }));
     }
-    let known = turn.store.message_by_id(group, &new.message_id)?.map(|known| known.message);
+    let known = turn.store.message_by_id(group, &new.message_id)?;
+    if let Some(known) = &known
+        && known.id.0 < 0
+        && known.message.author == new.author
+    {
+        // The owner has given it as history, and now it comes by itself: it is still to be passed on.
+        turn.store.forget_filled(known.id)?;
+        let stored = turn.store.store_message(group, &new, now)?;
+        return Ok(stored.map(|id| StoredMessage { id, message: new }));
+    }
+    let known = known.map(|known| known.message);
     if known.as_ref().is_some_and(|known| known.author == new.author) {
         if known.is_some_and(|known| known.element != new.element) {
             tracing::warn!(group = group.0, "a message repeats the id of another one: it is dropped");
@@ -41,7 +51,7 @@ pub(super) fn store_once<S: RelayStore>(
 }
 
 /// The stored id of the message that an event is about: by the author of the change, or by the one that it names.
-pub(super) fn of_change<S: RelayStore>(
+pub(crate) fn of_change<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: GroupId,
     changer: MemberNumber,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::group::msg_id::SharedMessageId;
-use protocol::group::profile::{GroupProfile, GroupType, Profile, PublicGroup};
+use protocol::group::profile::{GroupProfile, GroupType, HistoryKept, Profile, PublicGroup};
 use protocol::smp::address::ServerAddress;
 use protocol::timestamp::Timestamp;
 
@@ -14,9 +14,12 @@ use crate::config::Limits;
 use super::records::{
     Content, DeliveryId, Given, GroupId, GroupIdentity, GroupKey, LinkState, LiveRoster, Member,
     MemberNumber, MemberStatus, MessageKind, NewDelivery, NewMember, NewMessage, Piece, Purpose, Reader,
-    ServedGroup, Stage, Stream,
+    ServedGroup, Stage, StoredMessage, StoredMessageId, Stream,
 };
 use super::{RelayStore, StoreError, contract_operation as operation};
+
+/// From the first message on.
+const FIRST: StoredMessageId = StoredMessageId(i64::MIN);
 
 pub(super) const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -24,7 +27,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 23] = [
+    let parts: [Part<S>; 25] = [
         servers_know_the_relay_again,
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
@@ -37,6 +40,8 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         what_all_have_is_forgotten,
         who_is_too_far_behind_is_passed_over,
         history_is_read_back_page_by_page,
+        history_reaches_as_far_as_is_wanted,
+        what_was_said_before_stands_ahead,
         old_messages_go_but_not_the_history,
         members_of_whom_nothing_is_left_are_forgotten,
         operation::settings_come_and_go,
@@ -274,7 +279,7 @@ fn history_is_read_back_page_by_page<S: RelayStore>(store: &mut S) -> Result<(),
     }
     store.hide_message(group, &message_id("gone"))?;
     let mut page = |before, limit, files_since| -> Result<_, StoreError> {
-        let found = store.history_page(group, before, limit, files_since)?;
+        let found = store.history_page(group, before, FIRST, limit, files_since)?;
         let last = found.last().map(|found| found.id);
         let texts =
             found.into_iter().map(|found| String::from_utf8_lossy(&found.message.element).into_owned());
@@ -286,6 +291,68 @@ fn history_is_read_back_page_by_page<S: RelayStore>(store: &mut S) -> Result<(),
     assert_eq!(older, ["role", "a"]);
     assert_eq!(page(at, 3, Timestamp(0))?.0, [""; 0]);
     assert_eq!(page(None, 2, NOW)?.0, ["b1", "b"], "the file is too old");
+    Ok(())
+}
+
+fn history_reaches_as_far_as_is_wanted<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let author = member(store, group, 1, MemberRole::Owner)?.number;
+    let mut ids = Vec::new();
+    for (text, seconds) in [("a", 10), ("bb", 20), ("gone", 25), ("ccc", 30), ("dddd", 40)] {
+        let broker_time = Timestamp::from_seconds(seconds);
+        let post = NewMessage { broker_time, ..message(author, text, MessageKind::Post, None) };
+        ids.extend(store.store_message(group, &post, NOW)?);
+        let edit = message(author, &format!("{text}, edited"), MessageKind::Edit, Some(text));
+        store.store_message(group, &edit, NOW)?;
+    }
+    store.hide_message(group, &message_id("gone"))?;
+    let now = Timestamp::from_seconds(50);
+    let kept = |items, age_seconds, bytes| HistoryKept { items, age_seconds, bytes };
+    for (wanted, oldest) in [
+        (kept(100, None, None), None),
+        (kept(4, None, None), None),
+        (kept(3, None, None), Some(0)),
+        (kept(1, None, None), Some(3)),
+        (kept(100, Some(30), None), Some(0)),
+        (kept(100, Some(5), None), Some(4)),
+        (kept(100, None, Some(10)), None),
+        (kept(100, None, Some(9)), Some(0)),
+        (kept(100, None, Some(3)), Some(4)),
+        (kept(2, Some(30), Some(9)), Some(1)),
+    ] {
+        // What is left out ends with this post.
+        let expected = oldest.map_or(FIRST, |left_out: usize| StoredMessageId(ids[left_out].0 + 1));
+        assert_eq!(store.oldest_kept(group, &wanted, now)?, expected, "{wanted:?}");
+    }
+    let oldest = store.oldest_kept(group, &kept(1, None, None), now)?;
+    let page = store.history_page(group, None, oldest, 9, NOW)?;
+    let texts = page.iter().map(|found| String::from_utf8_lossy(&found.message.element));
+    assert_eq!(texts.collect::<Vec<_>>(), ["dddd, edited", "dddd", "ccc, edited"]);
+    Ok(())
+}
+
+fn what_was_said_before_stands_ahead<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let author = member(store, group, 1, MemberRole::Owner)?.number;
+    let post = |text| message(author, text, MessageKind::Post, None);
+    store.store_message(group, &post("d"), NOW)?;
+    for text in ["c", "b"] {
+        assert!(store.fill_message(group, &post(text), NOW)?.is_some_and(|id| id < StoredMessageId(0)));
+    }
+    assert_eq!(store.fill_message(group, &post("d"), NOW)?, None, "it is known");
+    store.store_message(group, &post("e"), NOW)?;
+    let lowest = store.fill_message(group, &post("a"), NOW)?.expect("it is new");
+    let texts = |store: &mut S| -> Result<Vec<String>, StoreError> {
+        let page = store.history_page(group, None, FIRST, 9, NOW)?;
+        let text = |found: &StoredMessage| String::from_utf8_lossy(&found.message.element).into_owned();
+        Ok(page.iter().rev().map(text).collect())
+    };
+    assert_eq!(texts(store)?, ["a", "b", "c", "d", "e"]);
+    let again = store.history(group, 9, NOW)?.into_iter().map(|found| found.message.message_id);
+    assert_eq!(again.collect::<Vec<_>>(), ["a", "b", "c", "d", "e"].map(message_id));
+    store.forget_filled(lowest)?;
+    store.store_message(group, &post("a"), NOW)?;
+    assert_eq!(texts(store)?, ["b", "c", "d", "e", "a"]);
     Ok(())
 }
 
@@ -522,7 +589,9 @@ fn who_is_too_far_behind_is_passed_over<S: RelayStore>(store: &mut S) -> Result<
 }
 
 fn old_messages_go_but_not_the_history<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
-    let group = group(store)?.id;
+    let group = ServedGroup { identity: Some(identity()), ..group(store)? };
+    store.update_group(&group)?;
+    let group = group.id;
     let author = member(store, group, 1, MemberRole::Owner)?.number;
     for text in ["a", "b", "c", "d"] {
         let stored = store.store_message(group, &message(author, text, MessageKind::Post, None), NOW)?;
@@ -531,9 +600,9 @@ fn old_messages_go_but_not_the_history<S: RelayStore>(store: &mut S) -> Result<(
             store.add_delivery(&NewDelivery { content, ..said(group, author, b"") })?;
         }
     }
-    store.forget_messages(NOW, 2)?;
+    store.forget_messages(NOW, NOW, 2)?;
     assert!(store.message_by_id(group, &message_id("b"))?.is_some(), "not old yet");
-    store.forget_messages(NOW.plus_ms(1), 2)?;
+    store.forget_messages(NOW.plus_ms(1), NOW, 2)?;
     let mut left = Vec::new();
     for text in ["a", "b", "c", "d"] {
         left.extend(store.message_by_id(group, &message_id(text))?.map(|_| text));

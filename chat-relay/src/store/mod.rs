@@ -24,7 +24,7 @@ pub mod workers;
 use protocol::agent::store::{AgentStore, BodyId, ConnectionId};
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
-use protocol::group::profile::Profile;
+use protocol::group::profile::{HistoryKept, Profile};
 use protocol::net::network::Services;
 use protocol::smp::address::ServerAddress;
 use protocol::timestamp::Timestamp;
@@ -128,9 +128,9 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
     fn update_group(&mut self, group: &ServedGroup) -> Result<(), StoreError>;
     /// Forgets a group with all that belongs to it. Its connections must have other purposes by then.
     fn delete_group(&mut self, id: GroupId) -> Result<(), StoreError>;
-    /// Groups whose next step is due.
+    /// Groups whose next step is due, or the reading of whose owner's history.
     fn groups_due(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError>;
-    /// The earliest moment at which a group's next step is due, after `now`.
+    /// The earliest moment at which either is due, after `now`.
     fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     /// Keeps an owner's request until the group link has been read. The worker that has the group hears of it.
@@ -198,17 +198,41 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
         limit: u32,
         files_since: Timestamp,
     ) -> Result<Vec<StoredMessage>, StoreError>;
+    /// The oldest message that a group's history reaches: that of the lowest id when there are not so many.
+    fn oldest_kept(
+        &mut self,
+        group: GroupId,
+        kept: &HistoryKept,
+        now: Timestamp,
+    ) -> Result<StoredMessageId, StoreError>;
     /// Everything that members were to get, of the main scope and by authors who are not blocked, newest first: at most
-    /// `limit` messages older than `before`. Where files are is given when that was said after `files_since`.
+    /// `limit` messages older than `before`, from `oldest` on. Where files are is given when that was said after
+    /// `files_since`.
     fn history_page(
         &mut self,
         group: GroupId,
         before: Option<StoredMessageId>,
+        oldest: StoredMessageId,
         limit: u32,
         files_since: Timestamp,
     ) -> Result<Vec<StoredMessage>, StoreError>;
-    /// Forgets messages older than `before`, but for the newest `keep` posts of each group and what still waits.
-    fn forget_messages(&mut self, before: Timestamp, keep: u32) -> Result<(), StoreError>;
+    /// Stores a message that was said before all that is stored, once; nothing when its id is known in the group.
+    fn fill_message(
+        &mut self,
+        group: GroupId,
+        message: &NewMessage,
+        now: Timestamp,
+    ) -> Result<Option<StoredMessageId>, StoreError>;
+    /// Forgets a message that [`Self::fill_message`] stored: its author sends it after all.
+    fn forget_filled(&mut self, id: StoredMessageId) -> Result<(), StoreError>;
+    /// Forgets messages older than `before`, but for each group's history as its owner wants it, of at most `items_max`
+    /// posts, and what still waits.
+    fn forget_messages(
+        &mut self,
+        before: Timestamp,
+        now: Timestamp,
+        items_max: u32,
+    ) -> Result<(), StoreError>;
 
     /// Puts something at the end of a group's stream, for all members who can be reached now; a round over them begins,
     /// or follows the present one.

@@ -2,6 +2,7 @@
 
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::catch_up::CatchUp;
 use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::group::knocking::KnockStatus;
 use protocol::group::msg_id::SharedMessageId;
@@ -94,6 +95,8 @@ pub struct ServedGroup {
     pub identity: Option<GroupIdentity>,
     /// The agent's draft of the relay link, once made.
     pub draft: Option<Vec<u8>>,
+    /// How far we are in the owner's history; nothing when the owner's client gives none.
+    pub fill: Option<CatchUp>,
 }
 
 /// What the group link says of a group.

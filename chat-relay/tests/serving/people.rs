@@ -266,6 +266,7 @@ impl Group {
                 relay_member_id: self.relay_id.clone(),
                 group_link: LinkText::from(&self.draft.short_link()),
                 invitation_code: None,
+                history: Some(true),
             },
         };
         let info = Message::new(None, Event::RelayInvite(Box::new(invite))).to_json();

@@ -73,6 +73,38 @@ async fn history_is_given_page_by_page_with_the_bytes_that_were_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_reaches_as_far_as_the_owner_wants() {
+    use protocol::group::event::group::GroupInfo;
+    use protocol::group::profile::HistoryKept;
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let mut preferences = group.profile.preferences();
+    preferences.keep_history(HistoryKept { items: 2, age_seconds: None, bytes: None });
+    group.profile.group_preferences = Some(preferences);
+    group.list(true).await;
+    let info = GroupInfo { group_profile: group.profile.clone() };
+    group.owner.say(Event::GroupInfo(Box::new(info))).await;
+    for text in ["one", "two", "three"] {
+        group.owner.post(text).await;
+        member.hear_post(text).await;
+    }
+    let mut late = group.join().await;
+    for text in ["two", "three"] {
+        late.hear_post(text).await;
+    }
+    let get = HistoryGet { before: None, limit: 100, ask_owner: false };
+    late.send(&Message::new(None, Event::HistoryGet(get)).to_json()).await;
+    let end = |heard: &crate::people::Heard| match &heard.event {
+        Event::HistoryPage(page) => Some(page.next.clone()),
+        _ => None,
+    };
+    assert_eq!(late.hear("the whole history", end).await, None);
+    late.hear_post("two").await;
+    late.hear_post("three").await;
+    assert!(!late.has_unheard_post("one"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_are_shown_the_owner_and_the_roster() {
     let mut group = Group::served(Tuning::default()).await;
     let mut member = group.join().await;

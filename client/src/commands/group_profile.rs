@@ -15,7 +15,8 @@ use crate::request::{ProfileChange, Request};
 Examples:
   conclave group profile news
   conclave group profile news --description 'What happens in town'
-  conclave group profile news --review on")]
+  conclave group profile news --review on
+  conclave group profile news --history-items 1000 --history-days 90")]
 pub(crate) struct GroupProfileArgs {
     /// The group, as `conclave group list` names it.
     #[arg(value_name = "GROUP")]
@@ -32,6 +33,15 @@ pub(crate) struct GroupProfileArgs {
     /// Whether joiners wait until a moderator, admin or owner lets them in: see `conclave knocks`.
     #[arg(long, value_name = "SWITCH", value_parser = ["on", "off"])]
     review: Option<String>,
+    /// How many of the newest posts relays keep and give to members: 100 at first; 0 for none.
+    #[arg(long, value_name = "COUNT")]
+    history_items: Option<u32>,
+    /// How old those posts may be; 0 for any age.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(..=36_500))]
+    history_days: Option<u32>,
+    /// How many bytes those posts may have together; 0 for any number.
+    #[arg(long, value_name = "BYTES")]
+    history_bytes: Option<u64>,
     #[command(flatten)]
     timeout: TimeoutArgs,
 }
@@ -43,6 +53,9 @@ impl IntoRequest for GroupProfileArgs {
             full_name: self.full_name,
             description: self.description,
             review: self.review.map(|switch| switch == "on"),
+            history_items: self.history_items,
+            history_days: self.history_days,
+            history_bytes: self.history_bytes,
         };
         let change = (change != ProfileChange::default()).then_some(change);
         Ok(Request::GroupProfile { group: self.group, change, timeout_ms: self.timeout.ms() })

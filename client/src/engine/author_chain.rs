@@ -61,17 +61,18 @@ impl Step<'_, '_> {
         Ok(self.store.set_own_chain(id, &chain.followed_by(digest, self.context.rng()))?)
     }
 
-    /// Every copy of a verified statement comes here, the first as well as the others.
+    /// Every copy of a verified statement comes here, the first as well as the others. Says whether it was missing until
+    /// now.
     pub(super) fn chain_came(
         &mut self,
         relay: &RelayRow,
         group: &Group,
         forward: &Forward<'_>,
         said: Chained<'_>,
-    ) -> Done<()> {
+    ) -> Done<bool> {
         // What we said ourselves is no news, and another device of ours has an epoch of its own.
         if *said.author == group.member_id {
-            return Ok(());
+            return Ok(false);
         }
         let (id, number) = (relay.group, said.link.number());
         let (chain_id, chain) = match self.store.author_chain(id, said.author, said.link.epoch)? {
@@ -92,9 +93,9 @@ impl Step<'_, '_> {
             self.store.save_author_chain(chain_id, &after)?;
         }
         match told {
-            Told::Nothing => Ok(()),
-            Told::Gap(gap) => self.tell_gap(id, group, chain_id, said.author, gap),
-            Told::Filled => self.tell_late(relay, group, chain_id, said),
+            Told::Nothing => {}
+            Told::Gap(gap) => self.tell_gap(id, group, chain_id, said.author, gap)?,
+            Told::Filled => self.tell_late(relay, group, chain_id, said)?,
             Told::Restarted(gap) => {
                 self.tell(Event::Restarted {
                     group: group.alias.clone(),
@@ -102,10 +103,13 @@ impl Step<'_, '_> {
                     author_id: said.author.to_string(),
                     relay: relay.record.name.clone(),
                 });
-                gap.map_or(Ok(()), |gap| self.tell_gap(id, group, chain_id, said.author, gap))
+                if let Some(gap) = gap {
+                    self.tell_gap(id, group, chain_id, said.author, gap)?;
+                }
             }
-            Told::Forked { with } => self.forked(relay, group, forward, chain_id, said, with),
+            Told::Forked { with } => self.forked(relay, group, forward, chain_id, said, with)?,
         }
+        Ok(told == Told::Filled)
     }
 
     fn tell_gap(

@@ -8,6 +8,7 @@ use protocol::group::event::members::{
 };
 use protocol::group::moderation::may_still_change;
 use protocol::group::msg_id::SharedMessageId;
+use protocol::group::profile::HistoryKept;
 
 use super::roster::parse_role;
 use super::send::expired;
@@ -221,6 +222,12 @@ impl Step<'_, '_> {
         if let Some(review) = change.review {
             profile.set_review(review);
         }
+        let mut preferences = profile.preferences();
+        let kept = kept_after(preferences.history_kept(), change);
+        if kept != preferences.history_kept() {
+            preferences.keep_history(kept);
+            profile.group_preferences = Some(preferences);
+        }
         profile
             .check_update_of(&group.public_id)
             .map_err(|problem| Stop::refuse(ExitCode::Usage, format_args!("Unusable profile: {problem}")))?;
@@ -271,5 +278,36 @@ impl Step<'_, '_> {
             return Err(expired(what));
         }
         Ok(message)
+    }
+}
+
+/// How much of the history relays keep after a change.
+fn kept_after(before: HistoryKept, change: &ProfileChange) -> HistoryKept {
+    let unless_zero = |days: u32| (days > 0).then(|| days.saturating_mul(DAY_SECONDS));
+    HistoryKept {
+        items: change.history_items.unwrap_or(before.items),
+        age_seconds: change.history_days.map_or(before.age_seconds, unless_zero),
+        bytes: change.history_bytes.map_or(before.bytes, |bytes| (bytes > 0).then_some(bytes)),
+    }
+}
+
+const DAY_SECONDS: u32 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_of_the_history_stays_and_zero_is_no_bound() {
+        let none = ProfileChange::default();
+        let kept = HistoryKept { items: 7, age_seconds: Some(5), bytes: Some(9) };
+        assert_eq!(kept_after(kept, &none), kept);
+        let change = ProfileChange { history_days: Some(2), history_bytes: Some(0), ..none.clone() };
+        assert_eq!(
+            kept_after(kept, &change),
+            HistoryKept { items: 7, age_seconds: Some(2 * DAY_SECONDS), bytes: None }
+        );
+        let change = ProfileChange { history_items: Some(0), history_days: Some(0), ..none };
+        assert_eq!(kept_after(kept, &change), HistoryKept { items: 0, age_seconds: None, bytes: Some(9) });
     }
 }

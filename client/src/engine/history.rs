@@ -62,7 +62,9 @@ impl Step<'_, '_> {
 
     /// The items of a message of an answer were taken: the position moves in the same transaction.
     pub(super) fn page_taken(&mut self, relay: RelayRow, page: Page) -> Done<()> {
-        let is_enough = page.is_known && self.missing(relay.group)?.is_none();
+        let is_enough = relay.record.catch_up.reading() == Some(Want::Missing)
+            && page.is_known
+            && self.missing(relay.group)?.is_none();
         self.catch_up(relay, CatchUpEvent::Page { page: page.header, is_enough })?;
         protocol::crash_point!("client.history.page");
         Ok(())

@@ -7,6 +7,7 @@
 //! join, restore                                                     the member's side
 //! send       own events, outbox      receive, apply, content, roster   what relays bring
 //! author_chain                       what they did not bring      history   what they are asked for
+//! history_give                       what they ask an owner for
 //! goal       what a command waits for                               step   one transaction
 //! relay_test whether a relay holds the key of its address
 //! unusable   servers for which waiting does not help
@@ -21,6 +22,7 @@ mod create;
 mod goal;
 mod govern;
 mod history;
+mod history_give;
 mod inputs;
 mod join;
 mod knocks;

@@ -119,6 +119,7 @@ impl Step<'_, '_> {
             relay_member_id,
             group_link,
             invitation_code: relay.record.code.clone(),
+            history: Some(true),
         };
         let invite = Said::RelayInvite(Box::new(RelayInvite { group_relay_invitation: invitation }));
         let info = Message::new(None, invite).to_json();

@@ -143,6 +143,7 @@ impl Step<'_, '_> {
         match message.event {
             Said::RosterAck(ack) if group.owner.is_some() => self.roster_acknowledged(relay, ack),
             Said::MemberNew(new) if is_knock(&new) => self.knocked(&relay, group, new.member_info),
+            Said::HistoryGet(get) if group.owner.is_some() => self.give_history(&relay, group, &get),
             Said::MemberNew(new) => self.introduced(&relay, group, new.member_info, Manner::New, None),
             Said::RelayNotice(notice) if group.owner.is_some() && verdict == Verdict::Verified => {
                 self.notice_came(relay, group, &notice)
@@ -228,11 +229,12 @@ impl Step<'_, '_> {
         let compared = if is_past {
             None
         } else {
-            self.compare_copies(&relay, &shared_id, &author, verdict, verbatim, in_page)?
+            self.compare_copies(&relay, &shared_id, &author, verdict, forward, in_page)?
         };
+        let mut was_missing = false;
         if let (Verdict::Verified, Some(link), Some(by), Some(key)) = (verdict, &chain, &author.id, key) {
             let said = Chained { author: by, key, link, shared_id: &shared_id };
-            self.chain_came(&relay, group, forward, said)?;
+            was_missing = self.chain_came(&relay, group, forward, said)?;
         }
         let Some(again) = compared else { return Ok(()) };
         if let Verdict::Drop(reason) = verdict {
@@ -252,6 +254,10 @@ impl Step<'_, '_> {
                 return self.accuse(&relay, kind, id, &reason.to_string(), verbatim);
             }
         }
+        if was_missing && matches!(event, Said::GroupInfo(_) | Said::GroupPreferences(_)) {
+            // A later profile may have come before it; the group link has the last.
+            return self.restore_soon(relay.group);
+        }
         let accepted = Accepted { author, verdict, sent_at: forward.sent_at, shared_id, verbatim, again };
         self.apply(&relay, group, event, &accepted)
     }
@@ -264,14 +270,15 @@ impl Step<'_, '_> {
         shared_id: &SharedMessageId,
         author: &Author,
         verdict: Verdict,
-        verbatim: &[u8],
+        forward: &Forward<'_>,
         in_page: bool,
     ) -> Done<Option<bool>> {
+        let (verbatim, sent_at) = (forward.statement.verbatim(), forward.sent_at);
         let id = relay.group;
         let hold = |step: &mut Self| -> Done<()> {
             let Some(signature) = signature_of(verdict) else { return Ok(()) };
             let copy = HeldCopy { author: author.id.clone(), signature, verbatim: verbatim.to_vec() };
-            Ok(step.store.hold_copy(id, shared_id, relay.id, &copy)?)
+            Ok(step.store.hold_copy(id, shared_id, relay.id, sent_at, &copy)?)
         };
         let Some((held_by, held)) = self.store.held_copy(id, shared_id)? else {
             hold(self)?;
@@ -286,8 +293,12 @@ impl Step<'_, '_> {
         };
         let new_copy = dedup::Copy { relay: &nobody, author: author.id.as_ref(), verdict, verbatim };
         let (finding, better) = match dedup::compare(&held_copy, &new_copy) {
-            // We asked for it ourselves.
-            Comparison::Same if in_page => {
+            // We asked for it ourselves, or it was in what we asked for and comes by itself as well.
+            Comparison::Same
+                if in_page
+                    || (!relay.record.catch_up.is_ready()
+                        && self.store.has_brought(id, shared_id, relay.id)?) =>
+            {
                 self.store.note_bringer(id, shared_id, relay.id)?;
                 return Ok(None);
             }

@@ -102,7 +102,7 @@ impl Step<'_, '_> {
             signature: Signature::Own,
             verbatim: element.clone(),
         };
-        self.store.hold_copy(id, &shared_id, OURSELVES, &copy)?;
+        self.store.hold_copy(id, &shared_id, OURSELVES, self.context.now(), &copy)?;
         let item = self.store.push_outbox(id, &shared_id, &element)?;
         self.deliver(id, item, &element, to)?;
         Ok(shared_id)

@@ -81,6 +81,19 @@ pub(crate) struct HeldCopy {
     pub(crate) verbatim: Vec<u8>,
 }
 
+/// A statement in the order in which statements came.
+#[derive(Debug, Clone)]
+pub(crate) struct SaidRow {
+    /// Its place in that order.
+    pub(crate) came: i64,
+    /// The id that all members know.
+    pub(crate) shared_id: SharedMessageId,
+    /// When the author's server took it.
+    pub(crate) sent_at: Timestamp,
+    /// The statement.
+    pub(crate) copy: HeldCopy,
+}
+
 /// A change of a message that came before the message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct HeldChange {
@@ -147,15 +160,41 @@ impl Store {
         group: GroupId,
         shared_id: &SharedMessageId,
         relay: RelayId,
+        sent_at: Timestamp,
         copy: &HeldCopy,
     ) -> Result<(), StoreError> {
         let sealed = self.seal_record(COPY, copy)?;
         self.change_one(
-            "INSERT INTO copies (group_id, shared_id, relay_id, sealed) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO copies (group_id, shared_id, relay_id, sent_at_ms, sealed, came)
+             SELECT ?1, ?2, ?3, ?4, ?5, coalesce(max(came), 0) + 1 FROM copies
+             WHERE group_id = ?1 AND came IS NOT NULL
              ON CONFLICT DO UPDATE SET relay_id = excluded.relay_id, sealed = excluded.sealed",
-            params![group.0, shared_id.as_bytes(), relay.0, sealed],
+            params![group.0, shared_id.as_bytes(), relay.0, sent_at.0, sealed],
         )?;
         self.note_bringer(group, shared_id, relay)
+    }
+
+    /// What was said in a group, the newest first: at most `limit` statements that came before a place.
+    pub(crate) fn said_before(
+        &self,
+        group: GroupId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<SaidRow>, StoreError> {
+        let sql = "SELECT came, shared_id, sent_at_ms, sealed FROM copies
+                   WHERE group_id = ?1 AND came IS NOT NULL AND came < ?2 ORDER BY came DESC LIMIT ?3";
+        let key = params![group.0, before.unwrap_or(i64::MAX), limit];
+        let rows: Vec<(i64, Vec<u8>, i64, Vec<u8>)> =
+            self.all(sql, key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let open = |(came, shared_id, sent_at, sealed): (i64, Vec<u8>, i64, Vec<u8>)| {
+            Ok(SaidRow {
+                came,
+                shared_id: SharedMessageId::new(shared_id)?,
+                sent_at: Timestamp(sent_at),
+                copy: self.open_record(COPY, &sealed)?,
+            })
+        };
+        rows.into_iter().map(open).collect()
     }
 
     /// Counts a further copy: one that says the same, or one that differs.
@@ -172,6 +211,17 @@ impl Store {
             params![group.0, shared_id.as_bytes(), i64::from(differs)],
         )?;
         self.note_bringer(group, shared_id, relay)
+    }
+
+    /// Whether a relay brought a copy.
+    pub(crate) fn has_brought(
+        &self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+        relay: RelayId,
+    ) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM copy_relays WHERE group_id = ?1 AND shared_id = ?2 AND relay_id = ?3";
+        Ok(self.count(sql, params![group.0, shared_id.as_bytes(), relay.0])? > 0)
     }
 
     /// Notes that a relay brought a copy.
@@ -579,17 +629,25 @@ mod tests {
             verbatim: text.as_bytes().to_vec(),
         };
         store.add_message(group, &id("m"), None, Timestamp(0), Place::default(), &post("m")).unwrap();
-        store.hold_copy(group, &id("m"), RelayId(1), &copy("x")).unwrap();
+        store.hold_copy(group, &id("m"), RelayId(1), Timestamp(5), &copy("x")).unwrap();
         store.count_copy(group, &id("m"), RelayId(2), false).unwrap();
         store.count_copy(group, &id("m"), RelayId(2), true).unwrap();
         let copies = store.copies(group, &id("m")).unwrap();
         assert_eq!((copies.duplicates, copies.conflicts), (1, 1));
         assert_eq!(copies.relays, [RelayId(1), RelayId(2)]);
-        store.hold_copy(group, &id("m"), RelayId(2), &copy("y")).unwrap();
+        store.hold_copy(group, &id("m"), RelayId(2), Timestamp(6), &copy("y")).unwrap();
         let (relay, held) = store.held_copy(group, &id("m")).unwrap().unwrap();
         assert_eq!((relay, held.verbatim.as_slice()), (RelayId(2), &b"y"[..]));
         // What is no message counts among the conflicts alone.
-        store.hold_copy(group, &id("event"), RelayId(1), &copy("x")).unwrap();
+        let brought = |id| [1, 3].map(|relay| store.has_brought(group, &id, RelayId(relay)).unwrap());
+        assert_eq!(brought(id("m")), [true, false]);
+        store.hold_copy(group, &id("event"), RelayId(1), Timestamp(5), &copy("x")).unwrap();
+        let said = |before, limit| {
+            let said = store.said_before(group, before, limit).unwrap();
+            said.into_iter().map(|said| (said.came, said.shared_id, said.sent_at)).collect::<Vec<_>>()
+        };
+        assert_eq!(said(None, 9), [(2, id("event"), Timestamp(5)), (1, id("m"), Timestamp(5))]);
+        assert_eq!((said(None, 1), said(Some(1), 9)), (vec![(2, id("event"), Timestamp(5))], Vec::new()));
         store.count_copy(group, &id("event"), RelayId(2), false).unwrap();
         assert_eq!(store.count_copies(group).unwrap(), (1, 1));
     }

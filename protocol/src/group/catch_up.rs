@@ -72,9 +72,9 @@ pub struct Asking {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Want {
-    /// As much as [`HISTORY_ANSWERS_MAX`] answers hold.
+    /// All that is kept, as far as [`HISTORY_ANSWERS_MAX`] answers hold it.
     Everything,
-    /// Until what comes is known and nothing is missing; at most as much.
+    /// What is missing; at most as much.
     Missing,
 }
 
@@ -91,7 +91,7 @@ pub enum CatchUpEvent {
     Page {
         /// Its header.
         page: HistoryPage,
-        /// Whether nothing is missing any more, and the items in it were known.
+        /// Whether nothing older is wanted.
         is_enough: bool,
     },
     /// [`CatchUp::deadline`] may be over.
@@ -221,7 +221,7 @@ impl Asking {
             // Of an answer that was asked for before.
             return (CatchUp::Asking(self), None);
         }
-        let is_wanted = self.answers_left > 0 && (self.want == Want::Everything || !is_enough);
+        let is_wanted = self.answers_left > 0 && !is_enough;
         match (page.last, page.next) {
             (false, next) => {
                 (CatchUp::Asking(Self { reached: next.or(self.reached), asked_at_ms: now.0, ..self }), None)
@@ -326,12 +326,6 @@ mod tests {
             (is(middle()), page(at(50), None, false), is(asked(middle())), None),
             (is(middle()), page(at(50), at(30), true), is(next()), get(at(30))),
             (is(middle()), enough(page(at(50), at(30), true)), resting(short, None), None),
-            (
-                is(Asking { want: Everything, ..middle() }),
-                enough(page(at(50), at(30), true)),
-                is(Asking { want: Everything, ..next() }),
-                get(at(30)),
-            ),
             (is(middle()), page(at(50), None, true), resting(short, None), None),
             (is(middle()), page(at(50), at(50), true), resting(short, None), None),
             (is(middle()), page(at(60), at(30), true), is(middle()), None),

@@ -143,8 +143,8 @@ pub const RELAY_TEST_MS_MAX: i64 = 40_000;
 
 /// Members of one page of a delivery job.
 pub const DELIVERY_PAGE_MEMBERS: usize = 10_000;
-/// Recent items that a joiner is given.
-pub const HISTORY_ITEMS_MAX: usize = 100;
+/// Recent items that a joiner is given, and that relays keep unless the owner wants another number.
+pub const HISTORY_ITEMS_MAX: u32 = 100;
 /// Items of one answer to a request for history.
 pub const HISTORY_PAGE_ITEMS_MAX: u32 = 100;
 /// Messages of one answer: what a member's queue takes at once is bounded, and it can ask again.

@@ -4,9 +4,10 @@
 //! event         what is said: one JSON message          signed, forward, chunk, batch, container   how it travels
 //! signing       must it be signed, what is it worth     permissions, moderation                    who may say it
 //! profile       what a group or person shows            link, opened                               what links say
-//! roster, roster_transfer    who holds which role       introduction, joining, knocking, catch_up  who comes in
+//! roster, roster_transfer    who holds which role       introduction, joining, knocking            who comes in
 //! relay_status  an owner's view of one relay            served_group                               a relay's view of one group
 //! dedup         copies of several relays, compared      author_chain  what of an author did not come
+//! history_answer             what was said, in pages    catch_up      reading them
 //! ```
 //!
 //! Everything here is pure: bytes, moments and keys come in as arguments; records and effects go out.
@@ -21,6 +22,7 @@ pub mod container;
 pub mod dedup;
 pub mod event;
 pub mod forward;
+pub mod history_answer;
 pub mod identity;
 pub mod introduction;
 pub mod joining;

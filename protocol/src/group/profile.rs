@@ -9,7 +9,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::constants::{
-    DESCRIPTION_BYTES_MAX, DISPLAY_NAME_BYTES_MAX, FULL_NAME_BYTES_MAX, IMAGE_BYTES_MAX,
+    DESCRIPTION_BYTES_MAX, DISPLAY_NAME_BYTES_MAX, FULL_NAME_BYTES_MAX, HISTORY_ITEMS_MAX, IMAGE_BYTES_MAX,
     SHORT_DESCRIPTION_BYTES_MAX,
 };
 use super::identity::{LinkText, MemberRole, PublicGroupId, words};
@@ -173,6 +173,20 @@ impl GroupPreferences {
         is_on(self.history.as_ref(), false)
     }
 
+    /// How much of what was said relays keep and give; the default when the owner has not said, or in words that we do not
+    /// know.
+    #[must_use]
+    pub fn history_kept(&self) -> HistoryKept {
+        let said = self.history.as_ref().and_then(|history| history.other.get(HISTORY_KEPT_KEY));
+        said.and_then(|said| HistoryKept::deserialize(said).ok()).unwrap_or_default()
+    }
+
+    /// Says how much of what was said relays keep and give.
+    pub fn keep_history(&mut self, kept: HistoryKept) {
+        let said = serde_json::to_value(kept).expect("numbers are JSON");
+        self.history.get_or_insert_with(Preference::on).other.insert(HISTORY_KEPT_KEY.to_owned(), said);
+    }
+
     /// Whether members may react; on by default.
     #[must_use]
     pub fn allows_reactions(&self) -> bool {
@@ -183,6 +197,29 @@ impl GroupPreferences {
     #[must_use]
     pub fn allows_support(&self) -> bool {
         is_on(self.support.as_ref(), false)
+    }
+}
+
+/// Where [`HistoryKept`] stands in the preference for history: an addition of ours.
+const HISTORY_KEPT_KEY: &str = "kept";
+
+/// How much of what was said relays keep and give (docs/protocol.md §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryKept {
+    /// The newest posts, at most so many.
+    pub items: u32,
+    /// None older than so many seconds; of any age when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u32>,
+    /// Together at most so many bytes; any number when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+impl Default for HistoryKept {
+    fn default() -> Self {
+        Self { items: HISTORY_ITEMS_MAX, age_seconds: None, bytes: None }
     }
 }
 
@@ -426,6 +463,30 @@ mod tests {
         assert_eq!(json["groupPreferences"]["signMessages"]["enable"], "on");
         assert_eq!(json["publicGroup"]["groupType"], "channel");
         assert!(json.get("description").is_none(), "absent fields are left out");
+    }
+
+    #[test]
+    fn what_is_kept_of_the_history_is_the_owners_word_and_else_the_default() {
+        let kept = |history: &str| {
+            let json = format!(r#"{{"history":{history}}}"#);
+            serde_json::from_str::<GroupPreferences>(&json).unwrap().history_kept()
+        };
+        assert_eq!(GroupPreferences::default().history_kept().items, 100);
+        for unclear in
+            [r#"{"enable":"on"}"#, r#"{"enable":"on","kept":7}"#, r#"{"enable":"on","kept":{"items":-1}}"#]
+        {
+            assert_eq!(kept(unclear), HistoryKept::default(), "{unclear}");
+        }
+        let said = HistoryKept { items: 500, age_seconds: Some(86_400), bytes: Some(1_000_000) };
+        assert_eq!(
+            kept(r#"{"enable":"on","kept":{"items":500,"ageSeconds":86400,"bytes":1000000,"later":1}}"#),
+            said
+        );
+        let mut preferences = GroupPreferences::of_new_group();
+        preferences.keep_history(said);
+        let again: GroupPreferences =
+            serde_json::from_str(&serde_json::to_string(&preferences).unwrap()).unwrap();
+        assert_eq!((again.history_kept(), again.gives_history()), (said, true));
     }
 
     #[test]

@@ -105,6 +105,25 @@ fn what_one_relay_drops_is_asked_of_the_other() -> anyhow::Result<()> {
 }
 
 #[test]
+fn what_no_relay_has_comes_from_the_owner() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    let ann = stage.member(0)?.clone();
+    stage.owner.ok(&["send", GROUP, "one"])?;
+    has(&ann, &["one"])?;
+    let database =
+        RelayDatabase::intercept(&mut stage.relays[0], || stage.owner.ok(&["send", GROUP, "two"]).map(drop))?;
+    database.drop_message(database.newest()?)?;
+    drop(database);
+    stage.relays[0].start(&[])?;
+    stage.owner.ok(&["send", GROUP, "three"])?;
+    told(&mut stage.listening[1], "gap")?;
+    told(&mut stage.listening[1], "late")?;
+    has(&ann, &["one", "three", "two"])?;
+    assert_eq!((gaps(&ann)?, text(&message(&ann, "two")?, "signature")?.as_str()), (0, "verified"));
+    Ok(())
+}
+
+#[test]
 fn two_copies_of_one_home_are_found_to_say_different_things() -> anyhow::Result<()> {
     let mut stage = Stage::set(2, 2, 1, "observer")?;
     let (ann, one) = (stage.member(0)?.clone(), stage.owner.clone());

@@ -161,6 +161,7 @@ fn invite(
             relay_member_id: MemberId::generate(&mut system_rng()),
             group_link: LinkText::from(group),
             invitation_code: None,
+            history: None,
         },
     };
     let info = Message::new(None, Event::RelayInvite(Box::new(invite))).to_json();

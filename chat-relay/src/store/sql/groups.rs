@@ -3,6 +3,7 @@
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::encoding::{Decode as _, Encode as _};
+use protocol::group::catch_up::CatchUp;
 use protocol::group::identity::{LinkText, MemberId, PublicGroupId};
 use protocol::group::served_group::ServedLife;
 use protocol::timestamp::Timestamp;
@@ -16,7 +17,7 @@ use crate::store::records::{
 };
 
 const GROUP: &str = "SELECT group_id, group_link, owner_member_id, relay_member_id, life, due_ms,
-    public_group_id, root_key, profile, link_version, draft FROM served_groups";
+    public_group_id, root_key, profile, link_version, draft, fill FROM served_groups";
 
 const INVITATION: &str = "SELECT invitation_id, group_id, invitation, profile FROM invitations";
 
@@ -112,7 +113,7 @@ impl SqlStore {
         let profile = identity.map(|identity| to_json(&identity.profile)).transpose()?;
         self.change_one(
             "UPDATE served_groups SET life = ?2, due_ms = ?3, public_group_id = ?4, root_key = ?5,
-             profile = ?6, link_version = ?7, draft = ?8 WHERE group_id = ?1",
+             profile = ?6, link_version = ?7, draft = ?8, fill = ?9, fill_due_ms = ?10 WHERE group_id = ?1",
             params![
                 group.id.0,
                 group.life.to_bytes(),
@@ -122,6 +123,8 @@ impl SqlStore {
                 profile,
                 identity.and_then(|identity| identity.link_version).map(to_integer),
                 group.draft,
+                group.fill.as_ref().map(to_json).transpose()?,
+                group.fill.as_ref().and_then(CatchUp::deadline).map(|due| due.0),
             ],
         )
     }
@@ -162,6 +165,7 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<ServedGroup> {
         due_at: row.get::<_, Option<i64>>(5)?.map(Timestamp),
         identity,
         draft: row.get(10)?,
+        fill: row.get::<_, Option<String>>(11)?.map(|fill| json(&fill)).transpose()?,
     })
 }
 

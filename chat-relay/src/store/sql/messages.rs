@@ -86,20 +86,6 @@ impl SqlStore {
         self.run("UPDATE messages SET deleted = 1 WHERE author = ?1", params![author.0])?;
         Ok(())
     }
-
-    pub(super) fn delete_old_messages(&mut self, before: Timestamp, keep: u32) -> Result<(), StoreError> {
-        let worker = self.worker();
-        self.run(
-            "DELETE FROM messages WHERE received_ms < ?1
-             AND group_id IN (SELECT group_id FROM served_groups WHERE worker_id = ?3)
-             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message_number = messages.message_number)
-             AND (kind IN ('file', 'other') OR deleted = 1 OR coalesce((SELECT p.message_number FROM messages p WHERE p.group_id = messages.group_id
-                  AND p.kind = 'post' AND p.deleted = 0 ORDER BY p.message_number DESC LIMIT 1 OFFSET ?2), 0)
-                 > message_number)",
-            params![before.0, keep.saturating_sub(1), worker],
-        )?;
-        Ok(())
-    }
 }
 
 /// Reads [`MESSAGE_COLUMNS`] from the front of a row.

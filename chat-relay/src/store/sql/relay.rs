@@ -3,7 +3,7 @@
 use protocol::agent::store::{BodyId, ConnectionId};
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
-use protocol::group::profile::Profile;
+use protocol::group::profile::{HistoryKept, Profile};
 use protocol::net::network::Services;
 use protocol::smp::address::ServerAddress;
 use protocol::timestamp::Timestamp;
@@ -134,14 +134,22 @@ impl RelayStore for SqlStore {
 
     fn groups_due(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError> {
         let worker = self.worker();
-        let condition = "WHERE due_ms <= ?1 AND worker_id = ?3 ORDER BY due_ms LIMIT ?2";
-        self.groups(condition, params![now.0, rows(limit), worker])
+        self.groups(
+            "WHERE worker_id = ?3 AND group_id IN (SELECT group_id FROM served_groups WHERE due_ms <= ?1
+             UNION SELECT group_id FROM served_groups WHERE fill_due_ms <= ?1) LIMIT ?2",
+            params![now.0, rows(limit), worker],
+        )
     }
 
     fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let worker = self.worker();
-        let sql = "SELECT min(due_ms) FROM served_groups WHERE due_ms > ?1 AND worker_id = ?2";
-        self.moment(sql, params![now.0, worker])
+        self.moment(
+            "SELECT min(due) FROM (
+                SELECT min(due_ms) AS due FROM served_groups WHERE due_ms > ?1 AND worker_id = ?2
+                UNION ALL
+                SELECT min(fill_due_ms) FROM served_groups WHERE fill_due_ms > ?1 AND worker_id = ?2) AS dues",
+            params![now.0, worker],
+        )
     }
 
     fn add_invitation(
@@ -261,18 +269,46 @@ impl RelayStore for SqlStore {
         self.read_history(group, limit, files_since)
     }
 
+    fn oldest_kept(
+        &mut self,
+        group: GroupId,
+        kept: &HistoryKept,
+        now: Timestamp,
+    ) -> Result<StoredMessageId, StoreError> {
+        self.read_oldest_kept(group, kept, now)
+    }
+
     fn history_page(
         &mut self,
         group: GroupId,
         before: Option<StoredMessageId>,
+        oldest: StoredMessageId,
         limit: u32,
         files_since: Timestamp,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        self.read_history_page(group, before, limit, files_since)
+        self.read_history_page(group, before, oldest, limit, files_since)
     }
 
-    fn forget_messages(&mut self, before: Timestamp, keep: u32) -> Result<(), StoreError> {
-        self.delete_old_messages(before, keep)
+    fn fill_message(
+        &mut self,
+        group: GroupId,
+        message: &NewMessage,
+        now: Timestamp,
+    ) -> Result<Option<StoredMessageId>, StoreError> {
+        self.write_filled(group, message, now)
+    }
+
+    fn forget_filled(&mut self, id: StoredMessageId) -> Result<(), StoreError> {
+        self.delete_filled(id)
+    }
+
+    fn forget_messages(
+        &mut self,
+        before: Timestamp,
+        now: Timestamp,
+        items_max: u32,
+    ) -> Result<(), StoreError> {
+        self.delete_old_messages(before, now, items_max)
     }
 
     fn add_delivery(&mut self, delivery: &NewDelivery) -> Result<DeliveryId, StoreError> {

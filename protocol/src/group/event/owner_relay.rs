@@ -31,6 +31,9 @@ pub struct RelayInvitation {
     /// What the relay's operator gave the owner: an addition of ours, which other relays ignore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invitation_code: Option<String>,
+    /// Whether the owner's client gives history by pages: an addition of ours too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<bool>,
 }
 
 /// A member with its role.

@@ -1,4 +1,4 @@
-//! An answer to a request for history, as message bodies.
+//! An answer to a request for history, as message bodies (docs/protocol.md §5, "History by pages").
 //!
 //! ```text
 //! body = batch( x.grp.history.page, introductions of authors, items oldest first )
@@ -8,28 +8,27 @@
 
 use std::collections::BTreeSet;
 
-use protocol::group::batch::{Added, BatchWriter, pack};
-use protocol::group::constants::{BATCH_ELEMENTS_MAX, HISTORY_PAGE_BODIES_MAX, MESSAGE_BYTES_MAX};
-use protocol::group::event::history::{HistoryPage, HistoryPosition};
-use protocol::group::event::{Event, Message};
-
-use crate::store::records::MemberNumber;
+use super::batch::{Added, BatchWriter, pack};
+use super::constants::{
+    BATCH_ELEMENTS_MAX, HISTORY_HEADER_BYTES_MAX, HISTORY_PAGE_BODIES_MAX, MESSAGE_BYTES_MAX,
+};
+use super::event::history::{HistoryPage, HistoryPosition};
+use super::event::{Event, Message};
+use super::identity::MemberId;
 
 /// One item of history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
+pub struct Item {
     /// Where it stands: what is older comes before it.
-    pub(super) position: HistoryPosition,
+    pub position: HistoryPosition,
     /// Who said it.
-    pub(super) author: MemberNumber,
+    pub author: MemberId,
     /// Who that is, for those who have not met.
-    pub(super) introduction: Option<Vec<u8>>,
+    pub introduction: Option<Vec<u8>>,
     /// The forward element.
-    pub(super) forward: Vec<u8>,
+    pub forward: Vec<u8>,
 }
 
-/// Bytes that are kept free in each body for the header and the batch's own.
-const HEADER_BYTES_MAX: usize = 512;
 /// Bytes of an element's length in a batch.
 const LENGTH_BYTES: usize = 2;
 
@@ -44,18 +43,18 @@ struct Draft {
 }
 
 impl Draft {
-    fn add(&mut self, item: &Item, met: &mut BTreeSet<MemberNumber>) -> bool {
+    fn add(&mut self, item: &Item, met: &mut BTreeSet<MemberId>) -> bool {
         let introduction = item.introduction.as_ref().filter(|_| !met.contains(&item.author));
         let size = |element: &Vec<u8>| element.len().saturating_add(LENGTH_BYTES);
         let bytes = size(&item.forward).saturating_add(introduction.map_or(0, size));
         let elements = self.introductions.len().saturating_add(self.newest_first.len()).saturating_add(3);
-        if self.bytes.saturating_add(bytes) > MESSAGE_BYTES_MAX - HEADER_BYTES_MAX
+        if self.bytes.saturating_add(bytes) > MESSAGE_BYTES_MAX - HISTORY_HEADER_BYTES_MAX
             || elements > BATCH_ELEMENTS_MAX
         {
             return false;
         }
         self.introductions.extend(introduction.cloned());
-        met.insert(item.author);
+        met.insert(item.author.clone());
         self.newest_first.push(item.forward.clone());
         self.bytes = self.bytes.saturating_add(bytes);
         self.oldest = Some(item.position.clone());
@@ -63,15 +62,16 @@ impl Draft {
     }
 }
 
-/// The bodies of an answer: newest items first from body to body, as far as one answer goes. `is_end` says that there
-/// are no older items.
-pub(super) fn bodies(
+/// The bodies of an answer: newest items first from body to body, as far as one answer goes. `next` is where older items
+/// than these begin, if there are any.
+#[must_use]
+pub fn bodies(
     before: Option<&HistoryPosition>,
     newest_first: Vec<Item>,
-    is_end: bool,
+    next: Option<&HistoryPosition>,
 ) -> Vec<Vec<u8>> {
     let (mut parts, mut draft, mut met) = (Vec::new(), Draft::default(), BTreeSet::new());
-    let mut is_end = is_end;
+    let mut is_cut = false;
     for item in newest_first {
         if draft.add(&item, &mut met) {
             continue;
@@ -79,7 +79,7 @@ pub(super) fn bodies(
         if draft.oldest.is_some() {
             parts.push(Part::Page(std::mem::take(&mut draft)));
             if parts.len() >= HISTORY_PAGE_BODIES_MAX {
-                is_end = false;
+                is_cut = true;
                 break;
             }
             if draft.add(&item, &mut met) {
@@ -101,7 +101,7 @@ pub(super) fn bodies(
             Part::Page(draft) => {
                 let last = place == count;
                 oldest = draft.oldest.clone().or(oldest);
-                let next = if last && is_end { None } else { oldest.clone() };
+                let next = if last && !is_cut { next.cloned() } else { oldest.clone() };
                 let header = HistoryPage { before: before.cloned(), next, last };
                 bodies.extend(batch(header, &draft));
             }
@@ -123,7 +123,8 @@ fn batch(header: HistoryPage, draft: &Draft) -> Option<Vec<u8>> {
     for element in std::iter::once(&header).chain(items) {
         match writer.add(element) {
             Added::Added => {}
-            Added::Full | Added::TooLarge => tracing::warn!("an item of history does not fit"),
+            // Nothing is that long: the room for the header is wide enough.
+            Added::Full | Added::TooLarge => {}
         }
     }
     writer.finish()
@@ -131,15 +132,13 @@ fn batch(header: HistoryPage, draft: &Draft) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::group::batch::Element;
-    use protocol::group::constants::STATEMENT_BYTES_MAX;
-    use protocol::group::container;
-    use protocol::group::forward::{ForwardSender, forward};
-    use protocol::group::identity::MemberId;
-    use protocol::group::signed::Statement;
-    use protocol::timestamp::Timestamp;
-
+    use super::super::batch::Element;
+    use super::super::constants::STATEMENT_BYTES_MAX;
+    use super::super::container;
+    use super::super::forward::{ForwardSender, forward};
+    use super::super::signed::Statement;
     use super::*;
+    use crate::timestamp::Timestamp;
 
     fn position(number: usize) -> HistoryPosition {
         HistoryPosition::new(number.to_string()).unwrap()
@@ -153,10 +152,10 @@ mod tests {
     fn item(number: usize, bytes: usize) -> Item {
         let said = said(number, bytes);
         let id = MemberId::new([1; 12]).unwrap();
-        let sender = ForwardSender::Member { id, name: "Ann".to_owned() };
+        let sender = ForwardSender::Member { id: id.clone(), name: "Ann".to_owned() };
         Item {
             position: position(number),
-            author: MemberNumber(7),
+            author: id,
             introduction: Some(br#"{"event":"x.grp.mem.new"}"#.to_vec()),
             forward: forward(&sender, Timestamp(0), &Statement::parse(said.as_bytes()).unwrap()),
         }
@@ -193,23 +192,23 @@ mod tests {
 
     #[test]
     fn no_history_is_an_answer() {
-        let (headers, numbers, _) = read(&bodies(Some(&position(5)), Vec::new(), true));
+        let (headers, numbers, _) = read(&bodies(Some(&position(5)), Vec::new(), None));
         assert_eq!((headers, numbers), (vec![page(Some(5), None, true)], vec![vec![]]));
     }
 
     #[test]
     fn items_stand_oldest_first_behind_their_author_who_is_introduced_once() {
         let items = vec![item(9, 10), item(8, 10), item(6, 10)];
-        let (headers, numbers, introductions) = read(&bodies(None, items.clone(), false));
-        assert_eq!((headers, numbers), (vec![page(None, Some(6), true)], vec![vec![6, 8, 9]]));
+        let (headers, numbers, introductions) = read(&bodies(None, items.clone(), Some(&position(5))));
+        assert_eq!((headers, numbers), (vec![page(None, Some(5), true)], vec![vec![6, 8, 9]]));
         assert_eq!(introductions, 1);
-        assert_eq!(read(&bodies(None, items, true)).0, [page(None, None, true)]);
+        assert_eq!(read(&bodies(None, items, None)).0, [page(None, None, true)]);
     }
 
     #[test]
     fn each_body_says_where_to_go_on() {
         let items = (1..=12).rev().map(|number| item(number, 3000)).collect();
-        let (headers, numbers, introductions) = read(&bodies(Some(&position(99)), items, true));
+        let (headers, numbers, introductions) = read(&bodies(Some(&position(99)), items, None));
         assert_eq!(numbers, [vec![9, 10, 11, 12], vec![5, 6, 7, 8], vec![1, 2, 3, 4]]);
         let pages =
             [page(Some(99), Some(9), false), page(Some(99), Some(5), false), page(Some(99), None, true)];
@@ -221,7 +220,7 @@ mod tests {
         let longest = item(2, STATEMENT_BYTES_MAX - said(2, 0).len());
         for items in [vec![longest.clone()], vec![item(3, 10), longest.clone(), item(1, 10)]] {
             let count = items.len() as u64;
-            let (headers, numbers, _) = read(&bodies(None, items, true));
+            let (headers, numbers, _) = read(&bodies(None, items, None));
             let came: BTreeSet<u64> = numbers.concat().into_iter().collect();
             assert_eq!(came.len() as u64, count, "{numbers:?}");
             assert_eq!(headers.last(), Some(&page(None, None, true)));
@@ -232,7 +231,7 @@ mod tests {
     #[test]
     fn one_answer_is_bounded_and_the_rest_can_be_asked_for() {
         let items: Vec<_> = (1..=100).rev().map(|number| item(number, 9000)).collect();
-        let (headers, numbers, _) = read(&bodies(None, items, true));
+        let (headers, numbers, _) = read(&bodies(None, items, None));
         assert_eq!(numbers.len(), HISTORY_PAGE_BODIES_MAX);
         let oldest = *numbers.last().unwrap().first().unwrap();
         assert_eq!(headers.last(), Some(&page(None, Some(usize::try_from(oldest).unwrap()), true)));

@@ -1,0 +1,223 @@
+//! What we lack, asked of the owner page by page: see [`protocol::group::catch_up`].
+//!
+//! ```text
+//! we begin to serve ─▶ everything that the group keeps: stored ahead of all that comes, for those who ask for it
+//! a member misses what we lack ─▶ the newest: taken as if it came now, and passed on
+//! ```
+//!
+//! Of each item the signature is verified, by the keys of owners, roster and members; for members whom we have not met the
+//! owner names the key. Whatever is not verified is refused.
+
+use std::collections::BTreeMap;
+
+use protocol::agent::Body;
+use protocol::group::batch::Element;
+use protocol::group::catch_up::{CatchUp, CatchUpEvent, Want};
+use protocol::group::event::members::MemberInfo;
+use protocol::group::event::{Event, Message};
+use protocol::group::forward::Forward;
+use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::signed::SignatureState;
+use protocol::net::engine::Fatal;
+
+use super::give::kept;
+use crate::metrics::Refused;
+use crate::receive::{self, Source};
+use crate::steps::Step;
+use crate::store::RelayStore;
+use crate::store::records::{
+    GroupId, Member, MemberStatus, NewMember, NewMessage, ServedGroup, StoredMessageId,
+};
+use crate::turn::Turn;
+
+/// We begin to serve a group: all that it keeps is asked for, once.
+///
+/// # Errors
+/// When the store fails; so for every function here.
+pub fn begin<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId) -> Result<(), Fatal> {
+    let Some(group) = turn.store.group(id)? else { return Ok(()) };
+    match (&group.fill, kept(turn, &group)) {
+        (Some(CatchUp::Unasked), Some(_)) => advance(turn, id, CatchUpEvent::Wanted(Want::Everything)),
+        _ => Ok(()),
+    }
+}
+
+/// A member misses what we may lack.
+///
+/// # Errors
+/// When the store fails.
+pub fn wanted<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId) -> Result<(), Fatal> {
+    advance(turn, id, CatchUpEvent::Wanted(Want::Missing))
+}
+
+/// An answer is late, or a pause is over.
+///
+/// # Errors
+/// When the store fails.
+pub fn timeout<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId) -> Result<(), Fatal> {
+    advance(turn, id, CatchUpEvent::Timeout)
+}
+
+fn advance<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId, event: CatchUpEvent) -> Result<(), Fatal> {
+    let Some(mut group) = turn.store.group(id)? else { return Ok(()) };
+    // An owner's client that gives no history is never asked.
+    let Some(fill) = group.fill.take() else { return Ok(()) };
+    let (fill, get) = fill.apply(event, turn.now());
+    if let Some(deadline) = fill.deadline() {
+        turn.wake_at(deadline);
+    }
+    group.fill = Some(fill);
+    turn.store.update_group(&group)?;
+    let owner = turn.store.member_by_id(id, &group.key.owner)?;
+    if let (Some(get), Some(connection)) = (get, owner.and_then(|owner| owner.connection)) {
+        let element = turn.compose(Event::HistoryGet(get));
+        turn.send(connection, Body::Inline(&element))?;
+    }
+    Ok(())
+}
+
+/// A message of an answer, if it is one: nobody but the owner whom we asked gives any.
+///
+/// # Errors
+/// When the store fails.
+pub fn page_came<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    source: Source,
+    elements: &[Element<'_>],
+) -> Result<bool, Fatal> {
+    let Some(group) = turn.store.group(source.group)?.filter(|group| group.life.status.serves()) else {
+        return Ok(false);
+    };
+    let Some(want) = group.fill.as_ref().and_then(CatchUp::reading) else { return Ok(false) };
+    let owner = turn.store.member_by_id(group.id, &group.key.owner)?.map(|owner| owner.number);
+    if source.is_claimant || owner != Some(source.member) {
+        return Ok(false);
+    }
+    let (mut header, mut forwards, mut introduced) = (None, Vec::new(), BTreeMap::new());
+    for element in elements {
+        match element {
+            Element::Forward(forward) => forwards.push(forward),
+            Element::Statement(said) => match said.message() {
+                Ok(Message { event: Event::HistoryPage(page), .. }) => header = Some(page),
+                Ok(Message { event: Event::MemberNew(new), .. }) => {
+                    introduced.insert(new.member_info.member_id.clone(), new.member_info);
+                }
+                _ => {}
+            },
+            Element::Chunk(_) => {}
+        }
+    }
+    if header.is_none() && forwards.is_empty() {
+        return Ok(false);
+    }
+    let Some(kept) = kept(turn, &group) else { return Ok(true) };
+    if want == Want::Everything {
+        // The newest gets the highest number.
+        forwards.reverse();
+    }
+    let mut stored = Vec::new();
+    for forward in forwards {
+        stored.extend(item(turn, &group, source, want, forward, &introduced)?);
+    }
+    let now = turn.now();
+    let oldest = turn.store.oldest_kept(group.id, &kept, now)?;
+    let is_enough = stored.iter().any(|id| *id < oldest);
+    if let Some(page) = header {
+        advance(turn, group.id, CatchUpEvent::Page { page, is_enough })?;
+    }
+    turn.reached(Step::HistoryFilled);
+    tracing::info!(group = group.id.0, items = stored.len(), "history came from the owner");
+    Ok(true)
+}
+
+/// Takes an item; gives where it is stored, now or since before.
+fn item<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    source: Source,
+    want: Want,
+    forward: &Forward<'_>,
+    introduced: &BTreeMap<MemberId, MemberInfo>,
+) -> Result<Option<StoredMessageId>, Fatal> {
+    let (Ok(message), Some(author)) = (forward.statement.message(), forward.sender.member()) else {
+        return Ok(None);
+    };
+    let (Some(message_id), Some(identity)) = (&message.message_id, &group.identity) else { return Ok(None) };
+    if !message.event.is_forwarded() || receive::support_of(&message.event).is_some() {
+        return Ok(None);
+    }
+    let known = turn.store.member_by_id(group.id, author)?;
+    let key = known.as_ref().map_or_else(
+        || introduced.get(author).and_then(|info| info.member_key),
+        |known| known.key.map(MemberKey),
+    );
+    let signature = forward.statement.check(&identity.public_group_id, author, key.as_ref());
+    if signature != SignatureState::Verified {
+        turn.operation.metrics.refused(Refused::Message, "history");
+        tracing::warn!(
+            group = group.id.0,
+            ?signature,
+            "an item of history is refused: it is not its author's"
+        );
+        return Ok(None);
+    }
+    let author = match known {
+        Some(known) => known,
+        None => meet(turn, group, author, key, introduced.get(author))?,
+    };
+    if let Some(stored) = turn.store.message_by_id(group.id, message_id)? {
+        return Ok((stored.message.author == author.number).then_some(stored.id));
+    }
+    match want {
+        Want::Everything if is_content(&message.event) || author.role == MemberRole::Owner => {
+            let new = NewMessage {
+                message_id: message_id.clone(),
+                author: author.number,
+                broker_time: forward.sent_at,
+                kind: receive::kind(&message.event),
+                target: receive::target_of(turn, group.id, author.number, &message.event)?,
+                support_of: None,
+                as_channel: false,
+                verified: true,
+                element: forward.statement.verbatim().to_vec(),
+            };
+            let now = turn.now();
+            Ok(turn.store.fill_message(group.id, &new, now)?)
+        }
+        // How the group stands is told by its link and roster.
+        Want::Everything => Ok(None),
+        Want::Missing => {
+            let said = Source { member: author.number, server_time: forward.sent_at, ..source };
+            receive::statement(turn, group.clone(), author, said, &forward.statement)?;
+            Ok(turn.store.message_by_id(group.id, message_id)?.map(|stored| stored.id))
+        }
+    }
+}
+
+/// A member of whom only the owner has told.
+fn meet<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    id: &MemberId,
+    key: Option<MemberKey>,
+    info: Option<&MemberInfo>,
+) -> Result<Member, Fatal> {
+    let profile = info.map(|info| info.profile.clone()).filter(|profile| profile.check().is_ok());
+    let new = NewMember {
+        id: id.clone(),
+        role: turn.joiner_role(group),
+        status: MemberStatus::Known,
+        profile,
+        key: key.map(|key| key.0),
+    };
+    let now = turn.now();
+    Ok(turn.store.insert_member(group.id, &new, now)?)
+}
+
+/// Whether it is part of what was said, and does not change how the group stands.
+const fn is_content(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::MessageNew(_) | Event::MessageUpdate(_) | Event::MessageReact(_) | Event::FileDescription(_)
+    )
+}
