@@ -10,6 +10,7 @@ use protocol::agent::Body;
 use protocol::agent::invitation::Invitation;
 use protocol::agent::store::ConnectionId;
 use protocol::group::constants::{CHAT_VERSIONS, HISTORY_FILE_AGE_MS_MAX};
+use protocol::group::entrance::{NotShown, Otherwise};
 use protocol::group::event::Event;
 use protocol::group::event::joining::{
     Acceptance, GroupLinkInvitation, GroupLinkRejection, LinkInvitation, LinkMember, LinkReject,
@@ -18,6 +19,7 @@ use protocol::group::event::members::{MemberInfo, MemberIntro, MemberNew, Restri
 use protocol::group::event::owner_relay::{Capabilities, MemberIdRole};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::joining::{JoinProblem, Joiner, Pinned, check_join};
+use protocol::group::knocking::{KnockEffect, KnockEvent};
 use protocol::group::profile::{GroupProfile, Profile};
 use protocol::group::served_group::ServedEvent;
 use protocol::group::signed::Statement;
@@ -64,6 +66,9 @@ pub enum NotAdmitted {
     /// A moderator's decision.
     #[error("a moderator of the group did not let you in: {0}")]
     Rejected(String),
+    /// What the group asks of joiners.
+    #[error(transparent)]
+    Entrance(#[from] NotShown),
     /// No room for more who wait.
     #[error("as many wait for the group's moderators as this relay keeps: ask again later")]
     KnocksFull,
@@ -85,6 +90,7 @@ impl NotAdmitted {
             Self::Request(_) => "request",
             Self::Removed => "removed",
             Self::Rejected(_) => "rejected",
+            Self::Entrance(_) => "entrance",
             Self::KnocksFull => "knocks_full",
             Self::OwnerQuota => "owner_quota",
             Self::RelayFull => "relay_full",
@@ -103,14 +109,10 @@ pub fn requested<S: RelayStore>(
     info: &[u8],
 ) -> Result<(), Fatal> {
     match examine(turn, group, info)? {
-        Ok((joiner, known)) => {
-            let how_far = if is_reviewed(turn, group, &joiner, known.as_ref()) {
-                Acceptance::PendingReview
-            } else {
-                Acceptance::Accepted
-            };
-            let_in(turn, group, invitation, info, joiner, known, how_far)
-        }
+        Ok((joiner, known)) => match how_far(turn, group, &joiner, known.as_ref())? {
+            Ok(how_far) => let_in(turn, group, invitation, info, joiner, known, how_far),
+            Err(reason) => refuse(turn, group, invitation, claimed_id(info), reason),
+        },
         Err(reason) => refuse(turn, group, invitation, claimed_id(info), reason),
     }
 }
@@ -123,29 +125,43 @@ fn claimed_id(info: &[u8]) -> Option<MemberId> {
     }
 }
 
-/// Whether somebody who may come waits for a moderator first: strangers and those who left, where the owner says so,
-/// but for those to whom the owner gave a role.
-fn is_reviewed<S: RelayStore>(
-    turn: &Turn<'_, '_, S>,
+/// How far somebody comes who may come: strangers and those who left show what the group asks for, and wait for a
+/// moderator where the owner says so, but for those to whom the owner gave a role.
+fn how_far<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     joiner: &Joiner,
     known: Option<&Member>,
-) -> bool {
-    match known.map(|known| known.status) {
-        Some(MemberStatus::Asking | MemberStatus::PendingReview) => true,
-        None | Some(MemberStatus::Left) => {
-            let reviews = group.identity.as_ref().is_some_and(|identity| identity.profile.reviews_joiners());
-            reviews && joiner.role <= turn.joiner_role(group)
-        }
-        Some(
-            MemberStatus::Known
-            | MemberStatus::Accepted
-            | MemberStatus::Connected
-            | MemberStatus::Approved
-            | MemberStatus::Rejected
-            | MemberStatus::Removed,
-        ) => false,
+) -> Result<Result<Acceptance, NotAdmitted>, Fatal> {
+    if let Some(known) = known
+        && let Some(status) = known.status.knock()
+    {
+        let answers = status.apply(KnockEvent::Asked).map(|(_, effects)| effects).unwrap_or_default();
+        return Ok(match answers.first() {
+            Some(KnockEffect::AnswerPending) => Ok(Acceptance::PendingReview),
+            Some(KnockEffect::AnswerAdmitted) => Ok(Acceptance::Accepted),
+            _ => Err(NotAdmitted::Rejected(known.reason.clone().unwrap_or_default())),
+        });
     }
+    let is_new = known.is_none_or(|known| known.status == MemberStatus::Left);
+    if !is_new || joiner.role > turn.joiner_role(group) {
+        return Ok(Ok(Acceptance::Accepted));
+    }
+    let Some(identity) = &group.identity else { return Ok(Err(NotAdmitted::NotServed)) };
+    let mut waits = identity.profile.reviews_joiners();
+    if let Some(entrance) = identity.profile.entrance() {
+        let (shown, key) = (joiner.join.entrance.as_ref(), &joiner.join.new_member_key);
+        match entrance.judge(shown, &identity.public_group_id, key, turn.now()) {
+            Ok(()) => {}
+            Err(missing) if missing.is_absence() && entrance.otherwise != Otherwise::Refuse => waits = true,
+            Err(reason) => return Ok(Err(reason.into())),
+        }
+    }
+    Ok(match waits {
+        true if turn.store.count_knocks(group.id)? >= turn.limits.knocks_max => Err(NotAdmitted::KnocksFull),
+        true => Ok(Acceptance::PendingReview),
+        false => Ok(Acceptance::Accepted),
+    })
 }
 
 fn examine<S: RelayStore>(
@@ -172,17 +188,6 @@ fn examine<S: RelayStore>(
         Err(problem) => Err(problem.into()),
         Ok(_) if known.as_ref().is_some_and(|known| known.status == MemberStatus::Removed) => {
             Err(NotAdmitted::Removed)
-        }
-        Ok(_) if known.as_ref().is_some_and(|known| known.status == MemberStatus::Rejected) => {
-            let reason = known.and_then(|known| known.reason);
-            Err(NotAdmitted::Rejected(reason.unwrap_or_else(|| "no reason was given".to_owned())))
-        }
-        Ok(joiner)
-            if known.as_ref().is_none_or(|known| known.status == MemberStatus::Left)
-                && is_reviewed(turn, group, &joiner, known.as_ref())
-                && turn.store.count_knocks(group.id)? >= turn.limits.knocks_max =>
-        {
-            Err(NotAdmitted::KnocksFull)
         }
         Ok(_) if known.is_none() && turn.store.count_members(group.id)? >= turn.limits.members_max => {
             Err(NotAdmitted::Full)

@@ -205,6 +205,8 @@ settings! {
     member_messages_per_minute "CHAT_RELAY_MEMBER_MESSAGES_PER_MINUTE": u32 = 120,
     /// Messages of all members of one group in a minute, also at once; owners are not bound by it; 0 for any number
     group_messages_per_minute "CHAT_RELAY_GROUP_MESSAGES_PER_MINUTE": u32 = 6000,
+    /// Requests to join one group in a minute, also at once; further ones are left unanswered; 0 for any number
+    group_joins_per_minute "CHAT_RELAY_GROUP_JOINS_PER_MINUTE": u32 = 6000,
     /// How long `ctl drain` waits for what is being handed out
     drain_timeout "CHAT_RELAY_DRAIN_TIMEOUT": Duration = Duration::from_seconds(30),
     /// Members of one group at most; further joiners are refused

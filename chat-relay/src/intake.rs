@@ -62,6 +62,7 @@ impl TooMuch {
 enum Paced {
     Member(MemberNumber),
     Group(GroupId),
+    Joins(GroupId),
 }
 
 /// What is left in a bucket, in messages times the milliseconds of a minute: no fraction is lost, however often it is looked
@@ -102,6 +103,11 @@ impl Intake {
             }
             None => false,
         }
+    }
+
+    /// Whether one more request to join a group keeps the pace: whatever it costs to look at it, this bounds how often.
+    pub fn takes_join(&mut self, rules: &Rules, group: GroupId, now: Timestamp) -> bool {
+        self.take(Paced::Joins(group), rules.quota(Quota::GroupJoinsPerMinute), now)
     }
 
     /// Whether one more message of a member keeps the pace.
@@ -216,6 +222,15 @@ mod tests {
         let (mut intake, rules) = (Intake::default(), rules(0, 2));
         let mut send = |who| intake.keeps_pace(&rules, GROUP, who, Timestamp(0));
         assert_eq!((send(ANN), send(BEN), send(ANN)), (Ok(()), Ok(()), Err(TooMuch::GroupPace)));
+    }
+
+    #[test]
+    fn requests_to_join_have_a_pace_of_each_group() {
+        let limits = Limits { group_joins_per_minute: 2, ..Limits::default() };
+        let (mut intake, rules) = (Intake::default(), Rules::new(&limits, &[]));
+        let mut join = |group, ms| intake.takes_join(&rules, GroupId(group), Timestamp(ms));
+        assert_eq!([join(1, 0), join(1, 0), join(1, 0), join(2, 0)], [true, true, false, true]);
+        assert_eq!([join(1, 29_999), join(1, 30_000)], [false, true]);
     }
 
     #[test]

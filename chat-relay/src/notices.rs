@@ -62,6 +62,11 @@ pub enum Concern {
         "this relay serves as many members as it is set to, and joiners are refused: add another relay for them"
     )]
     RelayFull,
+    /// Requests to join.
+    #[error(
+        "people ask to join faster than this relay allows, and requests are left unanswered: ask joiners for a proof of work (`conclave group entrance`), or the relay's operator for a higher pace"
+    )]
+    JoinPace,
     /// Knocks.
     #[error(
         "as many joiners wait for a moderator as this relay keeps, and further ones are refused: decide with `conclave knocks`"
@@ -81,6 +86,7 @@ impl Concern {
             Self::GroupFull => "group_full",
             Self::OwnerMembers => "owner_members",
             Self::RelayFull => "relay_full",
+            Self::JoinPace => "join_pace",
             Self::KnocksFull => "knocks_full",
         }
     }
@@ -95,6 +101,7 @@ impl Concern {
             NotAdmitted::KnocksFull => Some(Self::KnocksFull),
             NotAdmitted::NotServed
             | NotAdmitted::Request(_)
+            | NotAdmitted::Entrance(_)
             | NotAdmitted::Removed
             | NotAdmitted::Rejected(_) => None,
         }
@@ -223,6 +230,7 @@ mod tests {
             Concern::GroupFull,
             Concern::OwnerMembers,
             Concern::RelayFull,
+            Concern::JoinPace,
             Concern::KnocksFull,
         ];
         for concern in all {

@@ -71,6 +71,8 @@ quotas! {
     MemberMessagesPerMinute = "member_messages_per_minute" from member_messages_per_minute,
     /// Messages of all members of one group in a minute; owners are not bound by it.
     GroupMessagesPerMinute = "group_messages_per_minute" from group_messages_per_minute,
+    /// Requests to join one group in a minute.
+    GroupJoinsPerMinute = "group_joins_per_minute" from group_joins_per_minute,
 }
 
 /// The rules in force.

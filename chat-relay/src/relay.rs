@@ -30,8 +30,9 @@ use crate::control::{self, Request};
 use crate::delivery::outcome;
 use crate::delivery::worker::{self, Turns};
 use crate::identity::RelayIdentity;
-use crate::metrics::{Count, Metrics};
+use crate::metrics::{Count, Metrics, Refused};
 use crate::monitoring::{GROUPS_SHOWN_MAX, GroupNumbers, Survey};
+use crate::notices::{self, Concern};
 use crate::operation::{Operation, Rules, ServerHealth};
 use crate::receive::Source;
 use crate::sharing::{self, SHARE_EVERY_MS};
@@ -257,6 +258,12 @@ impl<S: RelayStore> Relay<S> {
         match event {
             Event::AddressCreated => lifecycle::advance(&mut turn, group, ServedEvent::RelayLinkCreated),
             Event::Request { invitation, info } => {
+                let now = turn.now();
+                let operation = &mut *turn.operation;
+                if !operation.intake.takes_join(&operation.rules, group, now) {
+                    operation.metrics.refused(Refused::Join, "pace");
+                    return notices::tell_owners(&mut turn, group, Concern::JoinPace, None);
+                }
                 if !is_new(&mut turn, &invitation)? {
                     return Ok(());
                 }

@@ -86,6 +86,9 @@ fn usual_hint(kind: ExitCode) -> Option<&'static str> {
         ExitCode::LastRelay => {
             "Add another one first with `conclave group relay add`, or take the last one out with --force."
         }
+        ExitCode::AnswerNeeded => {
+            "Run the same command on a terminal, or with --answer-file FILE; --no-answer asks a moderator instead."
+        }
         ExitCode::CheckFailed
         | ExitCode::Success
         | ExitCode::Failure

@@ -1,5 +1,7 @@
 //! What the engine tells: rows of an answer and things that happen. With `--json` each is one line.
 
+use protocol::group::entrance::Entrance;
+use protocol::group::identity::MemberKey;
 use serde::{Deserialize, Serialize};
 
 /// One fact. The shapes are a promise to scripts: fields are added, never changed.
@@ -35,6 +37,8 @@ pub(crate) enum Event {
     },
     /// A member of a group.
     Member(MemberRow),
+    /// A group asks something of those who join: see `docs/protocol.md`.
+    Entrance { group: String, public_id: String, member_key: MemberKey, asks: Entrance },
     /// Somebody waits to be let in.
     Knock { group: String, member_id: String, name: String, relay: String },
     /// Somebody waits no more: `accepted`, `rejected` or `gone`; by whom, where a moderator decided.
@@ -163,6 +167,9 @@ pub(crate) struct ProfileRow {
     /// Whether joiners wait for a moderator.
     #[serde(default)]
     pub(crate) review: bool,
+    /// What is asked of joiners.
+    #[serde(default)]
+    pub(crate) entrance: Option<Entrance>,
     /// The link that the profile names.
     pub(crate) link: String,
     /// Version of the link data that we know.

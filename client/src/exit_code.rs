@@ -49,6 +49,8 @@ pub(crate) enum ExitCode {
     CheckFailed = 19,
     /// It would take the last relay out of the group.
     LastRelay = 20,
+    /// The group asks something of those who join, and there was no right answer.
+    AnswerNeeded = 21,
 }
 
 impl From<ExitCode> for std::process::ExitCode {

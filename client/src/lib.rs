@@ -46,6 +46,7 @@ mod cli;
 mod commands;
 mod control;
 mod engine;
+mod entrance;
 mod error;
 mod event;
 mod exit_code;

@@ -6,6 +6,7 @@ use crate::event::{
     DeliveryState, Event, EvidenceKind, GapRow, GroupRelayRow, GroupRow, MemberRow, MessageRow, ProfileRow,
     Signature,
 };
+use protocol::group::entrance::{Entrance, Otherwise};
 use protocol::sanitize::{line, lines};
 
 /// How many characters of an id people see; enough to tell messages of a day apart, and commands accept it.
@@ -40,6 +41,9 @@ pub(crate) fn human(event: &Event) -> String {
             format!("!! {}: relay {}{about}: {}{times}", line(group), line(relay), line(text))
         }
         Event::Member(row) => member(row),
+        Event::Entrance { group, asks: entrance, .. } => {
+            format!("{} asks those who join: {}", line(group), asks(entrance))
+        }
         Event::Knock { group, member_id, name, .. } => {
             let (group, name) = (line(group), line(name));
             format!("{group}: {name} knocks: `conclave accept {group} {member_id}`, or `conclave reject`")
@@ -180,6 +184,13 @@ fn profile(row: &ProfileRow) -> String {
     if let Some(description) = &row.description {
         let _ = write!(text, "\ndescription: {}", indent(description));
     }
+    if let Some(entrance) = &row.entrance {
+        let otherwise = match entrance.otherwise {
+            Otherwise::Refuse => "others are refused",
+            Otherwise::Review | Otherwise::Unknown => "others wait for a moderator",
+        };
+        let _ = write!(text, "\nentrance:    {}; {otherwise}", asks(entrance));
+    }
     if row.review {
         text.push_str("\njoiners:     wait for a moderator");
     }
@@ -201,6 +212,13 @@ fn history_kept(row: &ProfileRow) -> String {
         let _ = write!(text, ", at most {}", counted(bytes, "byte"));
     }
     text
+}
+
+/// What joiners are asked for.
+fn asks(entrance: &Entrance) -> String {
+    let question = entrance.question.as_ref().map(|question| line(&question.text).into_owned());
+    let work = entrance.work.map(|work| format!("a proof of work of {} bits", work.bits));
+    question.into_iter().chain(work).collect::<Vec<_>>().join("; ")
 }
 
 fn relay(row: &GroupRelayRow) -> String {

@@ -1,5 +1,6 @@
 //! What a command asks of the engine. The same value crosses the control socket as one line of JSON.
 
+use protocol::group::entrance::{Entrance, Shown};
 use serde::{Deserialize, Serialize};
 
 use crate::network::NetworkChange;
@@ -45,6 +46,8 @@ pub(crate) enum Request {
     GroupDelete { group: String, timeout_ms: u64 },
     /// Join by link.
     Join { link: String, timeout_ms: u64 },
+    /// Go on joining, with what the group asks for.
+    Enter { group: String, shown: Shown, timeout_ms: u64 },
     /// Post messages, in order.
     Send { group: String, texts: Vec<String>, reply_to: Option<String>, timeout_ms: u64 },
     /// Follow what happens, from the first message not yet shown.
@@ -131,6 +134,19 @@ pub(crate) struct ProfileChange {
     pub(crate) history_days: Option<u32>,
     /// How many bytes they may have together; 0 for any number.
     pub(crate) history_bytes: Option<u64>,
+    /// What joiners are asked for.
+    #[serde(default)]
+    pub(crate) entrance: Option<EntranceChange>,
+}
+
+/// What is to become of what joiners are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum EntranceChange {
+    /// Nothing is asked any more.
+    Free,
+    /// This is asked.
+    Asks(Entrance),
 }
 
 /// The passphrase of an archive on its way to the process that holds the home.

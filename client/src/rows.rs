@@ -49,6 +49,7 @@ pub(crate) fn profile_row(record: &Group) -> ProfileRow {
         description: record.profile.description.clone(),
         sign_messages: record.profile.preferences().signs_messages(),
         review: record.profile.reviews_joiners(),
+        entrance: record.profile.entrance(),
         link: record.link.clone(),
         link_counter: record.link_counter,
         history_items: if preferences.gives_history() { kept.items } else { 0 },

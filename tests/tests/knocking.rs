@@ -1,4 +1,5 @@
-//! Groups whose joiners wait for a moderator: who knocks, is let in or is not, and what everybody sees of it.
+//! Who comes into a group: joiners who wait for a moderator, answer a question or do work, and what owners see of what
+//! relays refuse.
 
 use anyhow::{Context as _, ensure};
 use e2e::binaries::tested;
@@ -8,6 +9,8 @@ use serde_json::Value;
 
 /// `conclave join` of somebody who has to wait.
 const STILL_WAITING: i32 = 17;
+/// `conclave join` without the answer that the group asks for.
+const ANSWER_NEEDED: i32 = 21;
 /// `conclave join` of somebody whom no relay lets in.
 const JOIN_REFUSED: i32 = 14;
 
@@ -116,4 +119,64 @@ fn the_owner_sees_what_a_relay_refuses_and_what_to_do() -> anyhow::Result<()> {
     let refused = ben.run(&["join", &stage.link, "--timeout", "60"])?;
     ensure!(refused.code == JOIN_REFUSED && refused.talk.contains("try another relay"), "{refused:?}");
     notice("add another relay")
+}
+
+#[test]
+fn joiners_answer_a_question_and_do_work() -> anyhow::Result<()> {
+    let world = World::new(tested())?;
+    let server = world.server("server")?;
+    let relay = world.relay("relay-1", &server)?;
+    let owner = world.person("Olga", &[&server])?;
+    owner.ok(&["relay", "add", &relay.name, relay.link()])?;
+    let _owner_listens = owner.listen()?;
+    owner.ok(&["group", "create", GROUP, "--timeout", "60"])?;
+    let link = owner.group_link(GROUP)?;
+    let file = |name: &str, text: &str| -> anyhow::Result<String> {
+        let path = world.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let answers = file("answers", "Earl Grey\nassam\n")?;
+    owner.ok(&[
+        "group",
+        "entrance",
+        GROUP,
+        "--question",
+        "Which tea?",
+        "--answers-file",
+        &answers,
+        "--work",
+        "12",
+        "--timeout",
+        "60",
+    ])?;
+    let profile = serde_json::to_string(&owner.ok(&["group", "profile", GROUP])?.lines)?;
+    ensure!(profile.contains("Which tea?") && !profile.to_lowercase().contains("earl"), "{profile}");
+
+    let ann = world.person("Ann", &[&server])?;
+    let _ann_listens = ann.listen()?;
+    let asked = eventually("Ann is asked", || {
+        let answer = ann.run(&["join", &link, "--timeout", "60"])?;
+        Ok((answer.code == ANSWER_NEEDED).then_some(answer))
+    })?;
+    ensure!(asked.of_type("entrance").next().is_some() && asked.talk.contains("--answer-file"), "{asked:?}");
+    let wrong = file("wrong", "coffee\n")?;
+    assert_eq!(ann.run(&["join", &link, "--answer-file", &wrong])?.code, ANSWER_NEEDED);
+    let right = file("right", " EARL  grey\n")?;
+    ann.ok(&["join", &link, "--answer-file", &right, "--timeout", "60"])?;
+    owner.ok(&["send", GROUP, "welcome"])?;
+    has(&ann, &["welcome"])?;
+
+    // Who does not answer waits for a moderator.
+    let ben = world.person("Ben", &[&server])?;
+    let _ben_listens = ben.listen()?;
+    assert_eq!(ben.run(&["join", &link, "--no-answer", "--timeout", "60"])?.code, STILL_WAITING);
+    owner.ok(&["accept", GROUP, &knock_of(&owner, "Ben")?])?;
+    has(&ben, &["welcome"])?;
+
+    owner.ok(&["group", "entrance", GROUP, "--off", "--timeout", "60"])?;
+    let cem = world.person("Cem", &[&server])?;
+    let _cem_listens = cem.listen()?;
+    cem.ok(&["join", &link, "--timeout", "60"])?;
+    has(&cem, &["welcome"])
 }

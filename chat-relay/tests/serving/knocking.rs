@@ -4,9 +4,10 @@ use chat_relay::config::Tuning;
 use chat_relay::store::RelayStore as _;
 use chat_relay::store::operation::OperationStore as _;
 use protocol::crypto::sign::Ed25519PrivateKey;
-use protocol::group::event::Event;
+use protocol::group::event::history::HistoryGet;
 use protocol::group::event::joining::{Acceptance, GroupLinkRejection, LinkAccept, LinkReject};
 use protocol::group::event::members::{Leave, MemberDelete, MemberRoleChange};
+use protocol::group::event::{Event, Message};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::net::rng::system_rng;
 
@@ -144,6 +145,11 @@ async fn only_moderators_decide_and_they_are_shown_who_waits() {
     assert_eq!(group.owner.hear("the knock", knock).await, joiner.id);
     reader.say(accept(&joiner)).await;
     reader.say(reject(&joiner, "no")).await;
+    // What is answered after that was taken after that.
+    let get = HistoryGet { before: None, limit: 1, ask_owner: false };
+    reader.send(&Message::new(None, Event::HistoryGet(get)).to_json()).await;
+    let page = |heard: &Heard| matches!(heard.event, Event::HistoryPage(_)).then_some(());
+    reader.hear("an answer", page).await;
 
     // Whoever becomes a moderator is shown who waits.
     group.publish_roster(2, &Group::roster_with(&reader, MemberRole::Moderator)).await;

@@ -10,6 +10,7 @@ use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::batch::Element;
 use protocol::group::container;
+use protocol::group::entrance::Shown;
 use protocol::group::event::content::{Content, MessageNew};
 use protocol::group::event::joining::{Acceptance, Info, Join};
 use protocol::group::event::owner_relay::{MemberIdRole, RelayInvitation, RelayInvite};
@@ -325,7 +326,43 @@ impl Group {
             new_member_id: id.clone(),
             new_member_key: MemberKey(key.public_key()),
             via_relay: Some(via.clone()),
+            entrance: None,
         };
+        self.ask_by(id, key, join).await
+    }
+
+    /// A stranger asks to join, and shows what the group asks for.
+    pub(crate) async fn ask_showing(&mut self, id: MemberId, key: Ed25519PrivateKey, shown: Shown) -> Event {
+        let join = Join {
+            profile: Profile::named("Mia"),
+            new_member_id: id.clone(),
+            new_member_key: MemberKey(key.public_key()),
+            via_relay: Some(self.relay_id.clone()),
+            entrance: Some(shown),
+        };
+        self.ask_by(id, key, join).await.1
+    }
+
+    /// A stranger asks to join, and nobody waits for the answer.
+    pub(crate) async fn ask_unanswered(&mut self) -> Peer {
+        let mut rng = system_rng();
+        let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+        let join = Join {
+            profile: Profile::named("Mia"),
+            new_member_id: id.clone(),
+            new_member_key: MemberKey(key.public_key()),
+            via_relay: Some(self.relay_id.clone()),
+            entrance: None,
+        };
+        let json = Message::new(None, Event::Join(Box::new(join))).to_json();
+        let info = sign(&key, &self.owner.group, &id, &json);
+        let mut peer = Peer::start(&self.server);
+        let opened = peer.read(self.relay_link.as_ref().unwrap()).await.unwrap();
+        peer.begin(Order::Request(Box::new(opened), info)).await;
+        peer
+    }
+
+    async fn ask_by(&mut self, id: MemberId, key: Ed25519PrivateKey, join: Join) -> (Person, Event) {
         let json = Message::new(None, Event::Join(Box::new(join))).to_json();
         let info = sign(&key, &self.owner.group, &id, &json);
         self.ask_with(id, key, &info).await

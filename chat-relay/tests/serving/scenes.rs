@@ -445,6 +445,7 @@ async fn an_older_client_joins_without_a_signature_and_posts_unsigned() {
         new_member_id: id.clone(),
         new_member_key: MemberKey(key.public_key()),
         via_relay: None,
+        entrance: None,
     };
     let info = Message::new(None, Event::Join(Box::new(join))).to_json();
     let old = group.join_with(id, key, &info).await;

@@ -56,6 +56,7 @@ impl IntoRequest for GroupProfileArgs {
             history_items: self.history_items,
             history_days: self.history_days,
             history_bytes: self.history_bytes,
+            entrance: None,
         };
         let change = (change != ProfileChange::default()).then_some(change);
         Ok(Request::GroupProfile { group: self.group, change, timeout_ms: self.timeout.ms() })

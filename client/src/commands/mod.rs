@@ -18,6 +18,7 @@ pub(crate) mod export;
 pub(crate) mod flush;
 pub(crate) mod group_create;
 pub(crate) mod group_delete;
+pub(crate) mod group_entrance;
 pub(crate) mod group_link;
 pub(crate) mod group_list;
 pub(crate) mod group_profile;
@@ -75,6 +76,7 @@ pub(crate) enum GroupCommand {
     Create(group_create::GroupCreateArgs),
     List(group_list::GroupListArgs),
     Profile(group_profile::GroupProfileArgs),
+    Entrance(group_entrance::GroupEntranceArgs),
     Link(group_link::GroupLinkArgs),
     Relays(group_relays::GroupRelaysArgs),
     /// Add or remove a relay of a group.
@@ -113,6 +115,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Export(args) => args.run(&session),
         Command::Doctor(args) => args.run(&session),
         Command::Listen(args) => args.run(&session),
+        Command::Join(args) => args.run(&session),
         Command::Server(ServerCommand::Test(args)) => args.run(&session),
         Command::Group(GroupCommand::Link(args)) => args.run(&session),
         command => {
@@ -159,12 +162,12 @@ fn request(command: Command) -> Result<Request, CommandError> {
         Command::Group(GroupCommand::Create(args)) => args.request(),
         Command::Group(GroupCommand::List(args)) => args.request(),
         Command::Group(GroupCommand::Profile(args)) => args.request(),
+        Command::Group(GroupCommand::Entrance(args)) => args.request(),
         Command::Group(GroupCommand::Relays(args)) => args.request(),
         Command::Group(GroupCommand::Relay(GroupRelayCommand::Add(args))) => args.request(),
         Command::Group(GroupCommand::Relay(GroupRelayCommand::Remove(args))) => args.request(),
         Command::Group(GroupCommand::Restore(args)) => args.request(),
         Command::Group(GroupCommand::Delete(args)) => args.request(),
-        Command::Join(args) => args.request(),
         Command::Send(args) => args.request(),
         Command::History(args) => args.request(),
         Command::Read(args) => args.request(),
@@ -188,6 +191,7 @@ fn request(command: Command) -> Result<Request, CommandError> {
         | Command::Export(_)
         | Command::Doctor(_)
         | Command::Listen(_)
+        | Command::Join(_)
         | Command::Server(ServerCommand::Test(_))
         | Command::Group(GroupCommand::Link(_)) => unreachable!("`run` keeps these to itself"),
     }

@@ -26,6 +26,7 @@ pub(super) fn timeout_ms(request: &Request) -> u64 {
         | Request::GroupRestore { timeout_ms, .. }
         | Request::GroupDelete { timeout_ms, .. }
         | Request::Join { timeout_ms, .. }
+        | Request::Enter { timeout_ms, .. }
         | Request::Send { timeout_ms, .. }
         | Request::Role { timeout_ms, .. }
         | Request::Remove { timeout_ms, .. }
@@ -89,6 +90,11 @@ impl Step<'_, '_> {
                 Wish::Reading => Goal::JoinLink,
                 Wish::Waiting(id) => Goal::Joined(id),
             },
+            Request::Enter { group, shown, .. } => {
+                let id = query::find_group(self.store, &group)?;
+                self.enter(id, shown)?;
+                Goal::Joined(id)
+            }
             Request::Send { group, texts, reply_to, .. } => {
                 let id = query::find_group(self.store, &group)?;
                 let mut ids = Vec::new();

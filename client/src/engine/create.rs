@@ -21,7 +21,7 @@ use crate::event::Event;
 use crate::exit_code::ExitCode;
 use crate::query;
 use crate::request::GroupCreate;
-use crate::store::group::{Group, GroupId, GroupStatus, OwnerKeys, Restore, Roster, Seed};
+use crate::store::group::{Entering, Group, GroupId, GroupStatus, OwnerKeys, Restore, Roster, Seed};
 use crate::store::kept::KeptRelay;
 use crate::store::member::Member;
 use crate::store::owner_archive::free_alias;
@@ -95,6 +95,7 @@ impl Step<'_, '_> {
             roster: Roster::default(),
             restore: Restore::default(),
             joined_at_ms: None,
+            entrance: Entering::Free,
         };
         let id = self.store.add_group(&group)?;
         let mut me = Member::with_role(MemberRole::Owner);

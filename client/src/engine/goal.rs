@@ -1,6 +1,7 @@
 //! What a command waits for: looked at after each step, against the store as it is then.
 
 use protocol::agent::store::AgentStore as _;
+use protocol::group::identity::MemberKey;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::timestamp::Timestamp;
 use tokio::sync::mpsc;
@@ -9,7 +10,7 @@ use crate::error::CommandError;
 use crate::event::{DeliveryState, Event, Reply, Signature};
 use crate::exit_code::ExitCode;
 use crate::rows;
-use crate::store::group::{GroupId, GroupStatus};
+use crate::store::group::{Entering, Group, GroupId, GroupStatus};
 use crate::store::relay::RelayId;
 use crate::store::{Store, StoreError};
 
@@ -267,6 +268,9 @@ fn joined(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError
             return Ok(Progress::Enough(End { events, result: Ok(()) }));
         }
         GroupStatus::Active => Ok(()),
+        GroupStatus::Joining if group.entrance == Entering::Asked => {
+            return Ok(Progress::Over(asked(&group)));
+        }
         GroupStatus::Joining if is_reviewed => Err(CommandError::new(
             ExitCode::StillWaiting,
             "A moderator of the group is to let you in: your request was sent, and waits",
@@ -283,6 +287,18 @@ fn joined(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError
         )),
     };
     Ok(Progress::Over(End { events, result }))
+}
+
+/// Somebody is to answer before a relay is asked.
+fn asked(group: &Group) -> End {
+    let event = group.profile.entrance().map(|asks| Event::Entrance {
+        group: group.alias.clone(),
+        public_id: group.public_id.to_string(),
+        member_key: MemberKey(group.key.key().public_key()),
+        asks,
+    });
+    let error = CommandError::new(ExitCode::AnswerNeeded, "The group asks something of those who join");
+    End { events: event.into_iter().collect(), result: Err(error) }
 }
 
 fn restored(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError> {
@@ -349,7 +365,7 @@ fn delivered(
     Ok(Progress::Over(End { events, result: Err(error) }))
 }
 
-fn is_writing(group: &crate::store::group::Group) -> bool {
+fn is_writing(group: &Group) -> bool {
     group
         .owner
         .as_ref()
@@ -382,6 +398,7 @@ fn group_of(event: &Event) -> Option<&str> {
         | Event::KeptEvidence { group, .. }
         | Event::Joined { group, .. }
         | Event::Knock { group, .. }
+        | Event::Entrance { group, .. }
         | Event::RelayNotice { group, .. }
         | Event::KnockEnded { group, .. }
         | Event::GroupEnded { group, .. }

@@ -17,7 +17,7 @@ use crate::error::CommandError;
 use crate::event::{Event, Signature};
 use crate::exit_code::ExitCode;
 use crate::query;
-use crate::request::ProfileChange;
+use crate::request::{EntranceChange, ProfileChange};
 use crate::rows;
 use crate::store::group::{GroupId, GroupStatus};
 use crate::store::member::MemberStatus;
@@ -227,6 +227,16 @@ impl Step<'_, '_> {
         if kept != preferences.history_kept() {
             preferences.keep_history(kept);
             profile.group_preferences = Some(preferences);
+        }
+        match &change.entrance {
+            Some(EntranceChange::Asks(entrance)) => {
+                entrance.check().map_err(|problem| {
+                    Stop::refuse(ExitCode::Usage, format_args!("Unusable entrance: {problem}"))
+                })?;
+                profile.set_entrance(Some(entrance));
+            }
+            Some(EntranceChange::Free) => profile.set_entrance(None),
+            None => {}
         }
         profile
             .check_update_of(&group.public_id)

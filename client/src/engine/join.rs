@@ -9,6 +9,7 @@ use protocol::agent::event::Failure;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::group::entrance::Shown;
 use protocol::group::event::joining::{Acceptance, Info, Join, LinkInvitation};
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
@@ -25,7 +26,7 @@ use crate::error::CommandError;
 use crate::event::{Event, EvidenceKind};
 use crate::exit_code::ExitCode;
 use crate::query;
-use crate::store::group::{Group, GroupId, GroupStatus, Restore, Roster, Seed};
+use crate::store::group::{Entering, Group, GroupId, GroupStatus, Restore, Roster, Seed};
 use crate::store::member::{Member, MemberStatus};
 use crate::store::owner_archive::free_alias;
 use crate::store::relay::{Joining, Relay, RelayId, RelayRow, Side};
@@ -102,8 +103,12 @@ impl Step<'_, '_> {
             roster: Roster::default(),
             restore: Restore::default(),
             joined_at_ms: None,
+            entrance: Entering::Free,
         };
         group.role = default_role(&group);
+        if group.profile.entrance().is_some() {
+            group.entrance = Entering::Asked;
+        }
         let id = self.store.add_group(&group)?;
         let mut me = Member::with_role(group.role);
         me.key = Some(MemberKey(key.public_key()));
@@ -116,6 +121,21 @@ impl Step<'_, '_> {
         protocol::crash_point!("client.join.stored");
         self.connect_all(id)?;
         Ok(id)
+    }
+
+    /// What the group asks for was answered: its relays are asked now.
+    pub(super) fn enter(&mut self, id: GroupId, shown: Shown) -> Done<()> {
+        let mut is_asked = false;
+        self.store.change_group(id, |group| {
+            is_asked = group.entrance == Entering::Asked;
+            if is_asked {
+                group.entrance = Entering::Shows(shown);
+            }
+        })?;
+        if !is_asked {
+            return Err(Stop::refuse(ExitCode::AlreadyThere, "This group asks nothing of you any more"));
+        }
+        self.connect_all(id)
     }
 
     /// Owners stand in the group link: ids and keys that nobody else can give.
@@ -152,6 +172,10 @@ impl Step<'_, '_> {
     /// Reads a relay's link, to ask it to let us in.
     pub(super) fn connect(&mut self, relay: &RelayRow) -> Done<()> {
         let mut relay = relay.clone();
+        if self.store.group(relay.group)?.entrance == Entering::Asked {
+            relay.due_at_ms = None;
+            return Ok(self.store.save_relay(&relay)?);
+        }
         match relay.record.link.as_deref().map(str::parse::<ShortLink>) {
             Some(Ok(link)) => self.read_link(&Tag::Relay { relay: relay.id.0 }, link),
             _ => return self.gone(relay, Joining::Refused, "its link cannot be read".into()),
@@ -196,6 +220,10 @@ impl Step<'_, '_> {
             new_member_id: group.member_id.clone(),
             new_member_key: MemberKey(group.key.key().public_key()),
             via_relay: Some(member_id.clone()),
+            entrance: match &group.entrance {
+                Entering::Shows(shown) => Some(shown.clone()),
+                Entering::Free | Entering::Asked => None,
+            },
         };
         relay.record.member_id = Some(member_id);
         relay.record.key = Some(key);

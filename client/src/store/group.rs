@@ -2,6 +2,7 @@
 
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::group::entrance::Shown;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole, PublicGroupId};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::GroupProfile;
@@ -60,6 +61,22 @@ pub(crate) struct Group {
     /// nothing counts as missing.
     #[serde(default)]
     pub(crate) joined_at_ms: Option<i64>,
+    /// What the group asks of those who join, and what we show.
+    #[serde(default)]
+    pub(crate) entrance: Entering,
+}
+
+/// How far we are with what a group asks of those who join.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Entering {
+    /// Nothing was asked.
+    #[default]
+    Free,
+    /// Somebody is to answer before any relay is asked.
+    Asked,
+    /// This goes with each request.
+    Shows(Shown),
 }
 
 impl Group {
@@ -322,6 +339,7 @@ pub(super) mod tests {
             roster: Roster::default(),
             restore: Restore::default(),
             joined_at_ms: None,
+            entrance: Entering::Free,
         }
     }
 

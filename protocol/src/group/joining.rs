@@ -123,6 +123,7 @@ mod tests {
             new_member_id: id("ann"),
             new_member_key: MemberKey(key(key_byte).public_key()),
             via_relay: via_relay.map(id),
+            entrance: None,
         };
         Message::new(None, Event::Join(Box::new(join))).to_json()
     }

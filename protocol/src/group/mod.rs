@@ -4,7 +4,7 @@
 //! event         what is said: one JSON message          signed, forward, chunk, batch, container   how it travels
 //! signing       must it be signed, what is it worth     permissions, moderation                    who may say it
 //! profile       what a group or person shows            link, opened                               what links say
-//! roster, roster_transfer    who holds which role       introduction, joining, knocking            who comes in
+//! roster, roster_transfer    who holds which role       introduction, joining, entrance, knocking  who comes in
 //! relay_status  an owner's view of one relay            served_group                               a relay's view of one group
 //! dedup         copies of several relays, compared      author_chain  what of an author did not come
 //! history_answer             what was said, in pages    catch_up      reading them
@@ -20,6 +20,7 @@ pub mod compress;
 pub mod constants;
 pub mod container;
 pub mod dedup;
+pub mod entrance;
 pub mod event;
 pub mod forward;
 pub mod history_answer;

@@ -293,7 +293,7 @@ impl GroupProfile {
     #[must_use]
     pub fn reviews_joiners(&self) -> bool {
         let review = self.member_admission.as_ref().and_then(|admission| admission.get(REVIEW));
-        review.is_some_and(|criteria| !criteria.is_null())
+        review.is_some_and(|criteria| !criteria.is_null()) || self.has_unknown_entrance()
     }
 
     /// Says whether joiners are reviewed. What else the admission holds stays.

@@ -1,10 +1,11 @@
 //! Between a joiner and a relay (channels.md §9.2, §13).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::owner_relay::{Capabilities, MemberIdRole};
 use crate::group::constants::REASON_BYTES_MAX;
+use crate::group::entrance::Shown;
 use crate::group::identity::{MemberId, MemberKey, MemberRole, words};
 use crate::group::profile::{GroupProfile, Profile};
 
@@ -21,6 +22,14 @@ pub struct Join {
     /// The relay that is asked, so that it cannot replay the request to another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via_relay: Option<MemberId>,
+    /// What the group asks of joiners: an addition of ours. In another form it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "if_known")]
+    pub entrance: Option<Shown>,
+}
+
+fn if_known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Shown>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(Shown::deserialize(&value).ok())
 }
 
 words!(

@@ -148,7 +148,8 @@ mod tests {
             (
                 EventTag::Join,
                 format!(
-                    r#"{{"profile":{profile},"newMemberId":"AQID","newMemberKey":"{key}","viaRelay":"AQIE"}}"#
+                    r#"{{"profile":{profile},"newMemberId":"AQID","newMemberKey":"{key}","viaRelay":"AQIE",
+                    "entrance":{{"work":{{"day":20000,"nonce":7}}}}}}"#
                 ),
             ),
             (
