@@ -21,8 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::cache::{RecordCache, lasting_names};
 use super::{
-    Acknowledgement, Appended, Created, Head, NewQueue, QueueName, QueueNumber, QueueReader, QueueRecord,
-    QueueStore, Result, Sent, StoreError, StoredMessage,
+    Acknowledgement, Appended, Created, Head, NewQueue, PromptReader, QueueName, QueueNumber, QueueReader,
+    QueueRecord, QueueStore, Result, Sent, StoreError, StoredMessage,
 };
 use crate::config::Storage;
 
@@ -33,6 +33,7 @@ pub struct Store {
     reads: mpsc::Sender<Read>,
     watch: Arc<OnceLock<Arc<dyn CommitWatch>>>,
     records: Option<Arc<RecordCache>>,
+    prompt: Option<Arc<dyn PromptReader>>,
 }
 
 /// Is told how commits go, on the thread that makes them.
@@ -93,6 +94,7 @@ impl Store {
         let waiting_reads = Arc::new(Mutex::new(waiting_reads));
         let cached = usize::try_from(settings.cached_records)?;
         let records = (cached > 0 && store.is_ours_alone()).then(|| Arc::new(RecordCache::new(cached)));
+        let prompt = store.prompt_reader();
         let mut threads = Vec::new();
         for _ in 0..settings.readers {
             let (mut reader, waiting_reads) = (store.open_reader()?, waiting_reads.clone());
@@ -107,7 +109,7 @@ impl Store {
             let thread = std::thread::Builder::new().name("store-writer".to_owned());
             threads.push(thread.spawn(move || writer.run(&waiting_steps))?);
         }
-        Ok((Self { steps, reads, watch, records }, StoreThreads { threads }))
+        Ok((Self { steps, reads, watch, records, prompt }, StoreThreads { threads }))
     }
 
     /// Has `watch` told of each commit from now on. The first that is named stays.
@@ -263,11 +265,29 @@ impl Store {
         found
     }
 
-    /// The heads of queues, as committed.
+    /// The heads of queues, as committed: those that are not in memory in one visit to the store.
     ///
     /// # Errors
     /// [`StoreError::Closed`]; those of each read are beside it.
     pub async fn heads(&self, heads: Vec<Head>) -> Result<Vec<Result<Option<StoredMessage>>>> {
+        let Some(prompt) = &self.prompt else { return self.visit(heads).await };
+        let mut missing = Vec::new();
+        let mut found = Vec::with_capacity(heads.len());
+        for head in heads {
+            let promptly = prompt.first_message(head.queue);
+            if promptly.is_none() {
+                missing.push(head);
+            }
+            found.push(promptly);
+        }
+        let read = if missing.is_empty() { Vec::new() } else { self.visit(missing).await? };
+        let mut read = read.into_iter();
+        let mut next = || read.next().unwrap_or(Err(StoreError::Closed));
+        Ok(found.into_iter().map(|found| found.map_or_else(&mut next, Ok)).collect())
+    }
+
+    /// The heads of queues, by a visit to the store.
+    async fn visit(&self, heads: Vec<Head>) -> Result<Vec<Result<Option<StoredMessage>>>> {
         let (asker, answered) = oneshot::channel();
         self.reads.send(Read::Heads(heads, asker)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)

@@ -24,6 +24,8 @@ mod service;
 mod sqlite;
 mod transfer;
 
+use std::sync::Arc;
+
 use protocol::smp::blocking::BlockingInfo;
 use protocol::smp::command::LinkData;
 use protocol::smp::ids::{LinkId, MessageId, NotifierId, ServiceId};
@@ -187,6 +189,12 @@ pub trait QueueReader: Send {
     fn service_backlog(&mut self, service: ServiceId, after: QueueNumber, limit: u32) -> Result<BacklogPage>;
 }
 
+/// What can be seen of stored queues without a wait for disk or network, on any thread.
+pub trait PromptReader: Send + Sync {
+    /// The message at the head of the queue, as [`QueueReader::first_message`]; nothing when that one must be asked.
+    fn first_message(&self, queue: QueueNumber) -> Option<Option<StoredMessage>>;
+}
+
 /// The steps by which stored queues change. Each fails with [`StoreError::NoQueue`] when the queue is gone.
 pub trait QueueStore: Send {
     /// Whether nobody else changes what is stored while this process runs: then records may be remembered.
@@ -199,6 +207,11 @@ pub trait QueueStore: Send {
     /// # Errors
     /// When the database cannot be opened once more.
     fn open_reader(&self) -> Result<Box<dyn QueueReader>>;
+
+    /// A view of what is in memory, if some of what is committed is.
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        None
+    }
 
     /// Ear and voice of one of several servers on the same store, which hold leases of this length; nothing when there
     /// can be one only.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::disk::faults::Operation;
 use super::*;
-use crate::store::{Failure, FailureKind};
+use crate::store::{Failure, FailureKind, PromptReader};
 
 const LOG: LogId = LogId([7; 8]);
 
@@ -48,6 +48,10 @@ fn contents(log: &MessageLog) -> Result<Model> {
     let reader = log.reader();
     let queues: Vec<QueueNumber> = log.shared.queues().keys().copied().collect();
     let all = queues.into_iter().map(|queue| {
+        // What is said at once is the same, or nothing.
+        if let Some(head) = PromptReader::first_message(&reader, queue) {
+            assert_eq!(head, reader.first_message(queue)?);
+        }
         let messages = reader.messages(queue)?;
         Ok((queue, messages.into_iter().map(|one| (one.id.0[0], one.body.unwrap_or_default())).collect()))
     });

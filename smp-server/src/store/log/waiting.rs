@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use protocol::smp::ids::MessageId;
 use protocol::timestamp::Timestamp;
 
 use super::disk::{Disk, failed};
 use super::record::{BODY_BYTES_MAX, Kind, RECORD_HEADER_BYTES, Record, SegmentNumber};
-use crate::store::{QueueNumber, Result, StoreError, StoredMessage};
+use crate::store::{PromptReader, QueueNumber, Result, StoreError, StoredMessage};
 
 /// A record's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,17 @@ impl Waiting {
         }
     }
 
+    /// Room for its record.
+    fn room(&self) -> Vec<u8> {
+        let length = self.length.min(BODY_BYTES_MAX) as usize;
+        vec![0; RECORD_HEADER_BYTES.saturating_add(length)]
+    }
+
+    /// Whether this is its record, whole.
+    fn is_in(&self, bytes: &[u8], queue: QueueNumber) -> bool {
+        matches!(Record::parse(bytes), Some((record, _, [])) if record == self.record(queue))
+    }
+
     pub(super) fn with_body(&self, body: Vec<u8>) -> StoredMessage {
         StoredMessage {
             id: self.id,
@@ -99,14 +110,10 @@ impl Shared {
     /// When the disk does not give it, or not as it was written.
     pub(super) fn read(&self, queue: QueueNumber, waiting: &Waiting) -> Result<Vec<u8>> {
         let file = self.files.open(waiting.place.segment)?;
-        let length = waiting.length.min(BODY_BYTES_MAX) as usize;
-        let mut bytes = vec![0; RECORD_HEADER_BYTES.saturating_add(length)];
+        let mut bytes = waiting.room();
         let read = file.read_exact_at(&mut bytes, u64::from(waiting.place.offset));
         let is_right = match read {
-            Ok(()) => matches!(
-                Record::parse(&bytes),
-                Some((record, _, [])) if record == waiting.record(queue)
-            ),
+            Ok(()) => waiting.is_in(&bytes, queue),
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => false,
             Err(error) => return Err(self.files.unreadable(waiting.place.segment, &error)),
         };
@@ -115,8 +122,36 @@ impl Shared {
             tracing::error!(segment = segment.0, offset, "a message is damaged and is not delivered");
             return Err(StoreError::Damaged("message"));
         }
-        Ok(bytes.split_off(RECORD_HEADER_BYTES))
+        bytes.drain(..RECORD_HEADER_BYTES);
+        Ok(bytes)
     }
+
+    /// As [`Self::read`], if the system has all of it in memory; nothing in every other case.
+    fn read_promptly(&self, queue: QueueNumber, waiting: &Waiting) -> Option<Vec<u8>> {
+        let file = self.files.opened(waiting.place.segment)?;
+        let mut bytes = waiting.room();
+        let is_whole = read_at_once(&file, &mut bytes, waiting.place.offset);
+        (is_whole && waiting.is_in(&bytes, queue)).then(|| {
+            bytes.drain(..RECORD_HEADER_BYTES);
+            bytes
+        })
+    }
+}
+
+/// Fills the room from the file without waiting for the disk; says whether it did.
+#[cfg(target_os = "linux")]
+fn read_at_once(file: &File, room: &mut [u8], offset: u32) -> bool {
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    let wanted = room.len();
+    let mut room = [std::io::IoSliceMut::new(room)];
+    preadv2(file, &mut room, u64::from(offset), ReadWriteFlags::NOWAIT) == Ok(wanted)
+}
+
+/// Other systems do not say what they have in memory.
+#[cfg(not(target_os = "linux"))]
+fn read_at_once(_: &File, _: &mut [u8], _: u32) -> bool {
+    false
 }
 
 /// Segments that are open for reading: a bounded number.
@@ -133,7 +168,7 @@ impl OpenFiles {
     }
 
     fn open(&self, number: SegmentNumber) -> Result<Arc<File>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         if let Some(file) = open.get(&number) {
             return Ok(file.clone());
         }
@@ -147,9 +182,18 @@ impl OpenFiles {
         Ok(file)
     }
 
+    /// A segment that is open already: to open one may wait for the disk.
+    fn opened(&self, number: SegmentNumber) -> Option<Arc<File>> {
+        self.lock().get(&number).cloned()
+    }
+
     /// Forgets a segment that is removed.
     pub(super) fn forget(&self, number: SegmentNumber) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        self.lock().remove(&number);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SegmentNumber, Arc<File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unreadable(&self, number: SegmentNumber, error: &std::io::Error) -> StoreError {
@@ -208,6 +252,14 @@ impl LogReader {
 
     fn head(&self, queue: QueueNumber) -> Option<Waiting> {
         self.shared.queues().get(&queue).and_then(VecDeque::front).copied()
+    }
+}
+
+impl PromptReader for LogReader {
+    fn first_message(&self, queue: QueueNumber) -> Option<Option<StoredMessage>> {
+        let Some(waiting) = self.head(queue) else { return Some(None) };
+        let body = if waiting.is_marker { Vec::new() } else { self.shared.read_promptly(queue, &waiting)? };
+        Some(Some(waiting.with_body(body)))
     }
 }
 

@@ -18,6 +18,7 @@ mod whole;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::smp::blocking::BlockingInfo;
@@ -30,8 +31,8 @@ use rusqlite::{Connection, Savepoint, params};
 use super::columns::keys_blob;
 use super::{
     AppendRules, Appended, Created, Deleted, ExpiryCursor, ExpiryPage, FailureKind, LinkSet, NewMessage,
-    NewQueue, NewService, Notifier, NotifierSet, QueueNumber, QueueReader, QueueStatus, QueueStore, Result,
-    Secured, ServiceRecord, StoreError, StoredMessage, Stream, WholeQueue,
+    NewQueue, NewService, Notifier, NotifierSet, PromptReader, QueueNumber, QueueReader, QueueStatus,
+    QueueStore, Result, Secured, ServiceRecord, StoreError, StoredMessage, Stream, WholeQueue,
 };
 use crate::config::Storage;
 use crate::directory::MESSAGES_DIRECTORY;
@@ -156,6 +157,10 @@ impl QueueStore for SqliteStore {
 
     fn open_reader(&self) -> Result<Box<dyn QueueReader>> {
         Ok(Box::new(SqliteReader::open(&self.path, self.log.reader())?))
+    }
+
+    fn prompt_reader(&self) -> Option<Arc<dyn PromptReader>> {
+        Some(Arc::new(self.log.reader()))
     }
 
     fn begin(&mut self) -> Result<()> {
