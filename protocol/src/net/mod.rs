@@ -8,6 +8,7 @@
 //! proxy     a server's session with another server, for commands that it forwards
 //! web_tls   TLS with browsers, also on a port that they share with clients
 //! dial      TCP with keep-alive, or by socks      tls, tap, verify   TLS 1.3, session identifier, identity of the server
+//! record_keys   the keys of TLS records
 //! ```
 
 mod backoff;
@@ -20,6 +21,7 @@ pub mod error;
 pub mod network;
 pub mod proxy;
 pub mod public_address;
+mod record_keys;
 pub mod rng;
 pub mod service;
 mod session;

@@ -21,6 +21,8 @@ use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock};
 use rustls::crypto::{ActiveKeyExchange, CryptoProvider, hmac};
 use rustls::{HandshakeKind, SupportedCipherSuite, Tls13CipherSuite};
 
+use super::record_keys::AtRest;
+
 /// Finished messages in a full TLS 1.3 handshake: the server's, then the client's.
 const FINISHED_COUNT: usize = 2;
 
@@ -159,25 +161,25 @@ impl Hkdf for TappedHkdf {
 /// The suite of SMP, and no other (smp.md §3.1): who offers only others is refused, as by every server.
 static STOCK: [SupportedCipherSuite; 1] = [cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
 
-static HKDFS: LazyLock<Vec<(&'static Tls13CipherSuite, TappedHkdf)>> = LazyLock::new(|| {
+static PARTS: LazyLock<Vec<(&'static Tls13CipherSuite, TappedHkdf, AtRest)>> = LazyLock::new(|| {
     STOCK
         .iter()
         .filter_map(|suite| suite.tls13())
-        .map(|suite| (suite, TappedHkdf(suite.hkdf_provider)))
+        .map(|suite| (suite, TappedHkdf(suite.hkdf_provider), AtRest(suite.aead_alg)))
         .collect()
 });
 
 static SUITES: LazyLock<Vec<Tls13CipherSuite>> = LazyLock::new(|| {
-    HKDFS
+    PARTS
         .iter()
-        .map(|(stock, hkdf)| Tls13CipherSuite {
+        .map(|(stock, hkdf, cipher)| Tls13CipherSuite {
             common: rustls::crypto::CipherSuiteCommon {
                 suite: stock.common.suite,
                 hash_provider: stock.common.hash_provider,
                 confidentiality_limit: stock.common.confidentiality_limit,
             },
             hkdf_provider: hkdf,
-            aead_alg: stock.aead_alg,
+            aead_alg: cipher,
             quic: None,
         })
         .collect()
