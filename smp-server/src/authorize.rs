@@ -11,7 +11,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use protocol::smp::authorize::{AgreedKeys, AuthorizedBy, Verifier};
+use protocol::smp::authorize::{AgreedKeys, AuthorizedBy, Covered, Verifier};
 use protocol::smp::batch::Batch;
 use protocol::smp::command::{Command, Party};
 use protocol::smp::error::{CommandError, ErrorType};
@@ -21,6 +21,7 @@ use protocol::smp::proxy::destination::ForwardedCommand;
 use protocol::smp::queue_uri::QueueMode;
 use protocol::smp::transmission::Transmission;
 
+use crate::hashes::Hashes;
 use crate::store::{QueueName, QueueRecord, Store};
 
 /// Commands that are checked before other connections get a turn: less than a millisecond of Ed25519.
@@ -64,6 +65,7 @@ pub async fn authorize(
     version: u16,
     verifier: &Verifier<'_>,
     agreed: &AgreedKeys,
+    hashes: &Hashes,
     store: &Store,
 ) -> (Vec<Accepted>, Vec<Refused>) {
     let Ok(batch) = Batch::parse(content) else {
@@ -88,8 +90,10 @@ pub async fn authorize(
         let Parsed { transmission, command } = one;
         let (correlation_id, entity_id) =
             (transmission.correlation_id.to_vec(), transmission.entity_id.to_vec());
+        let covered = covered(&transmission, verifier, hashes).await;
         let checked = queue.map_err(|error| storage_error(&error)).and_then(|queue| {
-            check(&transmission, &command, queue.as_ref(), verifier, agreed, &mut checks).map(|()| queue)
+            let session = Session { verifier, agreed };
+            check(&transmission, &covered, &command, queue.as_ref(), session, &mut checks).map(|()| queue)
         });
         match checked {
             Ok(queue) => {
@@ -120,6 +124,7 @@ pub async fn authorize_forwarded(
     content: &[u8],
     version: u16,
     verifier: &Verifier<'_>,
+    hashes: &Hashes,
     store: &Store,
 ) -> Result<Accepted, ForwardedRefusal> {
     let sender = ForwardedRefusal::Sender;
@@ -133,9 +138,10 @@ pub async fn authorize_forwarded(
     let checked = if ForwardedCommand::may_be(&command) {
         let name = queue_name(&command, transmission.entity_id);
         let found = store.queues(vec![name]).await.pop().unwrap_or(Ok(None));
+        let covered = covered(&transmission, verifier, hashes).await;
         found.map_err(|error| storage_error(&error)).and_then(|queue| {
-            check(&transmission, &command, queue.as_ref(), verifier, &AgreedKeys::default(), &mut 0)
-                .map(|()| queue)
+            let session = Session { verifier, agreed: &AgreedKeys::default() };
+            check(&transmission, &covered, &command, queue.as_ref(), session, &mut 0).map(|()| queue)
         })
     } else {
         Err(CommandError::Prohibited.into())
@@ -226,18 +232,34 @@ fn queue_name(command: &Command<'_>, entity_id: &[u8]) -> Option<QueueName> {
     }
 }
 
+/// What the authenticator is checked against: made for each command alike, before anything of its queue is looked at.
+async fn covered(transmission: &Transmission<'_>, verifier: &Verifier<'_>, hashes: &Hashes) -> Covered {
+    match verifier.text_to_hash(transmission) {
+        Some(text) => Covered::Hash(hashes.sha512(text).await),
+        None => verifier.covered_text(transmission),
+    }
+}
+
+/// By what the commands of a session are checked.
+#[derive(Clone, Copy)]
+struct Session<'a> {
+    verifier: &'a Verifier<'a>,
+    agreed: &'a AgreedKeys,
+}
+
 /// Whether the command may be executed. Adds to `checks` how many signatures or authenticators were computed for it,
 /// those of services aside.
 fn check(
     transmission: &Transmission<'_>,
+    covered: &Covered,
     command: &Command<'_>,
     queue: Option<&QueueRecord>,
-    verifier: &Verifier<'_>,
-    agreed: &AgreedKeys,
+    session: Session<'_>,
     checks: &mut usize,
 ) -> Result<(), ErrorType> {
+    let Session { verifier, agreed } = session;
     let mut verify = |by| {
-        let verified = verifier.verify_remembering(transmission, by, agreed);
+        let verified = verifier.verify_covered(transmission, covered, by, agreed);
         *checks = checks.saturating_add(verified.checks);
         if verified.is_authorized { Ok(()) } else { Err(ErrorType::Auth) }
     };

@@ -22,6 +22,7 @@ pub mod delivery;
 pub mod directory;
 pub mod error;
 mod expiration;
+mod hashes;
 pub mod identity;
 pub mod import_reference;
 pub mod limits;

@@ -25,6 +25,7 @@ use crate::connection;
 use crate::credentials::{Credentials, Presented};
 use crate::daily;
 use crate::expiration;
+use crate::hashes::Hashes;
 use crate::identity::Identity;
 use crate::limits::{Admission, Greeting, Limits, Refusal};
 use crate::metrics::{Exposition, Metrics};
@@ -69,6 +70,8 @@ pub struct Server {
     pub metrics: Metrics,
     /// What peers may take of the server.
     pub limits: Arc<Limits>,
+    /// Where what authenticators cover is hashed.
+    pub hashes: Hashes,
     /// The password for creating queues, if there is one.
     pub create_password: Option<BasicAuth>,
     /// What it proves its identity with.
@@ -116,6 +119,7 @@ impl Server {
             subscriptions: Subscriptions::default(),
             services: Services::default(),
             limits,
+            hashes: Hashes::default(),
             metrics: Metrics::default(),
             exposition,
             started_at: now(),

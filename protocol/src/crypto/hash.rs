@@ -2,6 +2,8 @@
 
 use sha2::Digest as _;
 
+use super::wide_sha512;
+
 /// SHA-256: certificate fingerprints, message hashes.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -12,6 +14,13 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 #[must_use]
 pub fn sha512(bytes: &[u8]) -> [u8; 64] {
     sha2::Sha512::digest(bytes).into()
+}
+
+/// SHA-512 of each of these texts: four at a time where the processor has vectors for it, which takes hardly longer than
+/// one.
+#[must_use]
+pub fn sha512_each(texts: &[&[u8]]) -> Vec<[u8; 64]> {
+    wide_sha512::digests(texts)
 }
 
 /// SHA3-256: the link key of fixed link data.

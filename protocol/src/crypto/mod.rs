@@ -12,6 +12,7 @@ pub mod secretbox;
 pub mod sign;
 mod wide_poly1305;
 mod wide_salsa20;
+mod wide_sha512;
 
 use thiserror::Error;
 

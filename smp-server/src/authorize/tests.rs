@@ -80,8 +80,13 @@ fn checked(
     let bytes = command.encode(18);
     let transmission = signer.sign(&bytes, &own_key);
     let verifier = Verifier { session_id: SESSION, own_key: &own_key, service: None };
+    let covered = match verifier.text_to_hash(&transmission) {
+        Some(text) => Covered::Hash(protocol::crypto::hash::sha512(&text)),
+        None => verifier.covered_text(&transmission),
+    };
     let mut checks = 0;
-    let outcome = check(&transmission, command, queue, &verifier, &AgreedKeys::default(), &mut checks);
+    let session = Session { verifier: &verifier, agreed: &AgreedKeys::default() };
+    let outcome = check(&transmission, &covered, command, queue, session, &mut checks);
     (outcome, checks)
 }
 

@@ -10,6 +10,7 @@ use protocol::smp::response::BrokerMessage;
 use super::{Outcome, execute};
 use crate::authorize::{ForwardedRefusal, Refused, authorize_forwarded};
 use crate::connection::Client;
+use crate::server::Server;
 
 pub(super) async fn execute_inside(client: &Client, correlation_id: &[u8], sealed: &[u8]) -> Outcome {
     let keys = &client.keys;
@@ -18,7 +19,8 @@ pub(super) async fn execute_inside(client: &Client, correlation_id: &[u8], seale
         .ok_or_else(|| ErrorType::from(ProxyError::Broker(BrokerError::Transport(TransportError::NoAuth))))?;
     let forwarded = ForwardedCommand::open(&keys.own_key, proxy_key, correlation_id, sealed)?;
     let (version, verifier) = (forwarded.version, keys.verifier());
-    let authorized = authorize_forwarded(&forwarded.content, version, &verifier, &client.server.store).await;
+    let Server { hashes, store, .. } = &*client.server;
+    let authorized = authorize_forwarded(&forwarded.content, version, &verifier, hashes, store).await;
     let (correlation_id, entity_id, message) = match authorized {
         Ok(accepted) => {
             let (correlation_id, entity_id) = (accepted.correlation_id.clone(), accepted.entity_id.clone());

@@ -173,8 +173,9 @@ impl Conversation<'_> {
             self.output.add(&[], &[], &BrokerMessage::Err(ErrorType::Block)).await?;
             return self.output.flush().await;
         };
+        let Server { hashes, store, .. } = &*self.client.server;
         let (mut accepted, refused) =
-            authorize(&content, self.version, &self.verifier, &self.agreed, &self.client.server.store).await;
+            authorize(&content, self.version, &self.verifier, &self.agreed, hashes, store).await;
         let metrics = &self.client.server.metrics;
         metrics.refusals.add(refused.len() as u64);
         for Refused { correlation_id, entity_id, error } in refused {
