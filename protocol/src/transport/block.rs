@@ -7,6 +7,8 @@
 //!
 //! Each direction has its chain of keys, and every block takes one step of it, also a block that does not decrypt.
 
+use std::ops::Range;
+
 use thiserror::Error;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
@@ -135,14 +137,26 @@ impl BlockOpener {
     /// # Errors
     /// [`BlockError::Malformed`]. The session may go on: a server answers `ERR BLOCK`.
     pub fn open<'b>(&mut self, block: &'b mut [u8; BLOCK_BYTES]) -> Result<&'b [u8], BlockError> {
-        let padded: &[u8] = match &mut self.0 {
-            None => block,
+        let place = self.open_place(block)?;
+        Ok(block.get(place).unwrap_or_default())
+    }
+
+    /// As [`Self::open`]: where in the block its content stands.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_place(&mut self, block: &mut [u8; BLOCK_BYTES]) -> Result<Range<usize>, BlockError> {
+        let (padded, padded_at): (&[u8], usize) = match &mut self.0 {
+            None => (block, 0),
             Some(chain) => {
                 let (key, nonce) = chain.step();
-                key.open_in_place(&nonce, block).map_err(|_| BlockError::Malformed)?
+                let padded = key.open_in_place(&nonce, block).map_err(|_| BlockError::Malformed)?;
+                (padded, BOX_OVERHEAD_BYTES)
             }
         };
-        padding::unpad(padded).map_err(|_| BlockError::Malformed)
+        let content = padding::unpad(padded).map_err(|_| BlockError::Malformed)?;
+        let start = padded_at.saturating_add(PAD_LENGTH_BYTES);
+        Ok(start..start.saturating_add(content.len()))
     }
 }
 

@@ -2,6 +2,7 @@
 //! server are idle most of the time.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::time::Duration;
 
 use protocol::net::clock::now;
@@ -22,9 +23,22 @@ const BLOCKS_PER_WRITE: usize = 4;
 #[derive(Debug)]
 pub(super) struct Received {
     /// Its content, or that it could not be opened.
-    pub(super) content: Result<Vec<u8>, BlockError>,
+    pub(super) content: Result<Content, BlockError>,
     /// The memory that it takes until its commands are answered.
     pub(super) charge: Charge,
+}
+
+/// The content of a block, where it was opened.
+#[derive(Debug)]
+pub(super) struct Content {
+    block: Box<[u8; BLOCK_BYTES]>,
+    place: Range<usize>,
+}
+
+impl Content {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.block.get(self.place.clone()).unwrap_or_default()
+    }
 }
 
 /// Reads and opens blocks until the peer ends, or sends too fast or too slowly, or nobody takes them.
@@ -49,9 +63,8 @@ pub(super) async fn read(
         };
         peer.touch(now());
         let charge = admission.charge(BLOCK_BYTES);
-        let content = opener.open(&mut block).map(<[u8]>::to_vec);
-        drop(block);
-        match admission.take(demand(content.as_deref().unwrap_or_default(), version)) {
+        let content = opener.open_place(&mut block).map(|place| Content { block, place });
+        match admission.take(demand(content.as_ref().map_or(&[], Content::bytes), version)) {
             Ok(Duration::ZERO) => {}
             Ok(wait) => {
                 server.metrics.blocks_delayed.one();

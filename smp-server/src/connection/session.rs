@@ -175,7 +175,7 @@ impl Conversation<'_> {
         };
         let Server { hashes, store, .. } = &*self.client.server;
         let (mut accepted, refused) =
-            authorize(&content, self.version, &self.verifier, &self.agreed, hashes, store).await;
+            authorize(content.bytes(), self.version, &self.verifier, &self.agreed, hashes, store).await;
         let metrics = &self.client.server.metrics;
         metrics.refusals.add(refused.len() as u64);
         for Refused { correlation_id, entity_id, error } in refused {
