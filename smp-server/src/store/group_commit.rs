@@ -11,7 +11,7 @@
 //! before any was answered, so it is free to do equal ones together. Where the engine allows, a second writer fills its
 //! group while the first one commits.
 //!
-//! Reads go to threads of their own, in the same way.
+//! Reads go to threads of their own, in the same way; heads of queues that are in memory need none.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
