@@ -8,8 +8,9 @@ use protocol::crypto::hash::sha256;
 use protocol::crypto::secretbox::BoxKey;
 use protocol::crypto::sign::Ed25519PrivateKey;
 
-/// Rounds that are measured.
-const ROUNDS: u32 = 300;
+/// Rounds in a row; the quickest of several rows counts, in which nobody else had the processor.
+const ROUNDS: u32 = 10;
+const ROWS: usize = 30;
 /// What the ratchet pads to, the queue's box holds, and a block is.
 const RATCHET_BYTES: usize = 15_840;
 const BOX_BYTES: usize = 16_000;
@@ -22,15 +23,19 @@ pub(crate) fn micros_per_copy() -> anyhow::Result<f64> {
     let boxed = BoxKey::new(&[2; 32]);
     let (text, buffer) = (vec![3; 1000], vec![4; BOX_BYTES]);
     let mut block = vec![5; BLOCK_BYTES];
-    let started = Instant::now();
-    for _ in 0..ROUNDS {
-        black_box(sha256(&text));
-        let sealed = encrypt_padded(&[6; 32], &[7; 16], &[8; 256], &text, RATCHET_BYTES)
-            .map_err(|error| anyhow::anyhow!("the cipher failed: {error}"))?;
-        black_box(sealed);
-        black_box(boxed.seal(&[9; 24], &buffer));
-        black_box(key.sign(&buffer));
-        boxed.seal_in_place(&[10; 24], black_box(&mut block));
+    let mut least = f64::MAX;
+    for _ in 0..ROWS {
+        let started = Instant::now();
+        for _ in 0..ROUNDS {
+            black_box(sha256(&text));
+            let sealed = encrypt_padded(&[6; 32], &[7; 16], &[8; 256], &text, RATCHET_BYTES)
+                .map_err(|error| anyhow::anyhow!("the cipher failed: {error}"))?;
+            black_box(sealed);
+            black_box(boxed.seal(&[9; 24], &buffer));
+            black_box(key.sign(&buffer));
+            boxed.seal_in_place(&[10; 24], black_box(&mut block));
+        }
+        least = least.min(started.elapsed().as_secs_f64());
     }
-    Ok(started.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS))
+    Ok(least * 1e6 / f64::from(ROUNDS))
 }

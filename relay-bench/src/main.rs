@@ -1,30 +1,43 @@
 //! Measures a chat relay with a real queue server: TLS, a ratchet for each member, a database on disk.
 //!
 //! ```text
-//! server     a process of smp-server in a directory of its own
-//! seed       members' queues on it, and a group of them in the relay's database: no handshakes
-//! run        the relay's engine; the owner posts; first copy, last answer, processor time
-//! usage      processor time of the relay's threads, memory
-//! ciphers    what encryption alone costs
+//! phases/   what is measured, a file each       world     server, relays, who posts and listens
+//! seed      groups that stand: no handshakes    joiners   people who join, with handshakes
+//! usage     processor time of the relay's threads, memory          ciphers   what encryption alone costs
+//! wire      counts bytes between the relay and its server          targets   what is to be reached
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod ciphers;
-mod run;
+mod joiners;
+mod phases;
+mod report;
 mod seed;
 mod server;
+mod targets;
 mod usage;
+mod wire;
+mod world;
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 
-/// Measures how fast and at what cost a chat relay hands a message out to all members of a group.
+use crate::phases::{Phase, Plan};
+use crate::report::Report;
+
+/// Measures how fast and at what cost a chat relay hands messages out, takes members in and comes back after a restart.
+///
+/// Starts servers and relays of its own. A machine that does other work at the same time gives worse figures: processor
+/// time is then the steadier measure; "load" tells how busy it was.
 #[derive(Debug, Parser)]
 struct Cli {
-    /// Members of the group
+    /// Phases to run, joined by commas; all when not given
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PHASES")]
+    phases: Vec<Phase>,
+    /// Members of the group in `delivery`, and of the huge group in `fairness`
     #[arg(long, default_value_t = 10_000)]
     members: u32,
     /// Messages posted one after another, each when all have the one before
@@ -36,10 +49,19 @@ struct Cli {
     /// Bytes of a post's text
     #[arg(long, default_value_t = 500)]
     text_bytes: usize,
+    /// People who join in `joins`
+    #[arg(long, default_value_t = 1_000)]
+    joiners: u32,
+    /// Members at the largest size of `growth`, and of `storage`
+    #[arg(long, default_value_t = 3_000)]
+    growth_members: u32,
+    /// Queues of the relay in `resubscription`
+    #[arg(long, default_value_t = 20_000)]
+    queues: u32,
     /// The server program [default: smp-server beside this program]
     #[arg(long)]
     server: Option<PathBuf>,
-    /// A few members only: to see that it works
+    /// Small sizes only: to see that it works
     #[arg(long)]
     quick: bool,
     /// One JSON object per line
@@ -53,11 +75,22 @@ fn main() -> anyhow::Result<()> {
         Some(program) => program,
         None => std::env::current_exe().context("Unable to find this program")?.with_file_name("smp-server"),
     };
-    let plan = run::Plan {
-        members: if cli.quick { 40 } else { cli.members },
-        posts: if cli.quick { 2 } else { cli.posts },
-        burst: if cli.quick { 5 } else { cli.burst },
+    let sized = |size: u32, quick: u32| if cli.quick { quick } else { size };
+    let plan = Plan {
+        program,
+        members: sized(cli.members, 20),
+        posts: sized(cli.posts, 2),
+        burst: sized(cli.burst, 5),
         text_bytes: cli.text_bytes,
+        joiners: sized(cli.joiners, 3),
+        growth_members: sized(cli.growth_members, 12),
+        queues: sized(cli.queues, 10),
     };
-    run::run(&program, &plan, cli.json)
+    let mut report = Report::new(cli.json);
+    let phases = if cli.phases.is_empty() { Phase::value_variants().to_vec() } else { cli.phases };
+    for phase in phases {
+        phase.run(&plan, &mut report).with_context(|| format!("The phase {phase:?} failed"))?;
+    }
+    report.targets();
+    Ok(())
 }
