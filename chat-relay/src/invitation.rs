@@ -42,6 +42,9 @@ use crate::turn::{Turn, stored};
 
 /// Connections in an owner's name, beside the owner's own, that a group has at most.
 const CLAIMANTS_MAX: usize = 4;
+/// Longest link of a group that is taken, bytes: it stands in an index with two ids, whose entries PostgreSQL bounds at
+/// 2704 bytes. A link with one host has some 130.
+pub(crate) const GROUP_LINK_BYTES_MAX: usize = 2048;
 
 /// Somebody asks at our address.
 ///
@@ -200,11 +203,14 @@ fn read_offer(offer: &RelayInvitation) -> Result<GroupKey, String> {
         return Err("the relay and the owner have the same member id".to_owned());
     }
     let link = match offer.group_link.as_str().parse::<ShortLink>() {
-        Ok(link @ ShortLink::Contact { .. }) if !link.is_shortened() => link,
+        Ok(link @ ShortLink::Contact { .. }) if !link.is_shortened() => LinkText::from(&link),
         _ => return Err("it must be a full link with the address of its server".to_owned()),
     };
+    if link.as_str().len() > GROUP_LINK_BYTES_MAX {
+        return Err("it is too long: name fewer hosts in it".to_owned());
+    }
     Ok(GroupKey {
-        group_link: LinkText::from(&link),
+        group_link: link,
         owner: offer.from_member.member_id.clone(),
         relay: offer.relay_member_id.clone(),
     })
@@ -417,4 +423,36 @@ fn refuse<S: RelayStore>(
     turn.operation.metrics.refused(Refused::Invitation, refusal.word());
     tracing::info!(reason = refusal.word(), "an invitation is refused");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::group::event::owner_relay::MemberIdRole;
+    use protocol::group::identity::MemberId;
+    use protocol::group::profile::Profile;
+
+    use super::*;
+
+    #[test]
+    fn a_link_that_no_index_has_room_for_is_refused_in_words() {
+        let offer = |hosts: usize| {
+            let hosts: Vec<String> = (0..hosts).map(|number| format!("smp{number:03}.example.org")).collect();
+            let key = "A".repeat(43);
+            let link = format!("simplex:/g#{key}?h={}&c={key}", hosts.join(","));
+            RelayInvitation {
+                from_member: MemberIdRole {
+                    member_id: MemberId::new([1; 12]).unwrap(),
+                    member_role: MemberRole::Owner,
+                },
+                from_member_profile: Profile::named("Olga"),
+                relay_member_id: MemberId::new([2; 12]).unwrap(),
+                group_link: LinkText::new(link).unwrap(),
+                invitation_code: None,
+                history: None,
+            }
+        };
+        read_offer(&offer(1)).unwrap();
+        read_offer(&offer(90)).unwrap();
+        assert!(read_offer(&offer(150)).unwrap_err().contains("too long"));
+    }
 }

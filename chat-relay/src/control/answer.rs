@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::request::{Codes, Quotas, Request};
 use crate::access::{key_text, read_key};
+use crate::invitation::GROUP_LINK_BYTES_MAX;
 use crate::operation::{Change, Quota, Rules, ServerHealth};
 use crate::steps::Step;
 use crate::store::RelayStore;
@@ -217,8 +218,8 @@ fn reject<S: RelayStore>(turn: &mut Turn<'_, '_, S>, wanted: &str) -> Answered {
             None => return Ok(Err(no_group(id.0))),
         },
         Err(_) => match wanted.parse::<ShortLink>() {
-            Ok(link) => LinkText::from(&link),
-            Err(_) => return Ok(Err("name a group by its number, or by its link".to_owned())),
+            Ok(link) if link.to_string().len() <= GROUP_LINK_BYTES_MAX => LinkText::from(&link),
+            _ => return Ok(Err("name a group by its number, or by its link".to_owned())),
         },
     };
     let now = turn.now();
