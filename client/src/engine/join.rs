@@ -26,7 +26,7 @@ use crate::error::CommandError;
 use crate::event::{Event, EvidenceKind};
 use crate::exit_code::ExitCode;
 use crate::query;
-use crate::store::group::{Entering, Group, GroupId, GroupStatus, Restore, Roster, Seed};
+use crate::store::group::{Entering, Group, GroupId, GroupRow, GroupStatus, Restore, Roster, Seed};
 use crate::store::member::{Member, MemberStatus};
 use crate::store::owner_archive::free_alias;
 use crate::store::relay::{Joining, Relay, RelayId, RelayRow, Side};
@@ -52,9 +52,7 @@ impl Step<'_, '_> {
     pub(super) fn join(&mut self, request: u64, text: &str) -> Done<Wish> {
         let link = query::parse_link(text, LinkType::Channel)?;
         let groups = self.store.groups()?;
-        let known =
-            groups.iter().find(|group| leads_to(&group.record, &link) && !group.record.status.is_over());
-        match known {
+        match member_of(&groups, &link) {
             Some(group) if group.record.status == GroupStatus::Joining => {
                 let id = group.id;
                 self.connect_all(id)?;
@@ -86,6 +84,10 @@ impl Step<'_, '_> {
             return Err(Stop::refuse(ExitCode::NoActiveRelay, "No relay of this group is active now"));
         }
         let groups = self.store.groups()?;
+        // Another command may have read the same link meanwhile: nobody is in a group twice.
+        if let Some(known) = member_of(&groups, &link) {
+            return Ok(known.id);
+        }
         let key = Ed25519PrivateKey::generate(self.context.rng());
         let member_id = MemberId::generate(self.context.rng());
         let mut group = Group {
@@ -410,6 +412,11 @@ pub(super) fn check_group_link(
     let opened = OpenedGroupLink::read(link, &opened).map_err(refused)?;
     // Without an owner nothing that is said in the group could be verified.
     if opened.owners.is_empty() { Err(refused(OpenedLinkProblem::NoOwners)) } else { Ok(opened) }
+}
+
+/// The group that this link leads to, if we are in it or on the way.
+fn member_of<'a>(groups: &'a [GroupRow], link: &ShortLink) -> Option<&'a GroupRow> {
+    groups.iter().find(|group| leads_to(&group.record, link) && !group.record.status.is_over())
 }
 
 fn leads_to(group: &Group, link: &ShortLink) -> bool {
