@@ -6,6 +6,7 @@
 //! tampering what a dishonest relay or server does to its database
 //! stranger  somebody without our programs                socks    a SOCKS proxy that remembers
 //! crash_ledger, ledger, session   a queue server that is killed under load
+//! simulation   whole runs from a seed, without processes, sockets and clocks
 //! ```
 
 pub mod binaries;
@@ -14,6 +15,7 @@ pub mod database;
 pub mod ledger;
 pub mod process;
 pub mod session;
+pub mod simulation;
 pub mod socks;
 pub mod stage;
 pub mod stranger;
