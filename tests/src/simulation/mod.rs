@@ -37,8 +37,6 @@ const ACTIVE_MS_MAX: Moment = 24 * 3_600_000;
 /// How long everything may take to come to rest when nothing goes wrong any more: longer than the longest pause between
 /// two attempts to send to a full queue.
 const QUIET_MS_MAX: Moment = 36 * 3_600_000;
-/// The same where it is to be seen that messages were lost.
-const LOST_MS_MAX: Moment = 3_600_000;
 /// When it is looked first whether it has; each wait after that is longer by a quarter.
 const LOOK_MS: Moment = 60_000;
 
@@ -64,18 +62,6 @@ pub struct Outcome {
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, keep_trace: bool) -> Outcome {
-    run_with(seed, keep_trace, QUIET_MS_MAX, |_| {})
-}
-
-/// The same with servers that confirm messages which they do not keep: what must not stay unnoticed.
-#[must_use]
-pub fn run_with_losses(seed: u64) -> Outcome {
-    run_with(seed, false, LOST_MS_MAX, |script| {
-        script.world.network.servers.iter_mut().for_each(|host| host.server.begin_to_lose());
-    })
-}
-
-fn run_with(seed: u64, keep_trace: bool, quiet_ms: Moment, prepare: impl FnOnce(&mut Script)) -> Outcome {
     let mut outcome = Outcome {
         seed,
         hash: 0,
@@ -92,8 +78,7 @@ fn run_with(seed: u64, keep_trace: bool, quiet_ms: Moment, prepare: impl FnOnce(
             return outcome;
         }
     };
-    prepare(&mut script);
-    outcome.failure = play(&mut script, quiet_ms).err().map(|error| format!("{error:#}"));
+    outcome.failure = play(&mut script).err().map(|error| format!("{error:#}"));
     let trace = &mut script.world.trace;
     outcome.hash = trace.hash();
     outcome.happenings = trace.count;
@@ -103,7 +88,7 @@ fn run_with(seed: u64, keep_trace: bool, quiet_ms: Moment, prepare: impl FnOnce(
     outcome
 }
 
-fn play(script: &mut Script, quiet_ms: Moment) -> anyhow::Result<()> {
+fn play(script: &mut Script) -> anyhow::Result<()> {
     let end = script.world.now() + ACTIVE_MS_MAX;
     while !script.is_over()
         && let Some(happening) = script.world.agenda.next(end)
@@ -111,7 +96,7 @@ fn play(script: &mut Script, quiet_ms: Moment) -> anyhow::Result<()> {
         script.happen(happening)?;
     }
     script.calm_down()?;
-    let end = script.world.now() + quiet_ms;
+    let end = script.world.now() + QUIET_MS_MAX;
     let mut wait = LOOK_MS;
     loop {
         let look_at = script.world.now() + wait;

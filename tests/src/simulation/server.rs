@@ -34,8 +34,6 @@ pub(super) struct Server {
     rng: StdRng,
     /// Messages that a queue holds at most.
     quota: u32,
-    /// Whether it is a server that lies: it confirms some messages that it does not keep.
-    loses: bool,
     subscribers: BTreeMap<RecipientId, Subscriber>,
 }
 
@@ -49,12 +47,7 @@ struct Subscriber {
 impl Server {
     /// An empty one.
     pub(super) fn new(rng: StdRng, quota: u32) -> Self {
-        Self { store: MemoryStore::new(), rng, quota, loses: false, subscribers: BTreeMap::new() }
-    }
-
-    /// From now on it loses messages.
-    pub(super) fn begin_to_lose(&mut self) {
-        self.loses = true;
+        Self { store: MemoryStore::new(), rng, quota, subscribers: BTreeMap::new() }
     }
 
     /// A session is gone: what it subscribed to is delivered to nobody.
@@ -245,9 +238,6 @@ impl Server {
     ) -> Result<Answer, ErrorType> {
         let rules = AppendRules { quota: self.quota, expire_before: None };
         let id = MessageId::generate(&mut self.rng);
-        if self.loses && id.as_bytes().first().is_some_and(|byte| byte % 16 == 0) {
-            return Ok(BrokerMessage::Ok);
-        }
         let message = NewMessage { id, received_at: now, notify, body };
         let appended = self.store.append_message(queue.number, &message, rules).map_err(storage)?;
         if matches!(appended, Appended::Stored | Appended::Full { marked: true }) {
