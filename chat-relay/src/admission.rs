@@ -308,6 +308,7 @@ fn link_invitation<S: RelayStore>(
             business: None,
             group_size: Some(i64::from(turn.store.count_members(group.id)?)),
         },
+        relay_cap: Some(Capabilities::of_our_relays()),
     })))
 }
 

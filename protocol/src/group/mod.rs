@@ -8,12 +8,14 @@
 //! relay_status  an owner's view of one relay            served_group                               a relay's view of one group
 //! dedup         copies of several relays, compared      author_chain  what of an author did not come
 //! history_answer             what was said, in pages    catch_up      reading them
+//! bulk          two connections to one relay, so that control never waits behind bulk
 //! ```
 //!
 //! Everything here is pure: bytes, moments and keys come in as arguments; records and effects go out.
 
 pub mod author_chain;
 pub mod batch;
+pub mod bulk;
 pub mod catch_up;
 pub mod chunk;
 pub mod compress;

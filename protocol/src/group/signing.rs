@@ -48,6 +48,7 @@ impl EventTag {
             | Self::MessageUpdate
             | Self::MessageDelete
             | Self::Join
+            | Self::BulkJoin
             | Self::LinkReject
             | Self::LinkAccept
             | Self::RelayNotice => Signing::May,
@@ -65,6 +66,11 @@ impl EventTag {
             | Self::RosterRequest
             | Self::HistoryGet
             | Self::HistoryPage
+            | Self::BulkBegin
+            | Self::BulkReady
+            | Self::BulkGo
+            | Self::BulkEnd
+            | Self::BulkAhead
             | Self::MessageReact
             | Self::FileDescription
             | Self::FileCancel
@@ -317,6 +323,7 @@ mod tests {
                 "x.grp.link.reject",
                 "x.grp.relay.notice",
                 "x.member",
+                "x.member.bulk",
                 "x.msg.del",
                 "x.msg.new",
                 "x.msg.update"

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{MessageError, content, group, history, joining, members, owner_relay};
+use super::{MessageError, bulk, content, group, history, joining, members, owner_relay};
 
 /// An event that we do not know, kept as it came.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,6 +146,20 @@ catalogue! {
     HistoryGet(history::HistoryGet) = "x.grp.history.get",
     /// A relay says where the messages that follow stand.
     HistoryPage(history::HistoryPage) = "x.grp.history.page",
+
+    // Two connections: an extension.
+    /// A member asks for a second connection.
+    BulkJoin(bulk::BulkJoin) = "x.member.bulk",
+    /// Nothing more of bulk comes on the first connection.
+    BulkBegin(bulk::BulkMark) = "x.grp.bulk.begin",
+    /// What came on the first connection until then was taken.
+    BulkReady(bulk::BulkMark) = "x.grp.bulk.ready",
+    /// Both connections are in use.
+    BulkGo(bulk::BulkMark) = "x.grp.bulk.go",
+    /// The second connection is over.
+    BulkEnd(bulk::BulkEnd) = "x.grp.bulk.end",
+    /// What follows goes ahead of bulk.
+    BulkAhead(bulk::BulkAhead) = "x.grp.bulk.ahead",
 
     // Content (§9.5).
     /// A post.

@@ -50,6 +50,9 @@ words!(
 pub struct LinkInvitation {
     /// All of it.
     pub group_link_invitation: GroupLinkInvitation,
+    /// What the relay can do besides: an extension, in the form that owners are told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_cap: Option<Capabilities>,
 }
 
 /// What a relay tells somebody whom it lets in.

@@ -8,6 +8,7 @@
 //! know are ignored. Signatures cover the bytes as they came, so nothing here is ever encoded again to be checked
 //! or passed on.
 
+pub mod bulk;
 mod catalogue;
 pub mod content;
 pub mod group;
@@ -157,7 +158,7 @@ mod tests {
                 format!(
                     r#"{{"groupLinkInvitation":{{"fromMember":{{"memberId":"AQID","memberRole":"relay"}},
                     "fromMemberName":"r","invitedMember":{{"memberId":"AQIE","memberRole":"observer"}},
-                    "groupProfile":{group},"groupSize":5}}}}"#
+                    "groupProfile":{group},"groupSize":5}},"relayCap":{{"twoConnections":true}}}}"#
                 ),
             ),
             (EventTag::Info, format!(r#"{{"profile":{profile}}}"#)),
@@ -202,6 +203,12 @@ mod tests {
             (EventTag::RosterRequest, r#"{"version":3}"#.into()),
             (EventTag::HistoryGet, r#"{"before":"17","limit":50,"askOwner":true}"#.into()),
             (EventTag::HistoryPage, r#"{"before":"17","next":"3","last":true}"#.into()),
+            (EventTag::BulkJoin, r#"{"memberId":"AQID","viaRelay":"AQIE","number":7}"#.into()),
+            (EventTag::BulkBegin, r#"{"number":7}"#.into()),
+            (EventTag::BulkReady, r#"{"number":7}"#.into()),
+            (EventTag::BulkGo, r#"{"number":7}"#.into()),
+            (EventTag::BulkEnd, r#"{"number":7}"#.into()),
+            (EventTag::BulkAhead, "{}".into()),
             (
                 EventTag::MessageNew,
                 r#"{"content":{"type":"text","text":"hi @ann"},"mentions":{"ann":{"memberId":"AQID"}},

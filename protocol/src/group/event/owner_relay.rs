@@ -67,13 +67,22 @@ pub struct Capabilities {
     /// Whether it gives history by pages: an extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<bool>,
+    /// Whether it takes a second connection of an owner or member: an extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub two_connections: Option<bool>,
 }
 
 impl Capabilities {
     /// Of our relays.
     #[must_use]
     pub fn of_our_relays() -> Self {
-        Self { web_domain: None, history: Some(true) }
+        Self { web_domain: None, history: Some(true), two_connections: None }
+    }
+
+    /// Whether a second connection may be asked for.
+    #[must_use]
+    pub fn takes_two_connections(&self) -> bool {
+        self.two_connections.unwrap_or(false)
     }
 }
 
