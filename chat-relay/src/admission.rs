@@ -9,6 +9,7 @@
 use protocol::agent::Body;
 use protocol::agent::invitation::Invitation;
 use protocol::agent::store::ConnectionId;
+use protocol::group::bulk::serving::ServedBulk;
 use protocol::group::constants::{CHAT_VERSIONS, HISTORY_FILE_AGE_MS_MAX};
 use protocol::group::entrance::{NotShown, Otherwise};
 use protocol::group::event::Event;
@@ -39,7 +40,7 @@ use crate::store::records::{
     GroupId, LinkState, Member, MemberNumber, MemberStatus, NewMember, Purpose, ServedGroup,
 };
 use crate::turn::Turn;
-use crate::{knocking, lifecycle, notices, roster};
+use crate::{bulk, knocking, lifecycle, notices, roster};
 
 /// Who are shown to joiners, and told of them.
 pub(crate) const LEADING_ROLES: [MemberRole; 3] =
@@ -108,6 +109,9 @@ pub fn requested<S: RelayStore>(
     invitation: &Invitation,
     info: &[u8],
 ) -> Result<(), Fatal> {
+    if bulk::is_request(info) {
+        return bulk::requested(turn, group, invitation, info);
+    }
     match examine(turn, group, info)? {
         Ok((joiner, known)) => match how_far(turn, group, &joiner, known.as_ref())? {
             Ok(how_far) => let_in(turn, group, invitation, info, joiner, known, how_far),
@@ -267,6 +271,7 @@ fn let_in<S: RelayStore>(
     let until = now.plus_ms(turn.limits.joining_ttl.ms());
     let purpose = Purpose::Member(group.id, member.number);
     if let Some(connection) = turn.accept(invitation, answer, purpose, Some(until))? {
+        bulk::first_gone(turn, &mut member)?;
         if let Some(old) = member.connection.replace(connection) {
             turn.close(old, false)?;
         }
@@ -319,6 +324,26 @@ fn refuse<S: RelayStore>(
     joiner: Option<MemberId>,
     reason: NotAdmitted,
 ) -> Result<(), Fatal> {
+    turn.operation.metrics.refused(Refused::Join, reason.word());
+    tracing::info!(group = group.id.0, %reason, "a joiner is refused");
+    reject(turn, group, invitation, joiner, &reason.to_string())?;
+    match Concern::of_joiner(&reason) {
+        Some(concern) => notices::tell_owners(turn, group.id, concern, None),
+        None => Ok(()),
+    }
+}
+
+/// Answers a request at a relay link with a refusal, in words for people.
+///
+/// # Errors
+/// When the store fails.
+pub fn reject<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    invitation: &Invitation,
+    joiner: Option<MemberId>,
+    reason: &str,
+) -> Result<(), Fatal> {
     let profile = group.identity.as_ref().map(|identity| short_group_profile(&identity.profile));
     let group_name = profile.as_ref().map(|profile| profile.display_name.clone()).unwrap_or_default();
     let rejection = GroupLinkRejection {
@@ -329,7 +354,7 @@ fn refuse<S: RelayStore>(
         invited_member: joiner
             .map(|member_id| MemberIdRole { member_id, member_role: turn.joiner_role(group) }),
         group_profile: profile,
-        ..GroupLinkRejection::new(group_name, &reason.to_string())
+        ..GroupLinkRejection::new(group_name, reason)
     };
     let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
     let event = Event::LinkReject(Box::new(LinkReject {
@@ -339,12 +364,7 @@ fn refuse<S: RelayStore>(
         decided_by: None,
     }));
     turn.accept(invitation, event, Purpose::Answer, Some(until))?;
-    turn.operation.metrics.refused(Refused::Join, reason.word());
-    tracing::info!(group = group.id.0, %reason, "a joiner is refused");
-    match Concern::of_joiner(&reason) {
-        Some(concern) => notices::tell_owners(turn, group.id, concern, None),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// The connection of a member stands: introductions both ways, the roster, and recent history.
@@ -496,17 +516,26 @@ pub fn catch_up<S: RelayStore>(
     let (Some(group), Some(mut member)) = (turn.store.group(id)?, turn.store.member(number)?) else {
         return Ok(());
     };
-    let Some(connection) = member.connection.filter(|_| member.passed_over) else { return Ok(()) };
+    // While it changes to two connections, nothing that stands in an order goes out.
+    if !member.passed_over || member.bulk.stage == ServedBulk::Switching {
+        return Ok(());
+    }
+    let (Some(first), Some(stream)) = (member.connection, member.stream_connection()) else { return Ok(()) };
     // Owners make the roster: they are not given it.
-    let mut elements = match member.role {
+    let roster = match member.role {
         MemberRole::Owner => Vec::new(),
         _ => roster::elements_for(turn, id, &mut member)?,
     };
-    elements.extend(history(turn, &group, number)?);
+    let history = history(turn, &group, number)?;
     member.passed_over = false;
     turn.store.update_member(&member)?;
     turn.reached(Step::MemberCaughtUp);
-    turn.send_elements(connection, &elements)?;
+    if first == stream {
+        turn.send_elements(first, &[roster, history].concat())?;
+    } else {
+        turn.send_elements(first, &roster)?;
+        turn.send_elements(stream, &history)?;
+    }
     knocking::show_waiting(turn, id, &member)
 }
 

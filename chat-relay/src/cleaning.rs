@@ -1,10 +1,12 @@
 //! What is deleted when its time is over.
 
+use protocol::group::bulk::serving::ServedBulkEvent;
 use protocol::group::knocking::KnockEvent;
 use protocol::group::roster::Roster;
 use protocol::net::engine::Fatal;
 use protocol::timestamp::Timestamp;
 
+use crate::bulk;
 use crate::knocking;
 use crate::metrics::Count;
 use crate::steps::Step;
@@ -26,6 +28,9 @@ const REQUEST_MEMORY_MS: i64 = 22 * 86_400_000;
 pub(crate) fn close_expired<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal> {
     let now = turn.now();
     for (connection, purpose) in turn.store.expired_connections(now, CONNECTIONS_PER_TURN)? {
+        if let Purpose::Bulk(_, number) = purpose {
+            bulk::happened(turn, connection, number, ServedBulkEvent::Gone)?;
+        }
         let member = match purpose {
             Purpose::Member(_, number) => turn.store.member(number)?,
             _ => None,

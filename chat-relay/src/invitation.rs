@@ -29,7 +29,6 @@ use protocol::smp::short_link::{LinkType, ShortLink};
 
 use crate::access::{self, Account, Candidate, Shown};
 use crate::config::Limits;
-use crate::lifecycle;
 use crate::metrics::{Count, Refused};
 use crate::operation::Quota;
 use crate::steps::Step;
@@ -39,6 +38,7 @@ use crate::store::records::{
     GroupId, GroupKey, LinkState, MemberStatus, NewMember, Purpose, ServedGroup, WaitingInvitation,
 };
 use crate::turn::{Turn, stored};
+use crate::{bulk, lifecycle};
 
 /// Connections in an owner's name, beside the owner's own, that a group has at most.
 const CLAIMANTS_MAX: usize = 4;
@@ -366,6 +366,7 @@ fn answer<S: RelayStore>(
         return Ok(());
     };
     if !is_claim {
+        bulk::first_gone(turn, &mut owner)?;
         if let Some(old) = owner.connection.replace(connection) {
             turn.close(old, false)?;
         }

@@ -23,6 +23,7 @@
 pub mod access;
 mod address;
 pub mod admission;
+pub mod bulk;
 mod cleaning;
 pub mod cli;
 pub mod closing;

@@ -66,6 +66,8 @@ counts! {
     Knocks = "knocks",
     /// Members whose connection came to stand.
     Connected = "members_connected",
+    /// Second connections of members that came into use.
+    SecondConnections = "second_connections",
     /// Messages of members and owners that were taken.
     Messages = "messages_taken",
     /// Copies of messages that were handed to connections of members.

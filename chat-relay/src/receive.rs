@@ -16,6 +16,7 @@ pub(crate) use self::target::of_change as target_of;
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::hash::sha256;
 use protocol::group::batch::Element;
+use protocol::group::bulk::serving::ServedBulk;
 use protocol::group::container;
 use protocol::group::event::content::Scope;
 use protocol::group::event::{Event, Message};
@@ -41,7 +42,7 @@ use crate::store::records::{
     StoredMessage,
 };
 use crate::turn::Turn;
-use crate::{history, intake, knocking, notices, roster};
+use crate::{bulk, history, intake, knocking, notices, roster};
 
 /// Where a message came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +57,19 @@ pub struct Source {
     pub is_claimant: bool,
     /// When the message reached our server.
     pub server_time: Timestamp,
+    /// Whether it is a copy that goes ahead of bulk: its author's other connection brings the one that stands in order.
+    pub is_ahead: bool,
 }
 
 /// Takes all elements of a message.
 ///
 /// # Errors
 /// When the store fails; never because of what the message holds.
-pub fn message<S: RelayStore>(turn: &mut Turn<'_, '_, S>, source: Source, body: &[u8]) -> Result<(), Fatal> {
+pub fn message<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    mut source: Source,
+    body: &[u8],
+) -> Result<(), Fatal> {
     let unfolded = match container::unfold(body) {
         Ok(unfolded) => unfolded,
         Err(error) => {
@@ -92,6 +99,11 @@ pub fn message<S: RelayStore>(turn: &mut Turn<'_, '_, S>, source: Source, body: 
             return Ok(());
         }
         match element {
+            Ok(Element::Statement(said)) if is_ahead_mark(&said) => {
+                // Only what comes in its turn on another connection may go ahead on this one.
+                source.is_ahead =
+                    author.bulk.stage == ServedBulk::Double && author.connection == Some(source.connection);
+            }
             Ok(Element::Statement(said)) => statement(turn, group, author, source, &said)?,
             Ok(Element::Chunk(chunk)) if author.role == MemberRole::Owner => {
                 roster::chunk_came(turn, group, &author, &chunk, source.server_time)?;
@@ -125,6 +137,10 @@ pub fn introduced<S: RelayStore>(
         member.profile = Some(info.profile);
     }
     Ok(turn.store.update_member(&member)?)
+}
+
+fn is_ahead_mark(said: &Statement<'_>) -> bool {
+    said.message().is_ok_and(|message| matches!(message.event, Event::BulkAhead(_)))
 }
 
 /// Whether anything of this author counts now.
@@ -198,6 +214,8 @@ pub(crate) fn statement<S: RelayStore>(
         Event::Roster(_) => roster_header(turn, group, &author, said, message, source.server_time),
         Event::RosterRequest(request) => roster::requested(turn, group.id, author, request.version),
         Event::HistoryGet(request) => history::give::requested(turn, &group, &author, request),
+        Event::BulkReady(mark) => bulk::ready(turn, author, *mark),
+        Event::BulkEnd(end) => bulk::ended(turn, author, *end),
         _ if event.is_forwardable() => post(turn, group, author, source, said, &message, verdict),
         _ => Ok(()),
     }
@@ -209,6 +227,7 @@ fn take_over<S: RelayStore>(
     owner: &mut Member,
     source: Source,
 ) -> Result<(), Fatal> {
+    bulk::first_gone(turn, owner)?;
     if let Some(old) = owner.connection.replace(source.connection) {
         turn.close(old, false)?;
     }
@@ -253,6 +272,13 @@ fn post<S: RelayStore>(
     verdict: Verdict,
 ) -> Result<(), Fatal> {
     let event = &message.event;
+    let goes_ahead = event.goes_ahead_about(|member| *member == group.key.relay).is_some();
+    if source.is_ahead && !goes_ahead {
+        return Ok(());
+    }
+    if goes_ahead && !source.is_ahead && takes_turn(turn, &group, &author, said, message)? {
+        return Ok(());
+    }
     if let Err(reason) = allowed(turn, &group, &author, event, verdict, source.server_time)? {
         tracing::info!(group = group.id.0, event = event.tag().name(), %reason, "a message is not allowed");
         return Ok(());
@@ -289,7 +315,15 @@ fn post<S: RelayStore>(
         && let Some(author) = turn.store.member(author_number)?
     {
         let ends_group = matches!(ending, Ending::GroupGoes);
-        forwarding::pass_on(turn, group_id, &author, &stored, ends_group)?;
+        if source.is_ahead {
+            turn.store.set_ahead(stored.id, author.number)?;
+        } else {
+            forwarding::pass_on(turn, group_id, &author, &stored, ends_group)?;
+        }
+        if goes_ahead {
+            turn.store.begin_ahead(group_id, stored.id)?;
+            turn.deliver_after_commit(group_id);
+        }
         if let Ending::MemberGoes(member) = ending {
             cut_off(turn, *member, &forwarding::forwarded(&author, &stored)?)?;
         }
@@ -299,12 +333,31 @@ fn post<S: RelayStore>(
     Ok(())
 }
 
+/// A statement that came ahead comes in its turn: it is applied already, and becomes part of the stream here.
+fn takes_turn<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    author: &Member,
+    said: &Statement<'_>,
+    message: &Message,
+) -> Result<bool, Fatal> {
+    let Some(id) = &message.message_id else { return Ok(false) };
+    let Some(known) = target::known_of(turn, group.id, author.number, id)? else { return Ok(false) };
+    if known.message.element != said.verbatim() || !turn.store.take_turn(known.id)? {
+        return Ok(false);
+    }
+    forwarding::pass_on(turn, group.id, author, &known, false)?;
+    turn.reached(Step::TurnTaken);
+    Ok(true)
+}
+
 /// Tells a member of its removal, and deletes its connection when it is told. It waits for nobody else.
 fn cut_off<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     mut member: Member,
     notice: &[u8],
 ) -> Result<(), Fatal> {
+    bulk::first_gone(turn, &mut member)?;
     let Some(connection) = member.connection.take() else { return Ok(()) };
     turn.store.update_member(&member)?;
     turn.reached(Step::MemberRemoved);

@@ -13,6 +13,7 @@ use protocol::agent::invitation::Invitation;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
 use protocol::encoding::Decode as _;
+use protocol::group::bulk::serving::ServedBulkEvent;
 use protocol::group::event::Event as Said;
 use protocol::group::identity::MemberRole;
 use protocol::group::knocking::KnockEvent;
@@ -40,7 +41,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LinkState, MemberNumber, Purpose};
 use crate::turn::{Turn, from_tag, request_digest};
-use crate::{address, admission, cleaning, invitation, knocking, lifecycle, receive};
+use crate::{address, admission, bulk, cleaning, invitation, knocking, lifecycle, receive};
 
 /// How often a relay that drains looks whether anything waits.
 const DRAIN_LOOK_MS: i64 = 200;
@@ -296,7 +297,8 @@ impl<S: RelayStore> Relay<S> {
                 admission::connected(&mut turn, connection, group, number)
             }
             Event::Message { server_time, body, .. } => {
-                let source = Source { group, member: number, connection, is_claimant, server_time };
+                let is_ahead = false;
+                let source = Source { group, member: number, connection, is_claimant, server_time, is_ahead };
                 receive::message(&mut turn, source, &body)
             }
             Event::QuotaExceeded => set_link(&mut turn, connection, number, LinkState::Full),
@@ -308,7 +310,10 @@ impl<S: RelayStore> Relay<S> {
                 outcome::taken(&mut turn, connection, (group, number), message)
             }
             Event::RatchetSync(state) if state.may_send() => {
-                outcome::recovered(&mut turn, group, number)?;
+                outcome::recovered(&mut turn, connection, (group, number))?;
+                if !is_claimant {
+                    bulk::first_renewed(&mut turn, number)?;
+                }
                 admission::catch_up(&mut turn, group, number)
             }
             Event::RatchetSync(SyncState::Required) => {
@@ -322,16 +327,67 @@ impl<S: RelayStore> Relay<S> {
             }
             Event::SendFailed { number: message, reason } => {
                 turn.operation.metrics.gave_up(reason);
-                if outcome::failed(&mut turn, connection, (group, number), message, reason)? {
-                    tracing::info!(group = group.0, %reason, "a member is not reached for long; it is tried anew");
-                    return Ok(());
-                }
-                tracing::warn!(group = group.0, %reason, "a message to a member was given up");
-                owes(&mut turn, number)
+                given_up(&mut turn, connection, (group, number), message, reason)
             }
             _ => Ok(()),
         }
     }
+
+    fn bulk_event(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: ConnectionId,
+        (group, number): (GroupId, MemberNumber),
+        event: Event,
+    ) -> Result<(), Fatal> {
+        let mut turn = self.turn(context);
+        match event {
+            Event::Connected => bulk::happened(&mut turn, connection, number, ServedBulkEvent::Connected),
+            Event::Message { server_time, body, .. } => {
+                let (is_claimant, is_ahead) = (false, false);
+                let source = Source { group, member: number, connection, is_claimant, server_time, is_ahead };
+                receive::message(&mut turn, source, &body)
+            }
+            Event::QuotaResumed => admission::catch_up(&mut turn, group, number),
+            Event::Sent { number: message } => {
+                outcome::taken(&mut turn, connection, (group, number), message)
+            }
+            Event::RatchetSync(state) if state.may_send() => {
+                outcome::renewed(&mut turn, connection, (group, number))?;
+                admission::catch_up(&mut turn, group, number)
+            }
+            Event::RatchetSync(SyncState::Required) => {
+                turn.operation.metrics.one(Count::Resyncs);
+                turn.resync(connection)
+            }
+            Event::Failed { .. } => bulk::happened(&mut turn, connection, number, ServedBulkEvent::Gone),
+            Event::SendFailed { reason: reason @ SendFailure::NoQueue, .. } => {
+                turn.operation.metrics.gave_up(reason);
+                bulk::happened(&mut turn, connection, number, ServedBulkEvent::Gone)
+            }
+            Event::SendFailed { number: message, reason } => {
+                turn.operation.metrics.gave_up(reason);
+                given_up(&mut turn, connection, (group, number), message, reason)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A message to a member was given up, though its queue is there.
+fn given_up<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    (group, number): (GroupId, MemberNumber),
+    message: i64,
+    reason: SendFailure,
+) -> Result<(), Fatal> {
+    if outcome::failed(turn, connection, (group, number), message, reason)? {
+        tracing::info!(group = group.0, %reason, "a member is not reached for long; it is tried anew");
+        return Ok(());
+    }
+    tracing::warn!(group = group.0, %reason, "a message to a member was given up");
+    owes(turn, number)
 }
 
 impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
@@ -381,6 +437,9 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             }
             Some(Purpose::Claimant(group, number)) => {
                 self.member_event(context, connection, (group, number), true, event)
+            }
+            Some(Purpose::Bulk(group, number)) => {
+                self.bulk_event(context, connection, (group, number), event)
             }
             // The answer went out with the connection itself.
             Some(Purpose::Answer) if matches!(event, Event::Connected | Event::Failed { .. }) => {
@@ -531,6 +590,11 @@ fn lost<S: RelayStore>(
     number: MemberNumber,
 ) -> Result<(), Fatal> {
     set_link(turn, connection, number, LinkState::Broken)?;
+    if let Some(mut member) =
+        turn.store.member(number)?.filter(|member| member.connection == Some(connection))
+    {
+        bulk::first_gone(turn, &mut member)?;
+    }
     // Nobody waits for it any more.
     turn.deliver(group);
     let Some(member) = turn.store.member(number)? else { return Ok(()) };

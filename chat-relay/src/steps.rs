@@ -54,6 +54,16 @@ steps! {
     MemberLeft = "relay.member.left", "relay.member.left.durable",
     /// A member was removed, is told so, and does not come back by the same key.
     MemberRemoved = "relay.member.removed", "relay.member.removed.durable",
+    /// A member's second connection was let in.
+    BulkAdmitted = "relay.bulk.admitted", "relay.bulk.admitted.durable",
+    /// The stream stands on it, held until the member is ready.
+    BulkBegun = "relay.bulk.begun", "relay.bulk.begun.durable",
+    /// Both connections are in use.
+    BulkDouble = "relay.bulk.double", "relay.bulk.double.durable",
+    /// Copies of a statement were handed out ahead.
+    AheadServed = "relay.ahead.served", "relay.ahead.served.durable",
+    /// A statement that came ahead has come in its turn, and is part of its group's stream.
+    TurnTaken = "relay.turn.taken", "relay.turn.taken.durable",
     /// A message was stored, and is part of its group's stream.
     MessageStored = "relay.message.stored", "relay.message.stored.durable",
     /// A message of the owner's answer was taken into the history.

@@ -51,6 +51,18 @@ pub fn pass_on<S: RelayStore>(
     Ok(())
 }
 
+/// What an author has said ahead takes its turn now: nothing else will say where it stands.
+///
+/// # Errors
+/// When the store fails.
+pub fn take_turns<S: RelayStore>(turn: &mut Turn<'_, '_, S>, author: &Member) -> Result<(), Fatal> {
+    for stored in turn.store.ahead_of(author.number)? {
+        turn.store.take_turn(stored.id)?;
+        pass_on(turn, author.group, author, &stored, false)?;
+    }
+    Ok(())
+}
+
 /// A stored message as a forward element: its author's bytes, with the author and the time that we vouch for.
 ///
 /// # Errors

@@ -17,7 +17,9 @@
 //! | `worker` | rounds, members apart, fairness between groups |
 //! | `outcome` | what the server's answer, or none, means for a position |
 //! | `forwarding` | a message becomes part of the stream |
+//! | `ahead` | copies of roles and removals, for members with two connections |
 
+pub mod ahead;
 pub mod forwarding;
 pub mod outcome;
 pub mod plan;

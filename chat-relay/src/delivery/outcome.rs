@@ -2,6 +2,7 @@
 
 use protocol::agent::event::SendFailure;
 use protocol::agent::store::ConnectionId;
+use protocol::group::bulk::serving::ServedBulk;
 use protocol::net::engine::Fatal;
 
 use super::stage::StageEvent;
@@ -57,16 +58,30 @@ pub fn failed<S: RelayStore>(
     }
 }
 
+/// A second connection that could not encrypt may do so again. What is held until its member is ready stays so.
+///
+/// # Errors
+/// When the store fails.
+pub fn renewed<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    (group, number): (GroupId, MemberNumber),
+) -> Result<(), Fatal> {
+    let stage = turn.store.member(number)?.map(|member| member.bulk.stage);
+    if stage == Some(ServedBulk::Double) { recovered(turn, connection, (group, number)) } else { Ok(()) }
+}
+
 /// A connection that could not encrypt may do so again.
 ///
 /// # Errors
 /// When the store fails.
 pub fn recovered<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    group: GroupId,
-    number: MemberNumber,
+    connection: ConnectionId,
+    (group, number): (GroupId, MemberNumber),
 ) -> Result<(), Fatal> {
-    let Some(mut reader) = turn.store.reader(group, number)? else { return Ok(()) };
+    let reader = turn.store.reader(group, number)?.filter(|reader| reader.connection == connection);
+    let Some(mut reader) = reader else { return Ok(()) };
     let stage = reader.stage.apply(StageEvent::Recovered);
     if stage != reader.stage {
         reader.stage = stage;

@@ -10,6 +10,7 @@ use protocol::group::identity::MemberRole;
 use protocol::group::served_group::ServedEvent;
 use protocol::net::engine::Fatal;
 
+use super::ahead;
 use super::plan::{Plan, Recipient, is_for, plan};
 use super::stage::StageEvent;
 use crate::admission::{self, member_new};
@@ -104,8 +105,24 @@ fn serve<S: RelayStore>(
     if !turn.store.holds(group) {
         return Ok((0, false));
     }
-    let found = turn.store.stream(group)?.filter(|stream| !stream.is_paused);
-    let Some(mut stream) = found else { return Ok((0, false)) };
+    let found = turn.store.stream(group)?;
+    if found.is_some_and(|stream| stream.is_paused) {
+        return Ok((0, false));
+    }
+    let (ahead, has_more_ahead) = ahead::serve(turn, group, limit)?;
+    let limit = limit.saturating_sub(ahead).max(1);
+    let Some(stream) = found else { return Ok((ahead, has_more_ahead)) };
+    let (served, has_more) = serve_stream(turn, group, stream, limit)?;
+    Ok((ahead.saturating_add(served), has_more || has_more_ahead))
+}
+
+/// The same for the stream alone.
+fn serve_stream<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: GroupId,
+    mut stream: Stream,
+    limit: usize,
+) -> Result<(usize, bool), Fatal> {
     let mut page = Page { stream, recent: BTreeMap::new(), bodies: BTreeMap::new() };
     let apart = match stream.cursor {
         Some(_) => limit.div_euclid(4).max(1),

@@ -9,7 +9,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::Turn;
-use crate::{knocking, lifecycle};
+use crate::{bulk, knocking, lifecycle};
 
 /// What follows an event.
 pub(super) enum Ending {
@@ -71,6 +71,7 @@ pub(super) fn apply<S: RelayStore>(
 fn leaves<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut author: Member) -> Result<(), Fatal> {
     author.status = MemberStatus::Left;
     author.since = turn.now();
+    bulk::first_gone(turn, &mut author)?;
     let connection = author.connection.take();
     turn.store.update_member(&author)?;
     turn.reached(Step::MemberLeft);

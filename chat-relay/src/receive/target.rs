@@ -50,6 +50,24 @@ pub(super) fn store_once<S: RelayStore>(
     Ok(stored.map(|id| StoredMessage { id, message: new }))
 }
 
+/// What an author has said under an id, if it is stored.
+///
+/// # Errors
+/// When the store fails.
+pub(super) fn known_of<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: GroupId,
+    author: MemberNumber,
+    id: &SharedMessageId,
+) -> Result<Option<StoredMessage>, Fatal> {
+    let known = turn.store.message_by_id(group, id)?;
+    if known.as_ref().is_none_or(|known| known.message.author == author) {
+        return Ok(known);
+    }
+    let other = of_author(turn, author, id)?;
+    Ok(turn.store.message_by_id(group, &other)?)
+}
+
 /// The stored id of the message that an event is about: by the author of the change, or by the one that it names.
 pub(crate) fn of_change<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,

@@ -16,7 +16,7 @@ use super::records::{
     MemberNumber, MemberStatus, MessageKind, NewDelivery, NewMember, NewMessage, Piece, Purpose, Reader,
     ServedGroup, Stage, StoredMessage, StoredMessageId, Stream,
 };
-use super::{RelayStore, StoreError, contract_operation as operation};
+use super::{RelayStore, StoreError, contract_bulk as bulk, contract_operation as operation};
 
 /// From the first message on.
 const FIRST: StoredMessageId = StoredMessageId(i64::MIN);
@@ -27,7 +27,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 25] = [
+    let parts: [Part<S>; 29] = [
         servers_know_the_relay_again,
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
@@ -53,6 +53,10 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         operation::groups_are_counted_for_their_account,
         operation::members_are_counted_as_they_come_and_go,
         operation::who_knocks_is_counted_apart,
+        bulk::the_stream_stands_on_the_second_connection,
+        bulk::a_statement_that_came_ahead_takes_its_turn_once,
+        bulk::copies_go_round_those_with_two_connections,
+        bulk::waiting_requests_are_counted_so_far,
     ];
     for part in parts {
         part(&mut open()).expect("the store works");
@@ -140,7 +144,12 @@ pub(super) fn member(
     Ok(member)
 }
 
-fn message(author: MemberNumber, text: &str, kind: MessageKind, target: Option<&str>) -> NewMessage {
+pub(super) fn message(
+    author: MemberNumber,
+    text: &str,
+    kind: MessageKind,
+    target: Option<&str>,
+) -> NewMessage {
     NewMessage {
         message_id: message_id(text),
         author,

@@ -12,8 +12,11 @@
 //!
 //! Nothing here commits: the engine opens a transaction around the agent's changes and these.
 
+pub mod bulk;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod contract_bulk;
 #[cfg(test)]
 mod contract_operation;
 pub mod operation;
@@ -31,6 +34,7 @@ use protocol::timestamp::Timestamp;
 use thiserror::Error;
 
 use crate::config::Limits;
+use bulk::BulkStore;
 use operation::OperationStore;
 use records::{
     Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber, NewDelivery,
@@ -78,7 +82,7 @@ impl From<postgres::Error> for StoreError {
 
 /// The relay's own rows, next to the agent's. Every method may fail when the database does.
 #[expect(clippy::missing_errors_doc, reason = "said once above")]
-pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerStore {
+pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerStore + BulkStore {
     /// The relay's long-lived address; nothing before it is made.
     fn relay_address(&mut self) -> Result<Option<RelayAddress>, StoreError>;
     /// Stores it.

@@ -2,6 +2,7 @@
 
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::bulk::serving::ServedBulk;
 use protocol::group::catch_up::CatchUp;
 use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::group::knocking::KnockStatus;
@@ -204,10 +205,32 @@ pub struct Member {
     pub passed_over: bool,
     /// The roster version last served to it; −1 for none.
     pub roster_served: i64,
+    /// Its second connection.
+    pub bulk: Bulk,
     /// When its status last changed.
     pub since: Timestamp,
     /// Why it was not let in.
     pub reason: Option<String>,
+}
+
+impl Member {
+    /// Where what is passed on goes to.
+    #[must_use]
+    pub fn stream_connection(&self) -> Option<ConnectionId> {
+        let bulk = self.bulk.connection.filter(|_| self.bulk.stage.carries_bulk());
+        self.connection.map(|first| bulk.unwrap_or(first))
+    }
+}
+
+/// The second connection of a member, for what is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bulk {
+    /// How far it is.
+    pub stage: ServedBulk,
+    /// The connection, from its request on.
+    pub connection: Option<ConnectionId>,
+    /// The number of the member's last request; 0 before the first.
+    pub number: i64,
 }
 
 /// A member as it is first stored.
@@ -236,6 +259,8 @@ pub enum Purpose {
     Member(GroupId, MemberNumber),
     /// Somebody who says to be the owner of a group that already has its owner: only what the owner signed counts.
     Claimant(GroupId, MemberNumber),
+    /// The second connection of a member: what is passed on goes to it.
+    Bulk(GroupId, MemberNumber),
     /// Carries one answer and is deleted then.
     Answer,
     /// Is being deleted; whatever comes is ignored.

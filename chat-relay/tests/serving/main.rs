@@ -9,3 +9,4 @@ mod listing;
 mod notices;
 mod people;
 mod scenes;
+mod two_connections;

@@ -369,7 +369,12 @@ impl Group {
     }
 
     /// Somebody asks to join in these words.
-    async fn ask_with(&mut self, id: MemberId, key: Ed25519PrivateKey, info: &[u8]) -> (Person, Event) {
+    pub(crate) async fn ask_with(
+        &mut self,
+        id: MemberId,
+        key: Ed25519PrivateKey,
+        info: &[u8],
+    ) -> (Person, Event) {
         let mut peer = Peer::start(&self.server);
         let opened = peer.read(self.relay_link.as_ref().unwrap()).await.unwrap();
         let connection = peer.begin(Order::Request(Box::new(opened), info.to_vec())).await;

@@ -104,10 +104,11 @@ impl SqlStore {
     pub(super) fn read_groups_with_deliveries(&mut self) -> Result<Vec<GroupId>, StoreError> {
         let worker = self.worker();
         self.all(
-            "SELECT group_id FROM streams s WHERE (cursor IS NOT NULL OR ends_at IS NOT NULL
-             OR EXISTS (SELECT 1 FROM deliveries d WHERE d.group_id = s.group_id))
-             AND (SELECT g.worker_id FROM served_groups g WHERE g.group_id = s.group_id) = ?1
-             ORDER BY group_id",
+            "SELECT group_id FROM served_groups g WHERE worker_id = ?1
+             AND (EXISTS (SELECT 1 FROM streams s WHERE s.group_id = g.group_id
+                          AND (s.cursor IS NOT NULL OR s.ends_at IS NOT NULL))
+                  OR EXISTS (SELECT 1 FROM deliveries d WHERE d.group_id = g.group_id)
+                  OR EXISTS (SELECT 1 FROM ahead_rounds r WHERE r.group_id = g.group_id)) ORDER BY group_id",
             params![worker],
             |row| row.get(0).map(GroupId),
         )

@@ -52,6 +52,7 @@ impl SqlStore {
             Purpose::RelayLink(group) => ("link", Some(group), None),
             Purpose::Member(group, member) => ("member", Some(group), Some(member)),
             Purpose::Claimant(group, member) => ("claimant", Some(group), Some(member)),
+            Purpose::Bulk(group, member) => ("bulk", Some(group), Some(member)),
             Purpose::Answer => ("answer", None, None),
             Purpose::Closing => ("closing", None, None),
         };
@@ -177,6 +178,7 @@ fn read_purpose(row: &Row<'_>) -> rusqlite::Result<(ConnectionId, Purpose)> {
         ("link", Some(group), None) => Some(Purpose::RelayLink(group)),
         ("member", Some(group), Some(member)) => Some(Purpose::Member(group, member)),
         ("claimant", Some(group), Some(member)) => Some(Purpose::Claimant(group, member)),
+        ("bulk", Some(group), Some(member)) => Some(Purpose::Bulk(group, member)),
         ("answer", None, None) => Some(Purpose::Answer),
         ("closing", None, None) => Some(Purpose::Closing),
         _ => None,

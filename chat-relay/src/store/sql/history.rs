@@ -93,6 +93,7 @@ impl SqlStore {
             self.run(
                 "DELETE FROM messages WHERE group_id = ?1 AND received_ms < ?2
                  AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message_number = messages.message_number)
+                 AND NOT EXISTS (SELECT 1 FROM ahead a WHERE a.message_number = messages.message_number)
                  AND (kind IN ('file', 'other') OR deleted = 1 OR message_number < ?3)",
                 params![group, before.0, oldest.0],
             )?;

@@ -2,6 +2,7 @@
 
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::bulk::serving::ServedBulk;
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::timestamp::Timestamp;
@@ -9,10 +10,13 @@ use rusqlite::{ToSql, params};
 
 use super::{Row, SqlStore, json, stored, to_json, word};
 use crate::store::StoreError;
-use crate::store::records::{GroupId, LinkState, LiveRoster, Member, MemberNumber, MemberStatus, NewMember};
+use crate::store::records::{
+    Bulk, GroupId, LinkState, LiveRoster, Member, MemberNumber, MemberStatus, NewMember,
+};
 
 const MEMBER: &str = "SELECT member_number, group_id, member_id, role, status, profile, member_key, blocked,
-    chat_version, connection_id, link, passed_over, roster_served, since_ms, reason FROM members";
+    chat_version, connection_id, link, passed_over, roster_served, since_ms, reason,
+    bulk_stage, bulk_connection_id, bulk_number FROM members";
 
 /// Holds for members without a connection whom nothing that is stored is by or about.
 const UNMENTIONED: &str = "blocked = 0 AND connection_id IS NULL
@@ -60,7 +64,8 @@ impl SqlStore {
         self.change_one(
             "UPDATE members SET role = ?2, status = ?3, profile = ?4, member_key = ?5, blocked = ?6,
              chat_version = ?7, connection_id = ?8, link = ?9, passed_over = ?10, roster_served = ?11,
-             since_ms = ?12, reason = ?13 WHERE member_number = ?1",
+             since_ms = ?12, reason = ?13, bulk_stage = ?14, bulk_connection_id = ?15, bulk_number = ?16
+             WHERE member_number = ?1",
             params![
                 member.number.0,
                 member.role.word(),
@@ -75,6 +80,9 @@ impl SqlStore {
                 member.roster_served,
                 member.since.0,
                 member.reason,
+                member.bulk.stage.number(),
+                member.bulk.connection.map(|id| id.0),
+                member.bulk.number,
             ],
         )?;
         self.keep_position(member)
@@ -173,5 +181,10 @@ fn read_member(row: &Row<'_>) -> rusqlite::Result<Member> {
         roster_served: row.get(12)?,
         since: Timestamp(row.get(13)?),
         reason: row.get(14)?,
+        bulk: Bulk {
+            stage: word(ServedBulk::from_number(row.get(15)?))?,
+            connection: row.get::<_, Option<i64>>(16)?.map(ConnectionId),
+            number: row.get(17)?,
+        },
     })
 }

@@ -7,6 +7,7 @@
 //! ```
 
 mod agent;
+mod bulk;
 mod copy;
 mod database;
 mod deliveries;

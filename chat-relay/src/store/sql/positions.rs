@@ -1,6 +1,7 @@
 //! Where members stand in the stream of their group: see `migrations/sqlite/0006_positions.sql`.
 
 use protocol::agent::store::ConnectionId;
+use protocol::group::bulk::serving::ServedBulk;
 use rusqlite::{ToSql, params};
 
 use super::{Row, SqlStore, word};
@@ -39,18 +40,21 @@ impl SqlStore {
     }
 
     /// Whoever is connected and can be reached has a position, and nobody else. What was on its way over another
-    /// connection is given again.
+    /// connection is given again: at once, or when the member is ready for a second connection.
     pub(super) fn keep_position(&mut self, member: &Member) -> Result<(), StoreError> {
         let is_reached = member.status == MemberStatus::Connected && member.link != LinkState::Broken;
-        match member.connection.filter(|_| is_reached) {
+        let is_held = member.bulk.stage == ServedBulk::Switching;
+        let first_stage = if is_held { Stage::Held } else { Stage::Free };
+        match member.stream_connection().filter(|_| is_reached) {
             Some(connection) => self.run(
-                "INSERT INTO positions (group_id, member_number, connection_id, position)
-                 VALUES (?1, ?2, ?3, coalesce((SELECT head FROM streams WHERE group_id = ?1), 0))
+                "INSERT INTO positions (group_id, member_number, connection_id, position, stage)
+                 VALUES (?1, ?2, ?3, coalesce((SELECT head FROM streams WHERE group_id = ?1), 0), ?4)
                  ON CONFLICT (group_id, member_number) DO UPDATE SET connection_id = excluded.connection_id,
-                 stage = CASE WHEN positions.given IS NULL AND positions.stage <> 4 THEN positions.stage
+                 stage = CASE WHEN excluded.stage = 4 THEN 4
+                         WHEN positions.given IS NULL AND positions.stage <> 4 THEN positions.stage
                          ELSE 3 END, given = NULL, number = NULL
                  WHERE positions.connection_id <> excluded.connection_id",
-                params![member.group.0, member.number.0, connection.0],
+                params![member.group.0, member.number.0, connection.0, first_stage.number()],
             )?,
             None => self.run(
                 "DELETE FROM positions WHERE group_id = ?1 AND member_number = ?2",

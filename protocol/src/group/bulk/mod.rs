@@ -14,7 +14,7 @@
 //! | order | kept by |
 //! |---|---|
 //! | of the stream, and of each author's chain | the bulk connection, one queue |
-//! | of rosters, and of the changes that follow them | the first connection, one queue |
+//! | of rosters, and of the changes that follow them | an owner sends a roster on both connections, ahead of the change on each |
 //! | a change that goes ahead, and the posts before it | readers judge posts by the author's [former standing](overtaken) until the change comes on the bulk connection |
 //! | a removed member gets nothing more | the relay closes both connections |
 //! | before and after the second connection is there | `begin` and `ready` on the first one: nothing of bulk goes out between them |

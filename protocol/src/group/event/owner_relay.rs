@@ -76,7 +76,7 @@ impl Capabilities {
     /// Of our relays.
     #[must_use]
     pub fn of_our_relays() -> Self {
-        Self { web_domain: None, history: Some(true), two_connections: None }
+        Self { web_domain: None, history: Some(true), two_connections: Some(true) }
     }
 
     /// Whether a second connection may be asked for.
