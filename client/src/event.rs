@@ -199,6 +199,8 @@ pub(crate) struct GroupRelayRow {
     pub(crate) status: String,
     /// Whether messages can be sent to it.
     pub(crate) connected: bool,
+    /// Whether there are two connections, so that nothing urgent waits behind messages.
+    pub(crate) two_connections: bool,
     /// Why, where there is a reason to tell.
     pub(crate) reason: Option<String>,
     /// When it ended, RFC 3339: when the relay said so, as far as it did.

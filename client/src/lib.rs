@@ -12,6 +12,9 @@
 
 /// Points at which a test build can be made to abort; see `protocol::crash`.
 pub const CRASH_POINTS: &[&str] = &[
+    "client.bulk.asked",
+    "client.bulk.double",
+    "client.bulk.ready",
     "client.group.link_created",
     "client.group.stored",
     "client.history.given",

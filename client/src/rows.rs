@@ -66,6 +66,7 @@ pub(crate) fn relay_row(group: &str, relay: &RelayRow) -> GroupRelayRow {
         member_id: relay.record.member_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         status: relay.record.word().into(),
         connected: relay.record.connected,
+        two_connections: relay.two_connections,
         reason: relay.record.reason.clone(),
         ended_at: relay.record.ended_at_ms.map(|at| iso(Timestamp(at))),
         link: relay.record.link.clone(),

@@ -126,15 +126,14 @@ impl Client {
 
     /// Asks to be woken for whatever is due next.
     fn wake(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
-        let relays = self.store.next_relay_due_ms()?.map(Timestamp);
+        let relays = [self.store.next_relay_due_ms()?, self.store.next_bulk_due_ms()?];
+        let relays = relays.into_iter().flatten().map(Timestamp);
         let groups = self.store.groups()?;
         let restores = groups.iter().filter(|group| !group.record.status.is_over());
         let restores = restores.filter_map(|group| group.record.restore.due_at_ms.map(Timestamp));
         let deadlines =
             self.waiters.iter().flat_map(|waiter| [waiter.deadline, waiter.lingers_until]).flatten();
-        if let Some(next) =
-            relays.into_iter().chain(restores).chain(deadlines).chain(self.tests.deadline()).min()
-        {
+        if let Some(next) = relays.chain(restores).chain(deadlines).chain(self.tests.deadline()).min() {
             context.wake_at(next);
         }
         Ok(())

@@ -30,8 +30,10 @@ impl Step<'_, '_> {
         group: &Group,
         can: Option<Capabilities>,
     ) -> Done<()> {
-        relay.record.gives_history = can.and_then(|can| can.history).unwrap_or(false);
+        relay.record.gives_history = can.as_ref().and_then(|can| can.history).unwrap_or(false);
+        relay.record.takes_two = can.as_ref().is_some_and(Capabilities::takes_two_connections);
         self.store.save_relay(&relay)?;
+        self.want_second(&relay)?;
         if !relay.record.gives_history || group.owner.is_some() {
             return Ok(());
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use protocol::agent::event::{Event as AgentEvent, Failure, SyncState};
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::{AgentStore as _, ConnectionId};
+use protocol::group::bulk::asking::AskingEvent;
 use protocol::group::relay_status::RelayEvent;
 use protocol::net::network::ReadLinkError;
 
@@ -60,7 +61,11 @@ impl Step<'_, '_> {
                 }
                 self.forget_write(group.id)?;
             }
-            connections.extend(self.store.relays(group.id)?.into_iter().filter_map(|relay| relay.connection));
+            for relay in self.store.relays(group.id)? {
+                connections.extend(relay.connection);
+                // Its relay may know a later one. It is made anew.
+                self.bulk_happened(relay.id, AskingEvent::Gone)?;
+            }
         }
         for connection in connections {
             // One that was not established yet has nothing to agree on.
@@ -84,6 +89,9 @@ impl Step<'_, '_> {
             }
         }
         self.histories_due()?;
+        for relay in self.store.bulks_due(now.0)? {
+            self.bulk_happened(relay, AskingEvent::Due)?;
+        }
         self.end_late_tests()?;
         self.restore_due()
     }
@@ -99,6 +107,7 @@ impl Step<'_, '_> {
             Tag::Group { group } => self.group_link_read(GroupId(*group), result).map(|()| None),
             Tag::Address { relay } => self.address_read(RelayId(*relay), result).map(|()| None),
             Tag::Offered { relay } => self.offered_read(RelayId(*relay), result).map(|()| None),
+            Tag::Bulk { relay } => self.bulk_link_read(RelayId(*relay), result).map(|()| None),
             Tag::Relay { relay } => self.relay_link_read(RelayId(*relay), result).map(|()| None),
         }
     }
@@ -106,7 +115,10 @@ impl Step<'_, '_> {
     pub(super) fn agent_event(&mut self, connection: ConnectionId, event: AgentEvent) -> Done<()> {
         match event {
             AgentEvent::Sent { number } => return self.sent(connection, number),
-            AgentEvent::SendFailed { number, reason } => return self.send_failed(connection, number, reason),
+            AgentEvent::SendFailed { number, reason } => {
+                self.bulk_refused(connection, reason)?;
+                return self.send_failed(connection, number, reason);
+            }
             AgentEvent::Deleted => return self.connection_deleted(connection),
             AgentEvent::Ignored(reason) => {
                 tracing::debug!(%reason, connection = connection.0, "ignored");
@@ -121,6 +133,9 @@ impl Step<'_, '_> {
             return self.link_event(group, event);
         }
         let Some(relay) = self.store.relay_of_connection(connection)? else { return Ok(()) };
+        if self.store.bulk(relay.id)?.connection == Some(connection) {
+            return self.bulk_event(&relay, connection, event);
+        }
         let invited = matches!(relay.record.side, Side::Owner(_));
         match event {
             AgentEvent::Confirmation { info } if invited => {

@@ -11,6 +11,7 @@ use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::entrance::Shown;
 use protocol::group::event::joining::{Acceptance, Info, Join, LinkInvitation};
+use protocol::group::event::owner_relay::Capabilities;
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::opened::{OpenedGroupLink, OpenedLinkProblem, OpenedRelayLink, Owner, is_same_link};
@@ -259,6 +260,8 @@ impl Step<'_, '_> {
             Some(Said::LinkInvitation(invitation)) if is_of(&invitation, &group) => {
                 relay.record.has_roster = versions
                     .is_some_and(|range| range.max() >= protocol::group::constants::ROSTER_CHAT_VERSION);
+                relay.record.takes_two =
+                    invitation.relay_cap.as_ref().is_some_and(Capabilities::takes_two_connections);
                 let step = match invitation.group_link_invitation.accepted {
                     Some(Acceptance::PendingReview | Acceptance::PendingApproval) => Joining::Knocking,
                     Some(Acceptance::Accepted | Acceptance::Unknown) | None => Joining::Admitted,
@@ -347,6 +350,7 @@ impl Step<'_, '_> {
             self.tell(Event::Joined { group: group.alias.clone(), relay: relay.record.name.clone() });
         }
         protocol::crash_point!("client.join.connected");
+        self.want_second(&relay)?;
         self.settle_restore(relay.group)?;
         self.flush_outbox(relay.group)
     }
@@ -384,6 +388,7 @@ impl Step<'_, '_> {
             Joining::Listed => self.connect(&relay),
             Joining::Asked | Joining::Admitted | Joining::Knocking => {
                 // Asked again: the same id and key, so the relay sees that it is us.
+                self.first_gone(relay.id)?;
                 for connection in self.store.relay_connections(relay.id)? {
                     self.end_connection(connection, false)?;
                 }

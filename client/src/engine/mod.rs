@@ -8,6 +8,7 @@
 //! send       own events, outbox      receive, apply, content, roster   what relays bring
 //! author_chain                       what they did not bring      history   what they are asked for
 //! history_give                       what they ask an owner for
+//! bulk                               the second connection to a relay, and what goes ahead of it
 //! goal       what a command waits for                               step   one transaction
 //! relay_test whether a relay holds the key of its address
 //! unusable   servers for which waiting does not help
@@ -17,6 +18,7 @@ mod app;
 mod apply;
 mod ask;
 mod author_chain;
+mod bulk;
 mod content;
 mod create;
 mod goal;

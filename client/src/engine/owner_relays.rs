@@ -9,7 +9,7 @@ use protocol::group::constants::{OWNER_RETRY_MS_MAX, OWNER_RETRY_MS_MIN, OWNER_S
 use protocol::group::event::content::Acknowledge;
 use protocol::group::event::members::MemberDelete;
 use protocol::group::event::owner_relay::{
-    MemberIdRole, RelayInvitation, RelayInvite, RelayNew, RelayNotice, RosterAck,
+    Capabilities, MemberIdRole, RelayInvitation, RelayInvite, RelayNew, RelayNotice, RosterAck,
 };
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::identity::{LinkText, MemberRole};
@@ -153,9 +153,11 @@ impl Step<'_, '_> {
                     relay.connection = Some(connection);
                     relay.record.link = Some(link);
                     relay.record.gives_history =
-                        accept.relay_cap.and_then(|can| can.history).unwrap_or(false);
+                        accept.relay_cap.as_ref().and_then(|can| can.history).unwrap_or(false);
                     relay.record.has_roster =
                         versions.is_some_and(|range| range.max() >= ROSTER_CHAT_VERSION);
+                    relay.record.takes_two =
+                        accept.relay_cap.as_ref().is_some_and(Capabilities::takes_two_connections);
                     self.store.save_relay(&relay)?;
                     self.drop_other_requests(&relay, connection)?;
                 } else if relay.connection != Some(connection) {
@@ -219,7 +221,8 @@ impl Step<'_, '_> {
         relay.record.connected = true;
         self.store.save_relay(&relay)?;
         let roster = if relay.record.has_roster { Some(self.current_roster(relay.group)?) } else { None };
-        self.relay_event(relay.id, RelayEvent::Connected { roster })
+        self.relay_event(relay.id, RelayEvent::Connected { roster })?;
+        self.want_second(&relay)
     }
 
     /// A connection or request to a relay that we invited cannot be used any more.
@@ -234,6 +237,9 @@ impl Step<'_, '_> {
         let in_use = relay.connection.is_none_or(|used| used == connection);
         if !in_use || (relay.connection.is_none() && !self.store.relay_connections(relay.id)?.is_empty()) {
             return Ok(());
+        }
+        if let Some(second) = self.first_gone(relay.id)? {
+            self.end_connection(second, false)?;
         }
         relay.connection = None;
         relay.record.connected = false;
@@ -336,6 +342,7 @@ impl Step<'_, '_> {
         relay.connection = None;
         relay.record.connected = false;
         self.store.save_relay(&relay)?;
+        self.first_gone(relay.id)?;
         for connection in self.store.relay_connections(relay.id)? {
             self.end_connection(connection, after_pending_sends)?;
         }
@@ -429,8 +436,12 @@ impl Step<'_, '_> {
         let roster = self.store.group(relay.group)?.roster;
         let Some(message_id) = &roster.message_id else { return Ok(()) };
         let pieces = protocol::group::roster::chunks(message_id, &roster.blob);
-        for container in std::iter::once(&roster.header).chain(&pieces) {
-            self.send_to(connection, Body::Inline(container), false)?;
+        // Ahead of the changes that follow it, on whichever connection they go.
+        let second = self.store.bulk(relay.id)?.in_use();
+        for connection in std::iter::once(connection).chain(second) {
+            for container in std::iter::once(&roster.header).chain(&pieces) {
+                self.send_to(connection, Body::Inline(container), false)?;
+            }
         }
         protocol::crash_point!("client.roster.sent");
         self.relay_event(relay.id, RelayEvent::RosterSent { version })

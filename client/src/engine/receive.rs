@@ -62,6 +62,17 @@ pub(super) struct Accepted<'a> {
     pub(super) again: bool,
 }
 
+/// How a relay brings a forwarded statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// Where it stands among all that is passed on.
+    InTurn,
+    /// A copy ahead of that.
+    Ahead,
+    /// In a page of history, which we asked for.
+    InPage,
+}
+
 impl Step<'_, '_> {
     /// Takes a message of a relay.
     pub(super) fn receive(
@@ -85,6 +96,7 @@ impl Step<'_, '_> {
         };
         let whole: Vec<_> = elements.iter().flatten().cloned().collect();
         let page = self.page_of(relay.group, &whole)?;
+        let mut came = if page.is_some() { Came::InPage } else { Came::InTurn };
         for element in elements {
             // An element before may have ended the relay or the group.
             let Some(mut relay) = self.current_relay(connection)? else { return Ok(()) };
@@ -93,8 +105,9 @@ impl Step<'_, '_> {
                 return Ok(());
             }
             match element {
+                Ok(Element::Statement(statement)) if is_ahead_mark(&statement) => came = Came::Ahead,
                 Ok(Element::Statement(statement)) => self.direct(relay, &group, server_time, &statement)?,
-                Ok(Element::Forward(forward)) => self.forwarded(relay, &group, &forward, page.is_some())?,
+                Ok(Element::Forward(forward)) => self.forwarded(relay, &group, &forward, came)?,
                 Ok(Element::Chunk(chunk)) => self.roster_chunk(&mut relay, &chunk)?,
                 Err(problem) => {
                     self.accuse(&relay, EvidenceKind::Malformed, None, &problem.to_string(), &unfolded)?;
@@ -111,7 +124,10 @@ impl Step<'_, '_> {
     /// The relay to which this connection leads, if it is the one in use.
     fn current_relay(&self, connection: ConnectionId) -> Done<Option<RelayRow>> {
         let relay = self.store.relay_of_connection(connection)?;
-        Ok(relay.filter(|relay| relay.connection == Some(connection)))
+        let Some(relay) = relay else { return Ok(None) };
+        let in_use =
+            relay.connection == Some(connection) || self.store.bulk(relay.id)?.connection == Some(connection);
+        Ok(in_use.then_some(relay))
     }
 
     /// The relay itself says something.
@@ -158,6 +174,7 @@ impl Step<'_, '_> {
             Said::Leave(_) => self.relay_left(relay, server_time),
             Said::LinkMember(own) => self.relay_introduced(relay, group, own.relay_cap),
             Said::RelayCapabilities(told) => self.relay_introduced(relay, group, Some(told.relay_cap)),
+            said @ (Said::BulkBegin(_) | Said::BulkGo(_) | Said::BulkEnd(_)) => self.bulk_said(&relay, &said),
             // Its profile is in its link; a page counts when its items were taken; the rest asks nothing of us.
             Said::Info(_) | Said::HistoryPage(_) | Said::Acknowledge(_) => Ok(()),
             Said::Unknown(event) => {
@@ -184,14 +201,8 @@ impl Step<'_, '_> {
         }
     }
 
-    /// The relay passes on what somebody said, now or in a page of history.
-    fn forwarded(
-        &mut self,
-        relay: RelayRow,
-        group: &Group,
-        forward: &Forward<'_>,
-        in_page: bool,
-    ) -> Done<()> {
+    /// The relay passes on what somebody said: in its turn, ahead of it, or in a page of history.
+    fn forwarded(&mut self, relay: RelayRow, group: &Group, forward: &Forward<'_>, came: Came) -> Done<()> {
         let verbatim = forward.statement.verbatim();
         let malformed = |detail: String| (EvidenceKind::Malformed, detail);
         let parsed = match forward.statement.message() {
@@ -208,7 +219,17 @@ impl Step<'_, '_> {
             Ok(parsed) => parsed,
             Err((kind, detail)) => return self.accuse(&relay, kind, None, &detail, verbatim),
         };
-        let author = self.author(&relay, group, forward.sender.member())?;
+        let relays = self.store.relays(relay.group)?;
+        let is_relay =
+            |member: &MemberId| relays.iter().any(|relay| relay.record.member_id.as_ref() == Some(member));
+        let about = event.goes_ahead_about(is_relay).cloned();
+        if came == Came::Ahead && about.is_none() {
+            return Ok(());
+        }
+        let mut author = self.author(&relay, group, forward.sender.member())?;
+        if came != Came::Ahead {
+            self.as_in_turn(&relay, &mut author)?;
+        }
         let key = author.key.as_ref();
         let signature = match &author.id {
             Some(id) => forward.statement.check(&group.public_id, id, key),
@@ -224,17 +245,23 @@ impl Step<'_, '_> {
         // How the group stood before we came is told by its link and roster. A copy that is still on its way to us counts.
         // An item that leaves no room for the header of its page comes by itself.
         let is_long = verbatim.len() > MESSAGE_BYTES_MAX - 2 * HISTORY_HEADER_BYTES_MAX;
-        let is_asked_for = in_page || (is_long && relay.record.catch_up.reading().is_some());
+        let is_asked_for = came == Came::InPage || (is_long && relay.record.catch_up.reading().is_some());
         let is_past = is_asked_for && group.recalls(forward.sent_at) && is_of_state(&event);
         let compared = if is_past {
             None
         } else {
-            self.compare_copies(&relay, &shared_id, &author, verdict, forward, in_page)?
+            self.compare_copies(&relay, &shared_id, &author, verdict, forward, came == Came::InPage)?
         };
         let mut was_missing = false;
-        if let (Verdict::Verified, Some(link), Some(by), Some(key)) = (verdict, &chain, &author.id, key) {
+        // Where a copy that came ahead stands among the others, the one in its turn says.
+        if let (Verdict::Verified, Some(link), Some(by), Some(key), false) =
+            (verdict, &chain, &author.id, key, came == Came::Ahead)
+        {
             let said = Chained { author: by, key, link, shared_id: &shared_id };
             was_missing = self.chain_came(&relay, group, forward, said)?;
+        }
+        if about.is_some() && came == Came::InTurn {
+            self.comes_in_turn(&relay, &shared_id)?;
         }
         let Some(again) = compared else { return Ok(()) };
         if let Verdict::Drop(reason) = verdict {
@@ -248,7 +275,7 @@ impl Step<'_, '_> {
                 return Ok(());
             }
             // The author's role may have been another when it was said.
-            Err(_) if in_page => return Ok(()),
+            Err(_) if came == Came::InPage => return Ok(()),
             Err(reason) => {
                 let (kind, id) = (EvidenceKind::NotAllowed, Some(shared_id.to_string()));
                 return self.accuse(&relay, kind, id, &reason.to_string(), verbatim);
@@ -257,6 +284,9 @@ impl Step<'_, '_> {
         if was_missing && matches!(event, Said::GroupInfo(_) | Said::GroupPreferences(_)) {
             // A later profile may have come before it; the group link has the last.
             return self.restore_soon(relay.group);
+        }
+        if let Some(about) = about.filter(|about| came == Came::Ahead && *about != group.member_id) {
+            self.overtakes(&relay, group, &shared_id, &about, &event)?;
         }
         let accepted = Accepted { author, verdict, sent_at: forward.sent_at, shared_id, verbatim, again };
         self.apply(&relay, group, event, &accepted)
@@ -356,6 +386,16 @@ impl Step<'_, '_> {
         self.judge(relay.group, group, &author_id, actor, event)
     }
 
+    /// What a relay brings in its turn is judged as its author stood then: changes that came ahead of it do not count yet.
+    fn as_in_turn(&self, relay: &RelayRow, author: &mut Author) -> Done<()> {
+        let Some(id) = &author.id else { return Ok(()) };
+        if let Some((role, blocked)) = self.store.bulk(relay.id)?.record.overtaken.standing(id, self.now()) {
+            author.role = author.role.max(role);
+            author.blocked &= blocked;
+        }
+        Ok(())
+    }
+
     /// Who a forward says its author is.
     fn author(&self, relay: &RelayRow, group: &Group, id: Option<&MemberId>) -> Done<Author> {
         let Some(id) = id else {
@@ -377,6 +417,11 @@ impl Step<'_, '_> {
         }
         Ok(Author { id: Some(id.clone()), role: default_role(group), key: None, blocked: false })
     }
+}
+
+/// Whether what follows goes ahead of its turn.
+fn is_ahead_mark(statement: &Statement<'_>) -> bool {
+    statement.message().is_ok_and(|message| matches!(message.event, Said::BulkAhead(_)))
 }
 
 /// How far an author is proven, for people; nothing for what is dropped.

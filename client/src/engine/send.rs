@@ -9,6 +9,7 @@
 use protocol::agent::Body;
 use protocol::agent::event::SendFailure;
 use protocol::agent::store::{AgentStore as _, ConnectionId};
+use protocol::group::bulk::asking::AskingEvent;
 use protocol::group::constants::STATEMENT_BYTES_MAX;
 use protocol::group::event::content::{Content, MessageNew, MessageReference, Quote};
 use protocol::group::event::{Event as Said, Message};
@@ -17,6 +18,7 @@ use protocol::group::permissions::Actor;
 use protocol::group::signed;
 use protocol::group::signing::Signing;
 
+use super::bulk::ahead;
 use super::step::{Done, Step, Stop, too_large};
 use crate::error::CommandError;
 use crate::event::{DeliveryState, Event, Signature};
@@ -174,15 +176,30 @@ impl Step<'_, '_> {
         to: impl Fn(&RelayRow) -> bool,
     ) -> Done<()> {
         let relays = self.store.relays(id)?;
-        let connected = relays.into_iter().filter(|relay| relay.record.connected && to(relay));
-        let targets: Vec<_> =
-            connected.filter_map(|relay| relay.connection.map(|connection| (relay, connection))).collect();
+        let mut targets = Vec::new();
+        for relay in relays.into_iter().filter(|relay| relay.record.connected && to(relay)) {
+            let second = self.store.bulk(relay.id)?.in_use();
+            targets.extend(relay.connection.map(|first| (relay, first, second)));
+        }
+        let goes_ahead = self.goes_ahead(id, element)?;
         // One stored body serves all; it lives as long as a job names it.
         let shared = if targets.len() > 1 { Some(self.store.put_body(element)?) } else { None };
         let body = shared.map_or(Body::Inline(element), Body::Shared);
-        for (relay, connection) in &targets {
-            if let Some(number) = self.send_to(*connection, body, true)? {
-                self.store.add_delivery(item, relay.id, *connection, number)?;
+        for (relay, first, second) in &targets {
+            let in_turn = second.unwrap_or(*first);
+            if let Some(number) = self.send_to(in_turn, body, true)? {
+                self.store.add_delivery(item, relay.id, in_turn, number)?;
+            }
+            match second {
+                None => self.bulk_happened(relay.id, AskingEvent::Said)?,
+                Some(_) if !goes_ahead => {}
+                Some(_) => {
+                    if let Some(ahead) = ahead(element)
+                        && let Some(number) = self.send_to(*first, Body::Inline(&ahead), true)?
+                    {
+                        self.store.add_delivery(item, relay.id, *first, number)?;
+                    }
+                }
             }
         }
         Ok(())

@@ -38,6 +38,11 @@ pub(super) enum Tag {
         /// The relay's row.
         relay: i64,
     },
+    /// The link of a relay to which we want a second connection.
+    Bulk {
+        /// The relay's row.
+        relay: i64,
+    },
 }
 
 impl Tag {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connections   what protocol::agent keeps                 (agent.rs)
-//! groups ─┬─ group_relays   one per relay, with its connection
+//! groups ─┬─ group_relays   one per relay, with its connections
 //!         ├─ members        keys, names, roles
 //!         ├─ messages       with copies: who brought what, compared
 //!         ├─ outbox         own events on their way, with deliveries per relay
@@ -14,6 +14,7 @@
 
 mod agent;
 pub(crate) mod author_chain;
+pub(crate) mod bulk;
 pub(crate) mod group;
 pub(crate) mod kept;
 pub(crate) mod member;
@@ -37,12 +38,13 @@ use crate::seal::{SealBroken, Sealer};
 use protocol::net::rng::system_rng;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/0001_connections.sql"),
     include_str!("../../migrations/0002_groups.sql"),
     include_str!("../../migrations/0003_author_chains.sql"),
     include_str!("../../migrations/0004_history.sql"),
     include_str!("../../migrations/0005_said.sql"),
+    include_str!("../../migrations/0006_bulk.sql"),
 ];
 
 /// Statements kept compiled; more than this crate has.

@@ -81,7 +81,7 @@ impl Store {
         group: GroupId,
         shared_id: &SharedMessageId,
     ) -> Result<Vec<RelayId>, StoreError> {
-        let sql = "SELECT group_relay_id FROM deliveries JOIN outbox USING (outbox_id)
+        let sql = "SELECT DISTINCT group_relay_id FROM deliveries JOIN outbox USING (outbox_id)
                    WHERE group_id = ?1 AND shared_id = ?2 ORDER BY group_relay_id";
         self.all(sql, params![group.0, shared_id.as_bytes()], |row| row.get(0).map(RelayId))
     }

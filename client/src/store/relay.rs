@@ -14,7 +14,8 @@ use super::kept::KeptRelay;
 use super::{Store, StoreError};
 
 const COLUMN: &str = "group_relays.sealed";
-const COLUMNS: &str = "group_relay_id, group_id, connection_id, due_at_ms, sealed";
+const COLUMNS: &str = "group_relay_id, group_id, connection_id, due_at_ms, sealed,
+    EXISTS (SELECT 1 FROM bulk_connections b WHERE b.group_relay_id = group_relays.group_relay_id AND b.in_use = 1)";
 
 /// Names a relay of a group in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +32,8 @@ pub(crate) struct RelayRow {
     pub(crate) connection: Option<ConnectionId>,
     /// When the engine looks at it again, unasked.
     pub(crate) due_at_ms: Option<i64>,
+    /// Whether a second connection is in use, too: see `bulk`.
+    pub(crate) two_connections: bool,
     /// The rest.
     pub(crate) record: Relay,
 }
@@ -68,6 +71,9 @@ pub(crate) struct Relay {
     pub(crate) transfer: RosterTransfer,
     /// Whether it serves rosters, as its chat versions say.
     pub(crate) has_roster: bool,
+    /// Whether it takes a second connection.
+    #[serde(default)]
+    pub(crate) takes_two: bool,
     /// What is still to be done once the group link is written without it.
     pub(crate) farewell: Option<Farewell>,
     /// Whether it gives history by pages, as it said.
@@ -172,6 +178,7 @@ impl Relay {
             ended_at_ms: None,
             transfer: RosterTransfer::Idle,
             has_roster: false,
+            takes_two: false,
             farewell: None,
             gives_history: false,
             catch_up: CatchUp::Unasked,
@@ -344,19 +351,20 @@ impl Store {
     }
 
     fn open_relay(&self, columns: Columns) -> Result<RelayRow, StoreError> {
-        let (id, group, connection, due_at_ms, sealed) = columns;
+        let (id, group, connection, due_at_ms, sealed, two_connections) = columns;
         Ok(RelayRow {
             id: RelayId(id),
             group: GroupId(group),
             connection: connection.map(ConnectionId),
             due_at_ms,
+            two_connections,
             record: self.open_record(COLUMN, &sealed)?,
         })
     }
 }
 
-type Columns = (i64, i64, Option<i64>, Option<i64>, Vec<u8>);
+type Columns = (i64, i64, Option<i64>, Option<i64>, Vec<u8>, bool);
 
 fn columns(row: &Row<'_>) -> rusqlite::Result<Columns> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
 }
