@@ -139,6 +139,9 @@ impl Step<'_, '_> {
         reason: SendFailure,
     ) -> Done<()> {
         let Some(ended) = self.store.end_delivery(connection, number, false)? else { return Ok(()) };
+        if !ended.is_over {
+            return Ok(());
+        }
         self.tell_delivery(&ended, DeliveryState::Failed, Some(reason.to_string()))?;
         self.flush_outbox(ended.group)
     }

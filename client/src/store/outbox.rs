@@ -37,6 +37,8 @@ pub(crate) struct EndedDelivery {
     pub(crate) shared_id: SharedMessageId,
     /// Whether this was the first server to take it.
     pub(crate) first: bool,
+    /// Whether it is on its way to this relay on no other connection.
+    pub(crate) is_over: bool,
 }
 
 impl Store {
@@ -115,19 +117,24 @@ impl Store {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             })?;
         let Some((id, group, relay, shared_id, was_durable)) = found else { return Ok(None) };
-        self.run(
-            "DELETE FROM deliveries WHERE connection_id = ?1 AND number = ?2",
-            params![connection.0, number],
-        )?;
         if durable {
+            // On whichever connection it is there first: the relay has it.
+            let sql = "DELETE FROM deliveries WHERE outbox_id = ?1 AND group_relay_id = ?2";
+            self.run(sql, params![id, relay])?;
             self.run("UPDATE outbox SET durable = 1 WHERE outbox_id = ?1", params![id])?;
+        } else {
+            let sql = "DELETE FROM deliveries WHERE connection_id = ?1 AND number = ?2";
+            self.run(sql, params![connection.0, number])?;
         }
+        let sql = "SELECT count(*) FROM deliveries WHERE outbox_id = ?1 AND group_relay_id = ?2";
+        let is_over = self.count(sql, params![id, relay])? == 0;
         self.drop_done(id)?;
         Ok(Some(EndedDelivery {
             group: GroupId(group),
             relay: RelayId(relay),
             shared_id: SharedMessageId::new(shared_id)?,
             first: durable && !was_durable,
+            is_over,
         }))
     }
 
@@ -200,6 +207,30 @@ mod tests {
         assert_eq!(fixture.store.relays_undelivered(fixture.group, &id).unwrap(), [fixture.relays[1]]);
         assert_eq!((fixture.end(2, true), fixture.end(2, true)), (Some(false), None));
         assert_eq!((fixture.waiting(), fixture.store.count_undelivered(fixture.group).unwrap()), (0, 0));
+    }
+
+    #[test]
+    fn one_of_two_connections_is_enough() {
+        let mut fixture = fixture();
+        let ends = |fixture: &mut Fixture, connection, durable| {
+            let ended = fixture.store.end_delivery(ConnectionId(connection), 7, durable).unwrap();
+            ended.map(|ended| (ended.first, ended.is_over))
+        };
+        for (failed, taken) in [(1, 9), (9, 1)] {
+            fixture.send();
+            let shared_id = SharedMessageId::new(b"twice".to_vec()).unwrap();
+            let item = fixture.store.push_outbox(fixture.group, &shared_id, b"container").unwrap();
+            for connection in [1, 9] {
+                let (relay, id) = (fixture.relays[0], ConnectionId(connection + 10));
+                fixture.store.add_delivery(item, relay, id, 7).unwrap();
+            }
+            assert_eq!(ends(&mut fixture, failed + 10, false), Some((false, false)));
+            assert_eq!(ends(&mut fixture, taken + 10, true), Some((true, true)));
+            assert!(fixture.store.is_durable(fixture.group, &shared_id).unwrap());
+            fixture.end(1, true);
+            fixture.end(2, true);
+        }
+        assert_eq!(fixture.store.count_undelivered(fixture.group).unwrap(), 0);
     }
 
     #[test]
