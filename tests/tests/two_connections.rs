@@ -34,6 +34,7 @@ fn both_connections_are_in_use_and_outlive_every_program() -> anyhow::Result<()>
     }
     let mut texts = vec!["one"];
     stage.owner.ok(&["send", GROUP, "one"])?;
+    has(&ann, &texts)?;
     ann.ok(&["send", GROUP, "two"])?;
     texts.push("two");
     has(&ben, &texts)?;
