@@ -105,6 +105,8 @@ impl Troupe {
                 troupe.reached(Part::Relay)?.iter().any(|point| point == "relay.group.active.durable");
             Ok(listed.then_some(()))
         })?;
+        // A guest's role and removal go ahead, and come in their turn.
+        self.doubled()?;
         self.say("one", &mut expected)?;
         self.say("two", &mut expected)?;
         self.has(&expected)?;
@@ -191,6 +193,19 @@ impl Troupe {
         self.owner_does(&["remove", GROUP, &id, "--timeout", "20"])?;
         self.until("the guest sees its removal", |_| {
             Ok((group_status(&gil).as_deref() == Some("removed")).then_some(()))
+        })
+    }
+
+    /// Waits until owner and member have two connections each.
+    fn doubled(&mut self) -> anyhow::Result<()> {
+        self.until("two connections each", |troupe| {
+            let is_doubled = |person: &Person| {
+                let Ok(answer) = person.ok(&["group", "relays", GROUP]) else { return false };
+                answer
+                    .of_type("group_relay")
+                    .any(|row| row.get("two_connections") == Some(&Value::Bool(true)))
+            };
+            Ok((is_doubled(&troupe.owner) && is_doubled(&troupe.member)).then_some(()))
         })
     }
 
