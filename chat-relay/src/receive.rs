@@ -95,15 +95,26 @@ pub fn message<S: RelayStore>(
         else {
             return Ok(());
         };
+        // Also while the group ends: what is left for this member may wait for it.
+        if let Ok(Element::Statement(said)) = &element
+            && let Some(mark) = bulk_mark(said)
+        {
+            match mark {
+                // Only what comes in its turn on another connection may go ahead on this one.
+                Event::BulkAhead(_) => {
+                    source.is_ahead = author.bulk.stage == ServedBulk::Double
+                        && author.connection == Some(source.connection);
+                }
+                Event::BulkReady(mark) if !source.is_claimant => bulk::ready(turn, author, mark)?,
+                Event::BulkEnd(end) if !source.is_claimant => bulk::ended(turn, author, end)?,
+                _ => {}
+            }
+            continue;
+        }
         if !takes(&group, &author) {
             return Ok(());
         }
         match element {
-            Ok(Element::Statement(said)) if is_ahead_mark(&said) => {
-                // Only what comes in its turn on another connection may go ahead on this one.
-                source.is_ahead =
-                    author.bulk.stage == ServedBulk::Double && author.connection == Some(source.connection);
-            }
             Ok(Element::Statement(said)) => statement(turn, group, author, source, &said)?,
             Ok(Element::Chunk(chunk)) if author.role == MemberRole::Owner => {
                 roster::chunk_came(turn, group, &author, &chunk, source.server_time)?;
@@ -139,8 +150,10 @@ pub fn introduced<S: RelayStore>(
     Ok(turn.store.update_member(&member)?)
 }
 
-fn is_ahead_mark(said: &Statement<'_>) -> bool {
-    said.message().is_ok_and(|message| matches!(message.event, Event::BulkAhead(_)))
+/// What is said about two connections; nobody signs it.
+fn bulk_mark(said: &Statement<'_>) -> Option<Event> {
+    let event = if said.is_signed() { return None } else { said.message().ok()?.event };
+    matches!(event, Event::BulkAhead(_) | Event::BulkReady(_) | Event::BulkEnd(_)).then_some(event)
 }
 
 /// Whether anything of this author counts now.
@@ -214,8 +227,6 @@ pub(crate) fn statement<S: RelayStore>(
         Event::Roster(_) => roster_header(turn, group, &author, said, message, source.server_time),
         Event::RosterRequest(request) => roster::requested(turn, group.id, author, request.version),
         Event::HistoryGet(request) => history::give::requested(turn, &group, &author, request),
-        Event::BulkReady(mark) => bulk::ready(turn, author, *mark),
-        Event::BulkEnd(end) => bulk::ended(turn, author, *end),
         _ if event.is_forwardable() => post(turn, group, author, source, said, &message, verdict),
         _ => Ok(()),
     }

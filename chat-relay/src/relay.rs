@@ -590,11 +590,6 @@ fn lost<S: RelayStore>(
     number: MemberNumber,
 ) -> Result<(), Fatal> {
     set_link(turn, connection, number, LinkState::Broken)?;
-    if let Some(mut member) =
-        turn.store.member(number)?.filter(|member| member.connection == Some(connection))
-    {
-        bulk::first_gone(turn, &mut member)?;
-    }
     // Nobody waits for it any more.
     turn.deliver(group);
     let Some(member) = turn.store.member(number)? else { return Ok(()) };

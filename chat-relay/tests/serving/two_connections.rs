@@ -221,3 +221,20 @@ async fn an_owners_change_acts_ahead_and_stands_where_it_was_said() {
     group.owner.send(&json(Event::BulkEnd(BulkEnd { number: Some(1) }))).await;
     reader.hear("the removal", removed).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_group_reaches_whoever_changes_to_two_connections() {
+    use protocol::group::event::group::GroupDelete;
+    let mut group = Group::served(Tuning::default()).await;
+    let (mut member, mut other) = (group.join().await, group.join().await);
+    let mut second = let_in(ask(&mut group, &member.id, &member.key, 1).await).await;
+    assert_eq!(member.hear("begin", mark).await, ("begin", 1));
+    group.owner.post("the last post").await;
+    group.owner.say(Event::GroupDelete(GroupDelete {})).await;
+    let ended = |heard: &Heard| matches!(heard.event, Event::GroupDelete(_)).then_some(());
+    other.hear("the end", ended).await;
+    member.send(&json(Event::BulkReady(BulkMark { number: 1 }))).await;
+    second.hear_post("the last post").await;
+    second.hear("the end", ended).await;
+    group.forgotten().await;
+}

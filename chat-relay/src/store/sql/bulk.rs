@@ -58,7 +58,7 @@ impl BulkStore for SqlStore {
     ) -> Result<Vec<(MemberNumber, ConnectionId)>, StoreError> {
         self.all(
             "SELECT member_number, connection_id FROM members WHERE group_id = ?1 AND member_number > ?2
-             AND bulk_stage = 3 AND connection_id IS NOT NULL ORDER BY member_number LIMIT ?3",
+             AND bulk_stage = 3 AND connection_id IS NOT NULL AND link <> 'broken' ORDER BY member_number LIMIT ?3",
             params![group.0, after.0, i64::try_from(limit).unwrap_or(i64::MAX)],
             |row| Ok((MemberNumber(row.get(0)?), ConnectionId(row.get(1)?))),
         )
