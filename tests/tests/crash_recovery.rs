@@ -19,6 +19,12 @@ const fn deaths_max(part: Part) -> usize {
     }
 }
 
+/// Which of two queues brings a statement first is a race: nobody is armed with what only one outcome reaches. The relay's
+/// own tests decide it.
+fn is_by_chance(point: &str) -> bool {
+    point.starts_with("relay.turn.taken")
+}
+
 /// The points that each part reaches in a calm life, in their order. It is played once for all tests.
 fn reached() -> anyhow::Result<&'static BTreeMap<Part, Vec<String>>> {
     static REACHED: OnceLock<Result<BTreeMap<Part, Vec<String>>, String>> = OnceLock::new();
@@ -26,7 +32,12 @@ fn reached() -> anyhow::Result<&'static BTreeMap<Part, Vec<String>>> {
         let mut calm = Troupe::start(None)?;
         calm.play()?;
         ensure!(calm.deaths == 0, "a program died without being armed");
-        Part::ALL.into_iter().map(|part| Ok((part, calm.reached(part)?))).collect()
+        let reached = |part| -> anyhow::Result<_> {
+            let mut points = calm.reached(part)?;
+            points.retain(|point| !is_by_chance(point));
+            Ok((part, points))
+        };
+        Part::ALL.into_iter().map(reached).collect()
     };
     let played = REACHED.get_or_init(|| play().map_err(|error| format!("{error:#}")));
     played.as_ref().map_err(|error| anyhow!("the calm life: {error}"))
@@ -73,7 +84,8 @@ fn every_point_is_reached_by_the_life_of_a_group() -> anyhow::Result<()> {
     let all =
         [smp_server::CRASH_POINTS, chat_relay::CRASH_POINTS, client::CRASH_POINTS, protocol::CRASH_POINTS];
     // Groups use no notifiers; the server's own test aborts at these points.
-    let of_groups = all.into_iter().flatten().copied().filter(|point| !point.starts_with("server.notifier."));
+    let is_of_groups = |point: &&str| !point.starts_with("server.notifier.") && !is_by_chance(point);
+    let of_groups = all.into_iter().flatten().copied().filter(is_of_groups);
     let missed: Vec<&str> = of_groups.filter(|point| !reached.contains(point)).collect();
     ensure!(missed.is_empty(), "never reached: {missed:?}");
     Ok(())
