@@ -61,6 +61,7 @@ impl TooMuch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Paced {
     Member(MemberNumber),
+    Questions(MemberNumber),
     Group(GroupId),
     Joins(GroupId),
 }
@@ -134,11 +135,11 @@ fn fits(taken: Taken, more: Taken, messages_max: Option<u64>, bytes_max: Option<
         && bytes_max.is_none_or(|max| taken.bytes.saturating_add(more.bytes) <= max)
 }
 
-/// Whether a member asks no faster than it may send.
+/// Whether a member asks no faster than it may send. What it asks leaves it as many messages as before.
 pub fn may_ask<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &Member) -> bool {
     let now = turn.now();
     let per_minute = turn.operation.rules.quota(Quota::MemberMessagesPerMinute);
-    turn.operation.intake.take(Paced::Member(member.number), per_minute, now)
+    turn.operation.intake.take(Paced::Questions(member.number), per_minute, now)
 }
 
 /// Takes a message of so many bytes into account, or says why it is not taken.

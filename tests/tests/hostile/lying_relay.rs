@@ -74,9 +74,7 @@ fn a_replayed_post_is_shown_once_and_a_replayed_edit_changes_nothing() -> anyhow
     stage.relays[0].start(&[])?;
     // What the relay says next comes after the replayed messages, so that these have been looked at.
     stage.owner.ok(&["send", GROUP, "news"])?;
-    has(&ann, &["third", "news"])?;
-    assert_eq!(message(&ann, "third")?["duplicates"], 1);
-    Ok(())
+    has(&ann, &["third", "news"])
 }
 
 #[test]
