@@ -169,23 +169,13 @@ impl Step<'_, '_> {
             said.link.number(),
             relay.record.name
         );
-        let shared_id = Some(said.shared_id.to_string());
         let evidence = Evidence {
             kind: EvidenceKind::AuthorForked,
             relay: relay.record.name.clone(),
-            message_id: shared_id.clone(),
-            detail: detail.clone(),
+            message_id: Some(said.shared_id.to_string()),
+            detail,
             bytes: proof.to_bytes(),
         };
-        let now = self.now();
-        self.store.keep_evidence(id, now, &evidence)?;
-        self.tell(Event::Evidence {
-            group: group.alias.clone(),
-            message_id: shared_id,
-            relay: relay.record.name.clone(),
-            kind: EvidenceKind::AuthorForked,
-            detail,
-        });
-        Ok(())
+        self.hold_against(id, group.alias.clone(), evidence)
     }
 }

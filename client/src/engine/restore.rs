@@ -180,21 +180,12 @@ impl Step<'_, '_> {
         let server = link.server().first_host().to_string();
         let evidence = Evidence {
             kind: EvidenceKind::RolledBackLink,
-            relay: server.clone(),
+            relay: server,
             message_id: None,
             detail: detail.to_owned(),
             bytes: Vec::new(),
         };
-        let now = self.now();
-        self.store.keep_evidence(id, now, &evidence)?;
-        self.tell(Event::Evidence {
-            group: group.alias.clone(),
-            message_id: None,
-            relay: server,
-            kind: EvidenceKind::RolledBackLink,
-            detail: detail.to_owned(),
-        });
-        Ok(())
+        self.hold_against(id, group.alias.clone(), evidence)
     }
 }
 

@@ -202,19 +202,20 @@ impl Step<'_, '_> {
         let evidence = Evidence {
             kind,
             relay: relay.record.name.clone(),
-            message_id: id.clone(),
+            message_id: id,
             detail: detail.to_owned(),
             bytes: kept,
         };
+        self.hold_against(relay.group, group.alias, evidence)
+    }
+
+    /// Keeps evidence, and tells of it if it is new.
+    pub(super) fn hold_against(&mut self, group: GroupId, alias: String, evidence: Evidence) -> Done<()> {
         let now = self.now();
-        self.store.keep_evidence(relay.group, now, &evidence)?;
-        self.tell(Event::Evidence {
-            group: group.alias,
-            message_id: id,
-            relay: relay.record.name.clone(),
-            kind,
-            detail: detail.to_owned(),
-        });
+        if self.store.keep_evidence(group, now, &evidence)? {
+            let Evidence { kind, relay, message_id, detail, .. } = evidence;
+            self.tell(Event::Evidence { group: alias, message_id, relay, kind, detail });
+        }
         Ok(())
     }
 

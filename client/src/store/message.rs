@@ -23,6 +23,9 @@ const HELD_CHANGES_MAX: u64 = 1000;
 /// Pieces of evidence that are kept, per group.
 const EVIDENCE_MAX: u64 = 1000;
 
+/// The same evidence as one of so many pieces before it is nothing new.
+const EVIDENCE_COMPARED: u32 = 64;
+
 /// Stands in place of a relay for what we sent ourselves.
 pub(crate) const OURSELVES: RelayId = RelayId(0);
 
@@ -477,24 +480,27 @@ impl Store {
         Ok(rows.into_iter().map(|(emoji, count): (String, i64)| (emoji, unsigned(count))).collect())
     }
 
-    /// Keeps something against a relay; of a relay that does nothing else, the first pieces are proof enough.
+    /// Keeps something against a relay; of a relay that does nothing else, the first pieces are proof enough. Says whether it
+    /// is new: a server that keeps showing old data, or a relay that brings the same again, is told of once.
     pub(crate) fn keep_evidence(
         &mut self,
         group: GroupId,
         now: Timestamp,
         evidence: &Evidence,
-    ) -> Result<(), StoreError> {
-        let newest = "SELECT sealed FROM evidence WHERE group_id = ?1 ORDER BY evidence_id DESC LIMIT 1";
-        let newest: Option<Vec<u8>> = self.one(newest, params![group.0], |row| row.get(0))?;
-        let newest: Option<Evidence> =
-            newest.map(|sealed| self.open_record(EVIDENCE, &sealed)).transpose()?;
-        // The same again, such as a server that keeps showing old data, must not take the room of other evidence.
-        if newest.as_ref() == Some(evidence) || self.count_evidence(group)? >= EVIDENCE_MAX {
-            return Ok(());
+    ) -> Result<bool, StoreError> {
+        let newest = "SELECT sealed FROM evidence WHERE group_id = ?1 ORDER BY evidence_id DESC LIMIT ?2";
+        let newest: Vec<Vec<u8>> = self.all(newest, params![group.0, EVIDENCE_COMPARED], |row| row.get(0))?;
+        for sealed in newest {
+            if self.open_record::<Evidence>(EVIDENCE, &sealed)? == *evidence {
+                return Ok(false);
+            }
         }
-        let sealed = self.seal_record(EVIDENCE, evidence)?;
-        let sql = "INSERT INTO evidence (group_id, kept_at_ms, sealed) VALUES (?1, ?2, ?3)";
-        self.change_one(sql, params![group.0, now.0, sealed])
+        if self.count_evidence(group)? < EVIDENCE_MAX {
+            let sealed = self.seal_record(EVIDENCE, evidence)?;
+            let sql = "INSERT INTO evidence (group_id, kept_at_ms, sealed) VALUES (?1, ?2, ?3)";
+            self.change_one(sql, params![group.0, now.0, sealed])?;
+        }
+        Ok(true)
     }
 
     /// What is kept against relays of a group, oldest first, with the moment.
