@@ -21,7 +21,7 @@ pub(crate) enum ExitCode {
     WrongSecret = 5,
     /// No such group, member, message, server or relay.
     NotFound = 6,
-    /// It is there already.
+    /// It is there already, or was done before.
     AlreadyThere = 7,
     /// The link is malformed, of another kind, or does not match what it leads to.
     WrongLink = 8,

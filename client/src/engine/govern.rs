@@ -260,6 +260,9 @@ impl Step<'_, '_> {
             .hint("End it with `conclave group delete`.")
             .into());
         }
+        if group.status == GroupStatus::Left {
+            return Err(Stop::refuse(ExitCode::AlreadyThere, "You have left this group before"));
+        }
         let shared_id = self.send_event(id, &group, Said::Leave(Leave {}))?;
         self.end_group(id, GroupStatus::Left)?;
         Ok(shared_id)
