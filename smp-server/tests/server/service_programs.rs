@@ -11,7 +11,7 @@ use protocol::net::network::{
 use protocol::net::rng::system_rng;
 use protocol::net::service::ServiceSeed;
 use protocol::smp::command::Command;
-use protocol::smp::ids::{RecipientId, SenderId};
+use protocol::smp::ids::SenderId;
 use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::response::BrokerMessage;
 use smp_server::identity::Identity;
@@ -74,20 +74,13 @@ impl Program {
                 Request { server: host.server_address(), correlation_id: None, entity, key: None, command };
             assert_eq!(elsewhere.call(send).await.unwrap(), BrokerMessage::Ok);
         }
-        for made in queues {
-            let message = self.message_of(made.own.recipient_id).await;
-            let acknowledged = self.network.call(made.own.acknowledge(message)).await;
+        // In any order: the server subscribes the queues of a block from the last to the first.
+        let mut silent: Vec<_> = queues.iter().map(|made| &made.own).collect();
+        while !silent.is_empty() {
+            let NetworkEvent::Message { queue, message_id, .. } = self.next().await else { continue };
+            let Some(place) = silent.iter().position(|own| own.recipient_id == queue) else { continue };
+            let acknowledged = self.network.call(silent.remove(place).acknowledge(message_id)).await;
             assert_eq!(acknowledged.unwrap(), BrokerMessage::Ok);
-        }
-    }
-
-    async fn message_of(&mut self, of: RecipientId) -> protocol::smp::ids::MessageId {
-        loop {
-            if let NetworkEvent::Message { queue, message_id, .. } = self.next().await
-                && queue == of
-            {
-                return message_id;
-            }
         }
     }
 
