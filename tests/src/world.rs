@@ -91,16 +91,7 @@ impl World {
             "--server",
             server.address(),
         ]))?;
-        let mut relay = Relay {
-            name: name.to_owned(),
-            directory,
-            program,
-            link: String::new(),
-            monitoring: None,
-            process: None,
-        };
-        relay.start(&[])?;
-        Ok(relay)
+        Relay::started(name, directory, program)
     }
 
     /// A worker of the relay whose state is in a PostgreSQL database, made and started.
@@ -126,16 +117,7 @@ impl World {
                 .args(["init", "--display-name", "relay-1", "--server", server.address()])
                 .args(store),
         )?;
-        let mut relay = Relay {
-            name: name.to_owned(),
-            directory,
-            program,
-            link: String::new(),
-            monitoring: None,
-            process: None,
-        };
-        relay.start(&[])?;
-        Ok(relay)
+        Relay::started(name, directory, program)
     }
 
     /// A person with a home, who uses `servers` for new queues.
@@ -263,6 +245,19 @@ pub struct Relay {
 }
 
 impl Relay {
+    fn started(name: &str, directory: PathBuf, program: PathBuf) -> anyhow::Result<Self> {
+        let mut relay = Self {
+            name: name.to_owned(),
+            directory,
+            program,
+            link: String::new(),
+            monitoring: None,
+            process: None,
+        };
+        relay.start(&[])?;
+        Ok(relay)
+    }
+
     /// Where its monitoring answers, when it was told to have one.
     ///
     /// # Errors
