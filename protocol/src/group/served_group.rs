@@ -13,7 +13,7 @@
 //!    ▲                            │
 //!    └─────── listed again ───────┘
 //!
-//! operator leaves: Leaving ──notice delivered──▶ Rejected (declines each invitation) ──operator allows──▶ Gone
+//! operator leaves: Leaving ──notice delivered──▶ Rejected (declines each invitation), until the operator forgets it
 //! ```
 //!
 //! An invitation that is repeated for the same group gets the same answer. Each state that waits has a deadline and a
@@ -109,8 +109,6 @@ pub enum ServedEvent {
     NoticeDelivered,
     /// The operator leaves the group.
     OperatorLeaves,
-    /// The operator allows the group to invite again.
-    OperatorAllows,
     /// The [deadline](ServedLife::deadline) has passed.
     Timeout,
 }
@@ -398,19 +396,11 @@ impl ServedLife {
             (Inactive(_), On::OperatorLeaves) => (to(Leaving), vec![]),
             (Refused(_) | Gone, On::OperatorLeaves) => (to(Rejected), vec![Do::DeleteConnections]),
             (Leaving, On::NoticeDelivered | On::Timeout) => (to(Rejected), vec![Do::DeleteConnections]),
-            (Leaving | Rejected, On::OperatorAllows) => (to(Gone), vec![Do::DeleteConnections]),
             // An owner that was declined has sent its x.ok.
             (Rejected, On::OwnerConnected) => (self, vec![Do::DeleteConnections]),
 
             // What comes late or twice changes nothing.
-            (
-                _,
-                On::MemberConnected
-                | On::OwnerConnected
-                | On::OwnerGone
-                | On::NoticeDelivered
-                | On::OperatorAllows,
-            )
+            (_, On::MemberConnected | On::OwnerConnected | On::OwnerGone | On::NoticeDelivered)
             | (Leaving | Rejected, On::OperatorLeaves)
             | (Rejected | Gone, On::Timeout)
             | (

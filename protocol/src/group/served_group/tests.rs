@@ -18,7 +18,7 @@ const STATUSES: [ServedStatus; 12] = [
     ServedStatus::Gone,
 ];
 
-const EVENTS: [ServedEvent; 20] = [
+const EVENTS: [ServedEvent; 19] = [
     ServedEvent::Invited { same_member: true },
     ServedEvent::Invited { same_member: false },
     ServedEvent::LinkValid,
@@ -37,7 +37,6 @@ const EVENTS: [ServedEvent; 20] = [
     ServedEvent::GroupDeleted,
     ServedEvent::NoticeDelivered,
     ServedEvent::OperatorLeaves,
-    ServedEvent::OperatorAllows,
     ServedEvent::Timeout,
 ];
 
