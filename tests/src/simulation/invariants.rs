@@ -189,3 +189,25 @@ fn history(world: &mut super::world::World, person: ProgramId, alias: &str) -> a
 fn ids(rows: &[Value]) -> BTreeSet<String> {
     rows.iter().filter_map(|row| row["message_id"].as_str().map(str::to_owned)).collect()
 }
+
+/// A post, its group, and somebody else who has it, with a relay that brought it.
+#[cfg(test)]
+pub(super) fn somebody_has(script: &mut Script) -> Option<(usize, usize, ProgramId, ProgramId)> {
+    for (place, group) in script.groups.iter().enumerate() {
+        for reader in group.people.keys() {
+            let rows = history(&mut script.world, *reader, &group.alias).ok()?;
+            for (index, post) in group.posts.iter().enumerate().filter(|(_, post)| post.author != *reader) {
+                let row = rows.iter().find(|row| row["message_id"] == post.id.as_str());
+                let brought = row.and_then(|row| row["relays"].as_array()).cloned().unwrap_or_default();
+                let name =
+                    |id: &ProgramId| script.world.programs.get(*id).map(|program| program.name.as_str());
+                let by =
+                    group.relays.keys().find(|relay| brought.iter().any(|by| by.as_str() == name(relay)));
+                if let Some(by) = by {
+                    return Some((place, index, *reader, *by));
+                }
+            }
+        }
+    }
+    None
+}

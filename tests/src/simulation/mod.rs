@@ -25,6 +25,8 @@ mod network;
 mod program;
 mod script;
 mod server;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod world;
 
