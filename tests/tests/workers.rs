@@ -66,6 +66,15 @@ impl Workers {
     }
 }
 
+/// Groups that count as huge: their members are only counted, in the database.
+fn make_huge(database: &Database, groups: usize) -> anyhow::Result<()> {
+    let huge = format!(
+        "UPDATE group_counts SET members = members + 50000
+         WHERE group_id IN (SELECT group_id FROM group_counts ORDER BY group_id LIMIT {groups})"
+    );
+    Ok(postgres::Client::connect(database.connection(), postgres::NoTls)?.batch_execute(&huge)?)
+}
+
 fn texts(from: usize, to: usize) -> Vec<String> {
     (from..to).map(|number| format!("post {number}")).collect()
 }
@@ -130,4 +139,24 @@ fn the_database_may_restart_while_posts_come_in() -> anyhow::Result<()> {
     workers.database.restart()?;
     workers.post(&texts(6, 9))?;
     workers.all_have(&texts(0, 9))
+}
+
+#[test]
+fn huge_groups_are_not_all_one_workers() -> anyhow::Result<()> {
+    let Some(mut workers) = Workers::start()? else { return Ok(()) };
+    workers.stage.relay(1)?.process()?.stop()?;
+    for name in ["tea", "chess", "boats"] {
+        workers.stage.owner.ok(&["group", "create", name, "--timeout", "60"])?;
+    }
+    workers.has_all(0, 4)?;
+    make_huge(&workers.database, 2)?;
+    workers.stage.relay(1)?.start(&[])?;
+    eventually("each has a huge group", || {
+        let answer = workers.stage.relays.first().context("The first")?.ctl(&["workers"])?;
+        let rows = answer.get("workers").and_then(Value::as_array).context("Rows")?;
+        let members: Vec<_> = rows.iter().filter_map(|row| row.get("members")?.as_u64()).collect();
+        Ok((members.len() == 2 && members.iter().all(|members| *members > 50_000)).then_some(()))
+    })?;
+    workers.post(&texts(0, 3))?;
+    workers.all_have(&texts(0, 3))
 }

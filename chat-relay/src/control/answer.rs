@@ -155,6 +155,7 @@ fn workers<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Answered {
             "number": worker.id,
             "name": worker.name,
             "groups": worker.groups,
+            "members": worker.members,
             "has_address": worker.has_address,
             "asked": worker.is_asked,
         })

@@ -10,10 +10,14 @@ use super::SqlStore;
 use super::database::Database;
 use crate::store::StoreError;
 use crate::store::records::GroupId;
-use crate::store::workers::{Moves, Step, WorkerOverview, WorkerStore, step};
+use crate::store::workers::{
+    GROUP_WEIGHT, Moves, Weighed, WorkerId, WorkerOverview, WorkerStore, surplus, to_give_up, to_take,
+};
 
 /// The number of the only worker of a file.
 const ONLY: i64 = 0;
+/// Groups that are weighed against each other at once: the lighter ones have their turn later.
+const LOOKED_AT_MAX: i64 = 1024;
 
 /// This worker among others.
 #[derive(Debug)]
@@ -85,22 +89,73 @@ impl SqlStore {
         Ok(found.is_some_and(|owner| owner != Some(worker)))
     }
 
-    fn take(&mut self, worker: i64, count: i64) -> Result<Vec<GroupId>, StoreError> {
+    /// Every worker with what it has, and how many groups are nobody's.
+    fn loads(&mut self) -> Result<(Vec<Weighed<WorkerId>>, u64), StoreError> {
+        let mut free = 0;
+        let loads = self.all(
+            "SELECT w.worker_id, coalesce(sum(CASE WHEN g.group_id IS NULL THEN 0
+                ELSE ?1 + greatest(coalesce(c.members, 0), 0) END)::bigint, 0),
+             (SELECT count(*) FROM served_groups WHERE worker_id IS NULL)
+             FROM workers w LEFT JOIN served_groups g USING (worker_id) LEFT JOIN group_counts c USING (group_id)
+             GROUP BY w.worker_id",
+            params![group_weight()],
+            |row| {
+                free = unsigned(row.get(2)?);
+                Ok(Weighed { what: WorkerId(row.get(0)?), weight: unsigned(row.get(1)?) })
+            },
+        )?;
+        Ok((loads, free))
+    }
+
+    /// The heaviest groups of a worker's, or of nobody's, that weigh no more than `heaviest`.
+    fn groups_of(&mut self, worker: Option<i64>, heaviest: u64) -> Result<Vec<Weighed<GroupId>>, StoreError> {
+        self.all(
+            "SELECT group_id, ?1 + greatest(coalesce(members, 0), 0) AS weight
+             FROM served_groups LEFT JOIN group_counts USING (group_id)
+             WHERE worker_id IS NOT DISTINCT FROM ?2 AND ?1 + greatest(coalesce(members, 0), 0) <= ?3
+             ORDER BY weight DESC, group_id LIMIT ?4",
+            params![group_weight(), worker, signed(heaviest), LOOKED_AT_MAX],
+            |row| Ok(Weighed { what: GroupId(row.get(0)?), weight: unsigned(row.get(1)?) }),
+        )
+    }
+
+    /// Makes groups that are `from` one `to` another, or nobody; those that others reach for at this moment are left.
+    fn hand_over(
+        &mut self,
+        groups: &[GroupId],
+        from: Option<i64>,
+        to: Option<i64>,
+    ) -> Result<Vec<GroupId>, StoreError> {
+        let list: Vec<String> = groups.iter().map(|group| group.0.to_string()).collect();
         self.all(
             "UPDATE served_groups SET worker_id = ?1 WHERE group_id IN (SELECT group_id FROM served_groups
-             WHERE worker_id IS NULL ORDER BY group_id LIMIT ?2 FOR UPDATE SKIP LOCKED) RETURNING group_id",
-            params![worker, count],
+             WHERE worker_id IS NOT DISTINCT FROM ?2 AND group_id = ANY (CAST(string_to_array(?3, ',') AS BIGINT[]))
+             FOR UPDATE SKIP LOCKED) RETURNING group_id",
+            params![to, from, list.join(",")],
             |row| row.get(0).map(GroupId),
         )
     }
 
-    fn give_up(&mut self, worker: i64, count: i64) -> Result<Vec<GroupId>, StoreError> {
-        self.all(
-            "UPDATE served_groups SET worker_id = NULL WHERE group_id IN (SELECT group_id FROM served_groups
-             WHERE worker_id = ?1 ORDER BY group_id DESC LIMIT ?2) RETURNING group_id",
-            params![worker, count],
-            |row| row.get(0).map(GroupId),
-        )
+    fn take(&mut self, worker: i64, loads: &[Weighed<WorkerId>]) -> Result<Vec<GroupId>, StoreError> {
+        let free = self.groups_of(None, u64::MAX)?;
+        let wanted = to_take(loads, &free, WorkerId(worker));
+        if wanted.is_empty() { Ok(wanted) } else { self.hand_over(&wanted, None, Some(worker)) }
+    }
+
+    /// Gives up what this worker has too much of, unless another does so at this moment or what somebody gave up is not
+    /// taken yet: each looks at what the one before it has left.
+    fn give_up(&mut self, worker: i64) -> Result<Vec<GroupId>, StoreError> {
+        let lock = "SELECT pg_try_advisory_xact_lock(hashtext(current_schema()), 3)";
+        if !self.one(lock, params![], |row| row.get(0))?.unwrap_or(false) {
+            return Ok(Vec::new());
+        }
+        let (loads, free) = self.loads()?;
+        let Some(surplus) = surplus(&loads, WorkerId(worker)).filter(|_| free == 0) else {
+            return Ok(Vec::new());
+        };
+        let own = self.groups_of(Some(worker), surplus.heaviest())?;
+        let unwanted = to_give_up(surplus, &own);
+        if unwanted.is_empty() { Ok(unwanted) } else { self.hand_over(&unwanted, Some(worker), None) }
     }
 
     /// The address, if it is nobody's; with it go connections of no group that are nobody's.
@@ -134,22 +189,13 @@ impl WorkerStore for SqlStore {
              WHERE until < now() AND worker_id <> ?1 FOR UPDATE SKIP LOCKED)",
             params![worker],
         )?;
-        let count = |count: i64| u64::try_from(count).unwrap_or(0);
-        let found = self.one(
-            "SELECT (SELECT count(*) FROM workers), count(*),
-             coalesce(sum(CASE WHEN worker_id IS NULL THEN 1 END)::bigint, 0),
-             coalesce(sum(CASE WHEN worker_id = ?1 THEN 1 END)::bigint, 0) FROM served_groups",
-            params![worker],
-            |row| Ok((count(row.get(0)?), count(row.get(1)?), count(row.get(2)?), count(row.get(3)?))),
-        )?;
-        let (workers, groups, free, own) = found.ok_or(StoreError::Missing)?;
         let mut moves = Moves::default();
         self.take_address(worker, &mut moves)?;
-        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        match step(workers, groups, free, own) {
-            Step::Rest => {}
-            Step::Take(count) => moves.taken = self.take(worker, signed(count))?,
-            Step::GiveUp(count) => moves.given_up = self.give_up(worker, signed(count))?,
+        let (loads, free) = self.loads()?;
+        if free > 0 {
+            moves.taken = self.take(worker, &loads)?;
+        } else if surplus(&loads, WorkerId(worker)).is_some() {
+            moves.given_up = self.give_up(worker)?;
         }
         for group in &moves.taken {
             self.note_held(*group, true);
@@ -173,23 +219,36 @@ impl WorkerStore for SqlStore {
     fn workers(&mut self) -> Result<Vec<WorkerOverview>, StoreError> {
         let Some(Membership { worker, .. }) = self.membership else { return Ok(Vec::new()) };
         self.all(
-            "SELECT w.worker_id, w.name, (SELECT count(*) FROM served_groups g WHERE g.worker_id = w.worker_id),
+            "SELECT w.worker_id, w.name, count(g.group_id), coalesce(sum(c.members)::bigint, 0),
              EXISTS (SELECT 1 FROM relay_address a WHERE a.worker_id = w.worker_id)
-             FROM workers w ORDER BY w.worker_id",
+             FROM workers w LEFT JOIN served_groups g USING (worker_id) LEFT JOIN group_counts c USING (group_id)
+             GROUP BY w.worker_id, w.name ORDER BY w.worker_id",
             params![],
             |row| {
                 let id = row.get(0)?;
-                let groups: i64 = row.get(2)?;
                 Ok(WorkerOverview {
                     id,
                     name: row.get(1)?,
-                    groups: groups.unsigned_abs(),
-                    has_address: row.get(3)?,
+                    groups: unsigned(row.get(2)?),
+                    members: unsigned(row.get(3)?),
+                    has_address: row.get(4)?,
                     is_asked: id == worker,
                 })
             },
         )
     }
+}
+
+fn group_weight() -> i64 {
+    signed(GROUP_WEIGHT)
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -260,6 +319,33 @@ mod tests {
         assert_eq!(taken.len(), 5);
         assert!(groups.iter().all(|group| other.holds(*group)));
         assert!(matches!(one.begin().unwrap_err().downcast_ref(), Some(StoreError::Dispossessed)));
+    }
+
+    #[test]
+    fn members_weigh_more_than_groups() {
+        let Some(scratch) = Scratch::make() else { return };
+        let mut one = worker(&scratch);
+        let groups: Vec<_> = (0..8).map(|number| make_group(&mut one, number)).collect();
+        let mut fill = |group: &GroupId, members: i64| {
+            let set = "INSERT INTO group_counts (group_id, members) VALUES (?1, ?2)
+                       ON CONFLICT (group_id) DO UPDATE SET members = excluded.members";
+            one.run(set, params![group.0, members]).unwrap();
+        };
+        groups.iter().take(2).for_each(|group| fill(group, 50_000));
+        let mut other = worker(&scratch);
+        shares(&mut one, &mut other);
+        assert!(one.holds(groups[0]) != one.holds(groups[1]), "each has a huge one");
+        let members: Vec<u64> = one.workers().unwrap().iter().map(|row| row.members).collect();
+        assert_eq!(members, [50_000, 50_000]);
+        assert_eq!((one.share().unwrap(), other.share().unwrap()), (Moves::default(), Moves::default()));
+
+        let mut third = worker(&scratch);
+        one.begin().unwrap();
+        assert_ne!(one.share().unwrap().given_up, []);
+        assert_eq!(other.share().unwrap(), Moves::default(), "one at a time");
+        one.commit().unwrap();
+        assert_eq!(other.share().unwrap(), Moves::default(), "what was given up is taken first");
+        assert_ne!(third.share().unwrap().taken, []);
     }
 
     #[test]
