@@ -38,6 +38,7 @@ pub mod error;
 pub mod host;
 pub mod ids;
 pub mod key;
+pub mod known_servers;
 pub mod link_key;
 pub mod message;
 pub mod new_queue;
