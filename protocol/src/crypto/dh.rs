@@ -2,8 +2,9 @@
 //!
 //! On the wire a public key is a short string that holds its DER `SubjectPublicKeyInfo`.
 
-use ed448_goldilocks_plus::x448;
+use crrl::x448::{x448, x448_base};
 use rand_core::CryptoRng;
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 use super::{CryptoError, random_bytes, secretbox::BoxKey};
@@ -143,7 +144,7 @@ impl X448PrivateKey {
     /// The public key.
     #[must_use]
     pub fn public_key(&self) -> X448PublicKey {
-        X448PublicKey(x448::PublicKey::from(&x448::StaticSecret::from(self.0)).to_bytes())
+        X448PublicKey(x448_base(&self.0))
     }
 
     /// The raw shared secret.
@@ -151,7 +152,77 @@ impl X448PrivateKey {
     /// # Errors
     /// [`CryptoError::Key`] when the peer's key forces an all-zero secret: no honest peer sends one.
     pub fn diffie_hellman(&self, peer: &X448PublicKey) -> Result<[u8; 56], CryptoError> {
-        let secret = x448::StaticSecret::from(self.0).diffie_hellman(&x448::PublicKey::from(peer.0));
-        if secret.was_contributory() { Ok(secret.to_bytes()) } else { Err(CryptoError::Key) }
+        let secret = x448(&peer.0, &self.0);
+        if bool::from(secret.ct_eq(&[0; 56])) { Err(CryptoError::Key) } else { Ok(secret) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed448_goldilocks_plus::x448 as other;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(hex: &str) -> [u8; 56] {
+        std::array::from_fn(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+    }
+
+    /// RFC 7748, section 5.2: the iterated test.
+    #[test]
+    fn x448_iterated() {
+        let mut scalar = [0; 56];
+        scalar[0] = 5;
+        let mut u = scalar;
+        for round in 1..=1000 {
+            let next = X448PrivateKey(scalar).diffie_hellman(&X448PublicKey(u)).unwrap();
+            (u, scalar) = (scalar, next);
+            let expected = match round {
+                1 => {
+                    "3f482c8a9f19b01e6c46ee9711d9dc14fd4bf67af30765c2ae2b846a4d23a8cd\
+                     0db897086239492caf350b51f833868b9bc2b3bca9cf4113"
+                }
+                1000 => {
+                    "aa3b4749d55b9daf1e5b00288826c467274ce3ebbdd5c17b975e09d4af6c67cf\
+                     10d087202db88286e2b79fceea3ec353ef54faa26e219f38"
+                }
+                _ => continue,
+            };
+            assert_eq!(scalar, bytes(expected), "after {round}");
+        }
+    }
+
+    /// A point whose multiples are all zero: 0, 1, p - 1, and the first two again as p and p + 1.
+    #[test]
+    fn x448_of_small_order_is_refused() {
+        let (mut one, mut p_less_one) = ([0; 56], [0xff; 56]);
+        one[0] = 1;
+        p_less_one[0] = 0xfe;
+        p_less_one[28] = 0xfe;
+        let (mut p, mut p_and_one) = (p_less_one, [0; 56]);
+        p[0] = 0xff;
+        p_and_one[28..].fill(0xff);
+        for u in [[0; 56], one, p_less_one, p, p_and_one] {
+            let secret = X448PrivateKey([7; 56]).diffie_hellman(&X448PublicKey(u));
+            assert_eq!(secret, Err(CryptoError::Key), "{u:?}");
+        }
+    }
+
+    proptest! {
+        /// Two implementations that have nothing in common agree, whatever the bytes.
+        #[test]
+        fn x448_as_another_library(
+            scalar in any::<[u8; 56]>(),
+            mut u in any::<[u8; 56]>(),
+            above_p in any::<bool>(),
+        ) {
+            if above_p {
+                u[28..].fill(0xff);
+            }
+            let (own, theirs) = (X448PrivateKey(scalar), other::StaticSecret::from(scalar));
+            prop_assert_eq!(own.public_key().0, other::PublicKey::from(&theirs).to_bytes());
+            let secret = theirs.diffie_hellman(&other::PublicKey::from(u)).to_bytes();
+            prop_assert_eq!(own.diffie_hellman(&X448PublicKey(u)), Ok(secret));
+        }
     }
 }
