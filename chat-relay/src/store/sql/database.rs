@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension as _, ToSql};
 
@@ -66,6 +67,9 @@ impl Database {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
              PRAGMA busy_timeout = 5000; PRAGMA secure_delete = ON;",
         )?;
+        // Without it a kept statement on a table with a partial index is compiled anew whenever a value is bound: the
+        // planner had looked whether one of them is what the index asks for. No query of ours depends on that.
+        database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         database.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
         migrations::apply(&mut database)?;
         Ok(Self::Sqlite(database))
@@ -137,6 +141,31 @@ impl Database {
         match self {
             Self::Sqlite(database) => Ok(database.execute_batch("ROLLBACK")?),
             Self::Postgres(database) => database.batch("ROLLBACK"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    /// These tables have partial indexes.
+    #[test]
+    fn a_kept_statement_is_compiled_once() {
+        let Database::Sqlite(database) = Database::open_memory().unwrap() else { panic!("it is SQLite") };
+        for sql in [
+            "SELECT job FROM agent_jobs WHERE connection_id = ?1 ORDER BY job_id LIMIT 1",
+            "SELECT profile FROM members WHERE member_number = ?1",
+            "UPDATE members SET passed_over = 1 WHERE member_number = ?1",
+        ] {
+            for id in 0..3 {
+                database.prepare_cached(sql).unwrap().query([id]).unwrap().next().unwrap();
+            }
+            let statement = database.prepare_cached(sql).unwrap();
+            assert_eq!(statement.get_status(StatementStatus::Run), 3, "{sql}");
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{sql}");
         }
     }
 }
