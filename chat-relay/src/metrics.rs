@@ -122,7 +122,10 @@ impl Metrics {
         let word = match reason {
             SendFailure::Expired => "expired",
             SendFailure::QuotaExpired => "quota_expired",
+            SendFailure::BlockedForLong => "blocked",
             SendFailure::NoQueue => "no_queue",
+            // What was passed over is given by history.
+            SendFailure::TakenBack => return,
             SendFailure::Refused => "refused",
         };
         self.with(|counted| grow(&mut counted.given_up, word, 1));

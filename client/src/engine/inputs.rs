@@ -156,7 +156,10 @@ impl Step<'_, '_> {
                 Ok(())
             }
             AgentEvent::QuotaExceeded => {
-                let text = format!("the queue of relay {} is full; what you send waits", relay.record.name);
+                let text = format!(
+                    "the queue of relay {} is full or blocked; what you send waits",
+                    relay.record.name
+                );
                 self.warn(Some(relay.group), text)
             }
             // Nothing for us to do; addresses and requests belong to the group link.

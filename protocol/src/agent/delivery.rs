@@ -45,7 +45,7 @@ impl<S: AgentStore> Agent<'_, S> {
                     Task::Message(OutgoingMessage {
                         purpose: Purpose::Application { .. }, number, ..
                     }) => {
-                        let (number, reason) = (*number, SendFailure::Refused);
+                        let (number, reason) = (*number, SendFailure::TakenBack);
                         self.tell(id, Event::SendFailed { number, reason });
                     }
                     _ => {}

@@ -57,9 +57,9 @@ pub enum Event {
         /// Why.
         reason: SendFailure,
     },
-    /// The peer's queue is full; what is sent waits, in order.
+    /// The peer's queue is full, or its operator has blocked it; what is sent waits, in order.
     QuotaExceeded,
-    /// The peer has emptied its queue; sending goes on.
+    /// The peer's queue takes messages again; sending goes on.
     QuotaResumed,
     /// The peer's application has taken messages of ours.
     Receipts(Vec<Receipt>),
@@ -108,9 +108,15 @@ pub enum SendFailure {
     /// The peer's queue stayed full for seven days.
     #[error("the peer's queue stayed full for too long")]
     QuotaExpired,
+    /// The operator of the peer's server kept its queue blocked for seven days.
+    #[error("the peer's queue stayed blocked for too long")]
+    BlockedForLong,
     /// The peer's queue does not exist any more, or does not know our key.
     #[error("the peer's queue does not take messages from us any more")]
     NoQueue,
+    /// What it was to be made of was taken back before it was sent.
+    #[error("the message was taken back")]
+    TakenBack,
     /// The server refused for another reason.
     #[error("the peer's server refused the message")]
     Refused,

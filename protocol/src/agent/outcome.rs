@@ -5,6 +5,7 @@
 //! | done | `Sent` | next step | `LinkDataSet` | gone |
 //! | refused | `SendFailed` | `Failed` | `Failed` | gone |
 //! | queue full | again, slowly, for 7 days | again, slowly; a confirmation fails | – | – |
+//! | queue blocked | again, ever more slowly, for 7 days | `Failed` | `Failed` | gone |
 //! | no answer | again, fast, for 2 days | again, fast, for 2 days | again, fast | again, fast, for 2 days |
 
 use crate::crash_point;
@@ -25,8 +26,8 @@ use super::{Agent, Outcome};
 const DAY_MS: i64 = 86_400_000;
 /// How long a server may be out of reach before what waits for it is given up.
 const UNREACHABLE_MS_MAX: i64 = 2 * DAY_MS;
-/// How long a peer's queue may stay full before what waits for it is given up.
-const QUOTA_MS_MAX: i64 = 7 * DAY_MS;
+/// How long a peer's queue may stay full, or blocked by its operator, before what waits for it is given up.
+const CLOSED_MS_MAX: i64 = 7 * DAY_MS;
 
 impl<S: AgentStore> Agent<'_, S> {
     pub(super) fn finish_job(
@@ -51,7 +52,13 @@ impl<S: AgentStore> Agent<'_, S> {
             | RequestOutcome::Temporary
             | RequestOutcome::HostUnusable => return self.no_answer(id, connection, job_id, job),
             RequestOutcome::Answer(BrokerMessage::Err(ErrorType::Quota)) if job.task.waits_for_room() => {
-                return self.queue_full(id, connection, job_id, job);
+                return self.queue_closed(id, connection, job_id, job, Closed::Full);
+            }
+            // A new queue that does not take messages is done without.
+            RequestOutcome::Answer(BrokerMessage::Err(ErrorType::Blocked(_)))
+                if job.task.waits_for_unblocking() && !connection.has_secured_replacement() =>
+            {
+                return self.queue_closed(id, connection, job_id, job, Closed::Blocked);
             }
             RequestOutcome::Answer(answer) => answer,
         };
@@ -203,22 +210,27 @@ impl<S: AgentStore> Agent<'_, S> {
         self.step(id, connection, Step::Broken(failure), Vec::new())
     }
 
-    fn queue_full(
+    fn queue_closed(
         &mut self,
         id: ConnectionId,
         mut connection: Connection,
         job_id: JobId,
         job: Job,
+        closed: Closed,
     ) -> Outcome<Next, S> {
-        if job.created.plus_ms(QUOTA_MS_MAX) <= self.now {
-            return self.give_up(id, connection, job_id, job, SendFailure::QuotaExpired, QUOTA_MS_MAX);
+        let (pace, reason) = match closed {
+            Closed::Full => (Pace::Slow, SendFailure::QuotaExpired),
+            Closed::Blocked => (Pace::Growing, SendFailure::BlockedForLong),
+        };
+        if job.created.plus_ms(CLOSED_MS_MAX) <= self.now {
+            return self.give_up(id, connection, job_id, job, reason, CLOSED_MS_MAX);
         }
         if matches!(job.task, Task::Message(_)) && !connection.is_quota_exceeded {
             connection.is_quota_exceeded = true;
             self.save(id, &connection)?;
             self.tell(id, Event::QuotaExceeded);
         }
-        self.put_off(job_id, job, Pace::Slow)
+        self.put_off(job_id, job, pace)
     }
 
     fn no_answer(
@@ -287,7 +299,21 @@ impl<S: AgentStore> Agent<'_, S> {
     }
 }
 
+/// Why a queue takes nothing now.
+#[derive(Debug, Clone, Copy)]
+enum Closed {
+    /// It is full: its owner says when it is not.
+    Full,
+    /// Its operator has blocked it: nobody says when that is over.
+    Blocked,
+}
+
 impl Task {
+    /// Whether it is worth waiting until the operator of the peer's server unblocks a queue that took messages before.
+    fn waits_for_unblocking(&self) -> bool {
+        matches!(self, Self::Message(_) | Self::RatchetKey { .. })
+    }
+
     /// Whether a full queue is worth waiting for. A confirmation is the first message of its queue: that it is
     /// full says that the queue is not what it should be.
     fn waits_for_room(&self) -> bool {

@@ -106,6 +106,11 @@ impl Connection {
         }
     }
 
+    /// Whether it writes to the peer's new queue, and still has the old one.
+    pub(super) fn has_secured_replacement(&self) -> bool {
+        self.replacement.as_ref().is_some_and(|replacement| replacement.is_secured)
+    }
+
     /// Whether the peer has our keys and its queue takes what we send.
     pub(super) fn is_up(&self) -> bool {
         let is_secured = self.send.as_ref().is_some_and(SendQueue::is_securable);

@@ -10,6 +10,9 @@ pub(super) enum Pace {
     Fast,
     /// The peer's queue is full: seldom, since its owner says when it is not.
     Slow,
+    /// The peer's queue is blocked: soon at first, and the longer the block lasts the more seldom, since nobody says when it
+    /// is over.
+    Growing,
 }
 
 /// A pace's delays, in milliseconds.
@@ -22,6 +25,7 @@ struct Schedule {
 
 const FAST: Schedule = Schedule { first: 2_000, grows_after: 10_000, max: 120_000 };
 const SLOW: Schedule = Schedule { first: 300_000, grows_after: 60_000, max: 6 * 3_600_000 };
+const GROWING: Schedule = Schedule { max: SLOW.max, ..FAST };
 
 /// A wait is longer by at most this part of what it has grown by.
 const SPREAD: i64 = 4;
@@ -48,6 +52,7 @@ impl Retry {
         let (schedule, progress) = match pace {
             Pace::Fast => (FAST, &mut self.fast),
             Pace::Slow => (SLOW, &mut self.slow),
+            Pace::Growing => (GROWING, &mut self.fast),
         };
         let delay = progress.next(&schedule);
         let spread = delay.saturating_sub(schedule.first).div_euclid(SPREAD).unsigned_abs();
@@ -116,6 +121,8 @@ mod tests {
         assert_eq!(delays(Pace::Fast, 40).last(), Some(&120_000));
         assert_eq!(delays(Pace::Slow, 3), [300_000, 450_000, 675_000]);
         assert_eq!(delays(Pace::Slow, 40).last(), Some(&21_600_000));
+        assert_eq!(delays(Pace::Growing, 8), delays(Pace::Fast, 8));
+        assert_eq!(delays(Pace::Growing, 40).last(), Some(&21_600_000));
     }
 
     #[test]

@@ -174,6 +174,37 @@ fn a_queue_that_stays_full_for_seven_days_fails_the_message() {
     assert_eq!(world.alice.take_events(), expected);
 }
 
+fn blocked() -> RequestOutcome {
+    error(ErrorType::Blocked("reason=spam".parse().unwrap()))
+}
+
+#[test]
+fn what_is_sent_to_a_blocked_queue_waits_until_it_is_unblocked() {
+    let (mut world, alice) = waiting(41);
+    let start = world.server.now;
+    assert_eq!(finish(&mut world, alice, blocked()), Next::RetryAt(start.plus_ms(2_000)));
+    assert_eq!(world.alice.take_events(), [Event::QuotaExceeded]);
+    world.server.now = start.plus_ms(2_000);
+    assert!(matches!(finish(&mut world, alice, blocked()), Next::RetryAt(_)));
+    assert_eq!(world.alice.take_events(), [], "told once");
+    world.settle();
+    assert_eq!(world.bob.messages().len(), 1);
+    assert_eq!(world.alice.take_events(), [Event::QuotaResumed, Event::Sent { number: 2 }]);
+}
+
+#[test]
+fn a_queue_that_stays_blocked_for_seven_days_fails_the_message() {
+    let (mut world, alice) = waiting(42);
+    let (start, mut attempts) = (world.server.now, 0);
+    while let Next::RetryAt(at) = finish(&mut world, alice, blocked()) {
+        (world.server.now, attempts) = (at, attempts + 1);
+    }
+    assert!(world.server.now >= start.plus_ms(7 * DAY_MS));
+    assert!(attempts < 100, "ever more seldom: {attempts}");
+    let reason = SendFailure::BlockedForLong;
+    assert_eq!(world.alice.take_events(), [Event::QuotaExceeded, Event::SendFailed { number: 2, reason }]);
+}
+
 #[test]
 fn refusals_fail_the_message_and_the_next_one_is_tried() {
     let (mut world, alice) = waiting(37);
