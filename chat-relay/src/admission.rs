@@ -13,6 +13,7 @@ use protocol::group::bulk::serving::ServedBulk;
 use protocol::group::constants::{CHAT_VERSIONS, HISTORY_FILE_AGE_MS_MAX};
 use protocol::group::entrance::{NotShown, Otherwise};
 use protocol::group::event::Event;
+use protocol::group::event::history::{HistoryGap, HistoryPosition};
 use protocol::group::event::joining::{
     Acceptance, GroupLinkInvitation, GroupLinkRejection, LinkInvitation, LinkMember, LinkReject,
 };
@@ -503,8 +504,8 @@ pub fn history<S: RelayStore>(
     Ok(elements)
 }
 
-/// What was passed over while a member's queue was full: the roster first, then recent history. The member drops what
-/// it has already.
+/// What was passed over while a member could not be reached: the word of it, the roster, then recent history, for those who
+/// cannot ask for it. The member drops what it has already.
 ///
 /// # Errors
 /// When the store fails.
@@ -521,6 +522,15 @@ pub fn catch_up<S: RelayStore>(
         return Ok(());
     }
     let (Some(first), Some(stream)) = (member.connection, member.stream_connection()) else { return Ok(()) };
+    if let Some(gap) = &mut member.gap {
+        let after = HistoryPosition::new(gap.after.0.to_string())?;
+        let element = turn.compose(Event::HistoryGap(HistoryGap { after }));
+        gap.told = turn.send(first, Body::Inline(&element))?;
+        if gap.told.is_none() {
+            // When the connection can be written to again.
+            return Ok(());
+        }
+    }
     // Owners make the roster: they are not given it.
     let roster = match member.role {
         MemberRole::Owner => Vec::new(),
@@ -537,6 +547,26 @@ pub fn catch_up<S: RelayStore>(
         turn.send_elements(stream, &history)?;
     }
     knocking::show_waiting(turn, id, &member)
+}
+
+/// A member's server has a message on its first connection: if it is the word of what was passed over, that is told.
+///
+/// # Errors
+/// When the store fails.
+pub fn told_of_gap<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    number: MemberNumber,
+    message: i64,
+) -> Result<(), Fatal> {
+    let Some(mut member) = turn.store.member(number)? else { return Ok(()) };
+    if member.connection != Some(connection) || member.gap.and_then(|gap| gap.told) != Some(message) {
+        return Ok(());
+    }
+    member.gap = None;
+    turn.store.update_member(&member)?;
+    turn.reached(Step::GapTold);
+    Ok(())
 }
 
 fn is_gone(status: MemberStatus) -> bool {

@@ -7,11 +7,12 @@ use protocol::net::engine::Fatal;
 use protocol::timestamp::Timestamp;
 
 use crate::bulk;
+use crate::history::give::kept;
 use crate::knocking;
 use crate::metrics::Count;
 use crate::steps::Step;
 use crate::store::RelayStore;
-use crate::store::records::{LinkState, Member, MemberStatus, Purpose};
+use crate::store::records::{Bounds, LinkState, Member, MemberStatus, Purpose, StoredMessageId};
 use crate::turn::Turn;
 
 /// Connections that one turn closes at most.
@@ -80,37 +81,46 @@ pub(crate) fn forget_stranger<S: RelayStore>(
     Ok(turn.store.forget_stranger(member.number)?)
 }
 
-/// Whoever could not be reached for so long that too many messages wait, or too old ones, goes on after them, with the
-/// roster and recent history first: nothing is kept for ever for those who may never come back.
-fn pass_over<S: RelayStore>(turn: &mut Turn<'_, '_, S>, before: Timestamp) -> Result<(), Fatal> {
+/// Content that somebody could not be reached for waits no longer when there is too much of it, or it is too old: who
+/// misses it is told so, and asks history for it. Whatever else was said waits for everybody. Says whether more is to be done.
+fn pass_over<S: RelayStore>(turn: &mut Turn<'_, '_, S>, before: Timestamp) -> Result<bool, Fatal> {
     let backlog_max = turn.limits.member_backlog_max;
-    for group in turn.store.groups_with_deliveries()? {
-        let members = turn.store.pass_over(group, before, backlog_max, MEMBERS_PER_TURN)?;
-        if members > 0 {
+    let mut has_more = false;
+    for id in turn.store.groups_with_deliveries()? {
+        let Some(group) = turn.store.group(id)? else { continue };
+        let oldest_kept = match kept(turn, &group) {
+            Some(kept) => turn.store.oldest_kept(id, &kept, turn.context.now())?,
+            None => StoredMessageId(i64::MAX),
+        };
+        let bounds = Bounds { before, backlog_max, oldest_kept, limit: MEMBERS_PER_TURN };
+        let passed = turn.store.pass_over(id, &bounds)?;
+        has_more = has_more || passed.has_more;
+        if passed.members > 0 {
             turn.reached(Step::MembersPassedOver);
             tracing::warn!(
-                group = group.0,
-                members,
-                "members are passed over: they are given history instead"
+                group = id.0,
+                members = passed.members,
+                "members are passed over: they are told to ask for history"
             );
-            turn.operation.metrics.add(Count::PassedOver, u64::try_from(members).unwrap_or(u64::MAX));
-            turn.deliver(group);
+            let members = u64::try_from(passed.members).unwrap_or(u64::MAX);
+            turn.operation.metrics.add(Count::PassedOver, members);
+            turn.deliver(id);
         }
     }
-    Ok(())
+    Ok(has_more)
 }
 
-/// Forgets messages, members and requests that nobody needs any more.
+/// Forgets messages, members and requests that nobody needs any more. Says whether more is to be done.
 ///
 /// # Errors
 /// When the store fails.
-pub(crate) fn forget_old<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal> {
+pub(crate) fn forget_old<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<bool, Fatal> {
     let now = turn.now();
     let before = now.plus_ms(turn.limits.message_retention.ms().saturating_neg());
-    pass_over(turn, before)?;
+    let has_more = pass_over(turn, before)?;
     turn.store.forget_messages(before, now, turn.limits.history_items_max)?;
     turn.store.forget_left(before, MEMBERS_PER_TURN)?;
     turn.store.forget_requests(now.plus_ms(-REQUEST_MEMORY_MS))?;
     turn.reached(Step::OldForgotten);
-    Ok(())
+    Ok(has_more)
 }

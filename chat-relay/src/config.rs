@@ -223,7 +223,7 @@ settings! {
     message_retention "CHAT_RELAY_MESSAGE_RETENTION": Duration = Duration::from_seconds(30 * 86_400),
     /// Members that one delivery step serves in one transaction
     page_members "CHAT_RELAY_PAGE_MEMBERS": u32 = 200,
-    /// Messages that may wait for one member; beyond them it is passed over, and served history when it resumes
+    /// Messages that may wait for one member; content beyond them is passed over, and asked of the history when it resumes
     member_backlog_max "CHAT_RELAY_MEMBER_BACKLOG_MAX": u32 = 1000,
     /// How long a server has to accept a connection, hellos included
     connect_timeout "CHAT_RELAY_CONNECT_TIMEOUT": Duration = Duration::from_seconds(45),

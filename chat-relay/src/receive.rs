@@ -447,6 +447,7 @@ pub(crate) fn kind(event: &Event) -> MessageKind {
         Event::MessageNew(_) => MessageKind::Post,
         Event::MessageUpdate(_) => MessageKind::Edit,
         Event::FileDescription(_) => MessageKind::File,
+        Event::MessageReact(_) => MessageKind::Reaction,
         _ => MessageKind::Other,
     }
 }

@@ -307,7 +307,10 @@ impl<S: RelayStore> Relay<S> {
                 admission::catch_up(&mut turn, group, number)
             }
             Event::Sent { number: message } => {
-                outcome::taken(&mut turn, connection, (group, number), message)
+                if outcome::taken(&mut turn, connection, (group, number), message)? {
+                    return Ok(());
+                }
+                admission::told_of_gap(&mut turn, connection, number, message)
             }
             Event::RatchetSync(state) if state.may_send() => {
                 outcome::recovered(&mut turn, connection, (group, number))?;
@@ -350,7 +353,8 @@ impl<S: RelayStore> Relay<S> {
             }
             Event::QuotaResumed => admission::catch_up(&mut turn, group, number),
             Event::Sent { number: message } => {
-                outcome::taken(&mut turn, connection, (group, number), message)
+                outcome::taken(&mut turn, connection, (group, number), message)?;
+                Ok(())
             }
             Event::RatchetSync(state) if state.may_send() => {
                 outcome::renewed(&mut turn, connection, (group, number))?;
@@ -384,6 +388,10 @@ fn given_up<S: RelayStore>(
 ) -> Result<(), Fatal> {
     if outcome::failed(turn, connection, (group, number), message, reason)? {
         tracing::info!(group = group.0, %reason, "a member is not reached for long; it is tried anew");
+        return Ok(());
+    }
+    if reason == SendFailure::TakenBack {
+        // Made anew on another connection, or passed over: that is noted already.
         return Ok(());
     }
     tracing::warn!(group = group.0, %reason, "a message to a member was given up");
@@ -494,8 +502,9 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         let mut turn = self.turn(context);
         lifecycle::deadlines(&mut turn)?;
         cleaning::close_expired(&mut turn)?;
-        if is_cleaning_due {
-            cleaning::forget_old(&mut turn)?;
+        if is_cleaning_due && cleaning::forget_old(&mut turn)? {
+            self.clean_at = now;
+            context.wake_at(now);
         }
         self.drain(context)
     }

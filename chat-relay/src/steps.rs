@@ -72,6 +72,8 @@ steps! {
     PageServed = "relay.page.served", "relay.page.served.durable",
     /// A member's server has what it was given, and its position moved.
     PositionMoved = "relay.position.moved", "relay.position.moved.durable",
+    /// A member's server has the word of what was passed over.
+    GapTold = "relay.gap.told", "relay.gap.told.durable",
     /// Members were told whom they meet for the first time.
     AuthorIntroduced = "relay.author.introduced", "relay.author.introduced.durable",
     /// A round over all members is at its end.

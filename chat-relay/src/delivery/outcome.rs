@@ -11,7 +11,7 @@ use crate::store::RelayStore;
 use crate::store::records::{Given, GroupId, MemberNumber, Reader};
 use crate::turn::Turn;
 
-/// The member's server has a message: if it is the item, the position moves.
+/// The member's server has a message: if it is the item, the position moves. Says whether it was.
 ///
 /// # Errors
 /// When the store fails; so for every function here.
@@ -20,11 +20,13 @@ pub fn taken<S: RelayStore>(
     connection: ConnectionId,
     (group, number): (GroupId, MemberNumber),
     message: i64,
-) -> Result<(), Fatal> {
-    let Some((reader, given)) = waiting(turn, connection, (group, number), message)? else { return Ok(()) };
+) -> Result<bool, Fatal> {
+    let Some((reader, given)) = waiting(turn, connection, (group, number), message)? else {
+        return Ok(false);
+    };
     move_to(turn, reader, given)?;
     turn.reached(Step::PositionMoved);
-    Ok(())
+    Ok(true)
 }
 
 /// A message to a member was given up. Of the item nothing is lost: it is made anew, unless the server refused it as it
@@ -44,11 +46,20 @@ pub fn failed<S: RelayStore>(
     };
     match reason {
         SendFailure::Refused | SendFailure::NoQueue => {
+            let first = turn.store.first_content(group, reader.position, given.through)?;
             move_to(turn, reader, given)?;
+            if let (Some(first), Some(mut member)) = (first, turn.store.member(number)?) {
+                member.note_gap(first);
+                turn.store.update_member(&member)?;
+            }
             Ok(false)
         }
-        // Out of reach, or full, for long.
-        _ => {
+        // Out of reach, full or blocked for long; or a part of it was passed over.
+        SendFailure::Expired
+        | SendFailure::QuotaExpired
+        | SendFailure::BlockedForLong
+        | SendFailure::TakenBack => {
+            turn.store.forget_introduced(&reader)?;
             reader.given = None;
             reader.stage = reader.stage.apply(StageEvent::GivenUp);
             turn.store.update_reader(&reader)?;

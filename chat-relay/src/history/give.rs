@@ -47,7 +47,10 @@ pub fn requested<S: RelayStore>(
     let files_since = turn.now().plus_ms(-HISTORY_FILE_AGE_MS_MAX);
     let messages = match kept(turn, group) {
         Some(kept) => {
-            let oldest = turn.store.oldest_kept(group.id, &kept, turn.context.now())?;
+            let kept_from = turn.store.oldest_kept(group.id, &kept, turn.context.now())?;
+            let after = request.after.as_ref().and_then(|after| after.as_str().parse::<i64>().ok());
+            let oldest =
+                after.map_or(kept_from, |after| kept_from.max(StoredMessageId(after.saturating_add(1))));
             turn.store.history_page(group.id, before, oldest, limit, files_since)?
         }
         None => Vec::new(),

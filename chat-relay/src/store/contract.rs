@@ -16,7 +16,9 @@ use super::records::{
     MemberNumber, MemberStatus, MessageKind, NewDelivery, NewMember, NewMessage, Piece, Purpose, Reader,
     ServedGroup, Stage, StoredMessage, StoredMessageId, Stream,
 };
-use super::{RelayStore, StoreError, contract_bulk as bulk, contract_operation as operation};
+use super::{
+    RelayStore, StoreError, contract_bulk as bulk, contract_gaps as gaps, contract_operation as operation,
+};
 
 /// From the first message on.
 const FIRST: StoredMessageId = StoredMessageId(i64::MIN);
@@ -27,7 +29,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 29] = [
+    let parts: [Part<S>; 31] = [
         servers_know_the_relay_again,
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
@@ -38,7 +40,9 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         rounds_and_turns_apart_find_who_is_to_be_served,
         bodies_are_made_of_their_pieces,
         what_all_have_is_forgotten,
-        who_is_too_far_behind_is_passed_over,
+        gaps::content_that_waits_too_long_is_passed_over_and_nothing_else,
+        gaps::many_are_passed_over_step_by_step,
+        gaps::what_an_item_held_is_known_when_it_does_not_come,
         history_is_read_back_page_by_page,
         history_reaches_as_far_as_is_wanted,
         what_was_said_before_stands_ahead,
@@ -81,7 +85,7 @@ fn servers_know_the_relay_again<S: RelayStore>(store: &mut S) -> Result<(), Stor
     Ok(())
 }
 
-fn id(byte: u8) -> MemberId {
+pub(super) fn id(byte: u8) -> MemberId {
     MemberId::new([byte; 12]).expect("an id")
 }
 
@@ -400,7 +404,7 @@ fn history_shows_posts_with_their_last_edit<S: RelayStore>(store: &mut S) -> Res
     Ok(())
 }
 
-fn said(group: GroupId, author: MemberNumber, body: &[u8]) -> NewDelivery {
+pub(super) fn said(group: GroupId, author: MemberNumber, body: &[u8]) -> NewDelivery {
     NewDelivery {
         group,
         author,
@@ -572,28 +576,6 @@ fn what_all_have_is_forgotten<S: RelayStore>(store: &mut S) -> Result<(), StoreE
         (vec![], 1),
         "the round is still to end"
     );
-    Ok(())
-}
-
-fn who_is_too_far_behind_is_passed_over<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
-    let group = group(store)?.id;
-    let (here, away) =
-        (member(store, group, 1, MemberRole::Owner)?, member(store, group, 2, MemberRole::Observer)?);
-    let mut ids = Vec::new();
-    for text in ["one", "two", "three", "four"] {
-        ids.push(store.add_delivery(&said(group, here.number, text.as_bytes()))?);
-    }
-    let reader = store.reader(group, here.number)?.expect("it is connected");
-    store.update_reader(&Reader { position: ids[3], ..reader })?;
-    assert_eq!(store.pass_over(group, NOW, 4, 9)?, 0);
-    assert_eq!(store.pass_over(group, NOW, 3, 9)?, 1);
-    let reader = store.reader(group, away.number)?.expect("it is connected");
-    assert_eq!((reader.position, reader.stage), (ids[0], Stage::Due));
-    let passed_over = |store: &mut S, member: &Member| -> Result<bool, StoreError> {
-        Ok(store.member(member.number)?.is_some_and(|member| member.passed_over))
-    };
-    assert_eq!([passed_over(store, &here)?, passed_over(store, &away)?], [false, true]);
-    assert_eq!(store.pass_over(group, NOW, 3, 9)?, 0, "once");
     Ok(())
 }
 

@@ -18,6 +18,8 @@ mod contract;
 #[cfg(test)]
 mod contract_bulk;
 #[cfg(test)]
+mod contract_gaps;
+#[cfg(test)]
 mod contract_operation;
 pub mod operation;
 pub mod records;
@@ -37,9 +39,9 @@ use crate::config::Limits;
 use bulk::BulkStore;
 use operation::OperationStore;
 use records::{
-    Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber, NewDelivery,
-    NewMember, NewMessage, Piece, Purpose, Reader, RelayAddress, ServedGroup, StoredMessage, StoredMessageId,
-    Stream, WaitingInvitation,
+    Bounds, Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber,
+    NewDelivery, NewMember, NewMessage, PassedOver, Piece, Purpose, Reader, RelayAddress, ServedGroup,
+    StoredMessage, StoredMessageId, Stream, WaitingInvitation,
 };
 use workers::WorkerStore;
 
@@ -274,15 +276,18 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
     fn body_of(&mut self, group: GroupId, pieces: &[Piece]) -> Result<BodyId, StoreError>;
     /// Forgets at most `limit` of a stream that all members have; gives what all have then.
     fn forget_delivered(&mut self, group: GroupId, limit: usize) -> Result<DeliveryId, StoreError>;
-    /// At most `limit` members who stand where a stream is older than `before` or more than `backlog_max` messages from
-    /// its end are taken forward, and remembered as passed over. Says how many there were.
-    fn pass_over(
+    /// Takes content out of a stream that members have waited for beyond all bounds, once it is noted for all of them
+    /// that they were passed over, and from where on. What is not content stays until all have it.
+    fn pass_over(&mut self, group: GroupId, bounds: &Bounds) -> Result<PassedOver, StoreError>;
+    /// The first message of content in a part of a stream.
+    fn first_content(
         &mut self,
         group: GroupId,
-        before: Timestamp,
-        backlog_max: u32,
-        limit: usize,
-    ) -> Result<usize, StoreError>;
+        after: DeliveryId,
+        through: DeliveryId,
+    ) -> Result<Option<StoredMessageId>, StoreError>;
+    /// What is on its way to a member will not come: the authors whom it introduces are introduced again.
+    fn forget_introduced(&mut self, reader: &Reader) -> Result<(), StoreError>;
     /// How many members' servers have not all that was passed on. Costs little, however many there are.
     fn members_behind(&mut self) -> Result<u64, StoreError>;
     /// Whether a member was told about another.

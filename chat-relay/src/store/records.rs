@@ -203,6 +203,8 @@ pub struct Member {
     pub link: LinkState,
     /// Whether messages were passed over.
     pub passed_over: bool,
+    /// What of the group's messages was passed over, until the member was told so.
+    pub gap: Option<Gap>,
     /// The roster version last served to it; −1 for none.
     pub roster_served: i64,
     /// Its second connection.
@@ -213,12 +215,28 @@ pub struct Member {
     pub reason: Option<String>,
 }
 
+/// Messages that a member was not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// All of them are newer than this place in the history.
+    pub after: StoredMessageId,
+    /// The number of the agent's message that tells the member.
+    pub told: Option<i64>,
+}
+
 impl Member {
     /// Where what is passed on goes to.
     #[must_use]
     pub fn stream_connection(&self) -> Option<ConnectionId> {
         let bulk = self.bulk.connection.filter(|_| self.bulk.stage.carries_bulk());
         self.connection.map(|first| bulk.unwrap_or(first))
+    }
+
+    /// Notes that it was not given a message, and perhaps others after it.
+    pub fn note_gap(&mut self, first: StoredMessageId) {
+        let after = StoredMessageId(first.0.saturating_sub(1));
+        let before = self.gap.map_or(after, |gap| gap.after.min(after));
+        self.gap = Some(Gap { after: before, told: None });
     }
 }
 
@@ -276,6 +294,8 @@ stored_words! {
         Edit = "edit",
         /// Says where the file of a post is.
         File = "file",
+        /// Says what somebody feels about a post.
+        Reaction = "reaction",
         /// Anything else.
         Other = "other",
     }
@@ -311,6 +331,28 @@ pub struct StoredMessage {
     pub id: StoredMessageId,
     /// What was stored.
     pub message: NewMessage,
+}
+
+/// What may be taken out of a stream though members wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Whatever came before this moment.
+    pub before: Timestamp,
+    /// What more messages of the stream than this follow, if history gives it back.
+    pub backlog_max: u32,
+    /// From here on history gives back what was said.
+    pub oldest_kept: StoredMessageId,
+    /// So many members are noted, and so many messages taken out, at most.
+    pub limit: usize,
+}
+
+/// Members for whom content was taken out of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PassedOver {
+    /// How many were noted.
+    pub members: usize,
+    /// Whether the limit was reached: the rest is to be asked for.
+    pub has_more: bool,
 }
 
 /// What is passed on next in a group.

@@ -7,6 +7,7 @@ mod host;
 mod knocking;
 mod listing;
 mod notices;
+mod passing_over;
 mod people;
 mod scenes;
 mod two_connections;

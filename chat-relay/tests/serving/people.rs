@@ -2,6 +2,7 @@
 
 use chat_relay::config::Tuning;
 use chat_relay::store::RelayStore as _;
+use chat_relay::store::records::Member;
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::event::Event as AgentEvent;
 use protocol::agent::link_data::UserLinkData;
@@ -426,6 +427,22 @@ impl Group {
                 return;
             }
             assert!(tokio::time::Instant::now() < deadline, "the group is still {status:?}");
+            // The database of another thread can only be looked at again.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a member of the relay's only group stands like this there.
+    pub(crate) async fn until_member(&self, person: &Person, wanted: impl Fn(&Member) -> bool) {
+        let mut store = self.relay.store();
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let groups = store.groups_due(protocol::timestamp::Timestamp(i64::MAX), 1).unwrap();
+            let member = groups.first().and_then(|group| store.member_by_id(group.id, &person.id).unwrap());
+            if member.as_ref().is_some_and(&wanted) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "the member is still {member:?}");
             // The database of another thread can only be looked at again.
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

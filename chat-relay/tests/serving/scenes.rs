@@ -58,7 +58,8 @@ async fn history_is_given_page_by_page_with_the_bytes_that_were_signed() {
         _ => None,
     };
     let get = |before, limit| {
-        Message::new(None, Event::HistoryGet(HistoryGet { before, limit, ask_owner: false })).to_json()
+        Message::new(None, Event::HistoryGet(HistoryGet { before, after: None, limit, ask_owner: false }))
+            .to_json()
     };
     member.send(&get(None, 2)).await;
     let first = member.hear("the newest", page).await;
@@ -92,7 +93,7 @@ async fn history_reaches_as_far_as_the_owner_wants() {
     for text in ["two", "three"] {
         late.hear_post(text).await;
     }
-    let get = HistoryGet { before: None, limit: 100, ask_owner: false };
+    let get = HistoryGet { before: None, after: None, limit: 100, ask_owner: false };
     late.send(&Message::new(None, Event::HistoryGet(get)).to_json()).await;
     let end = |heard: &crate::people::Heard| match &heard.event {
         Event::HistoryPage(page) => Some(page.next.clone()),

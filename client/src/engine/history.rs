@@ -5,7 +5,7 @@
 
 use protocol::group::batch::Element;
 use protocol::group::catch_up::{CatchUp, CatchUpEvent, Want};
-use protocol::group::event::history::HistoryPage;
+use protocol::group::event::history::{HistoryPage, HistoryPosition};
 use protocol::group::event::owner_relay::Capabilities;
 use protocol::group::event::{Event as Said, Message};
 
@@ -70,6 +70,17 @@ impl Step<'_, '_> {
         self.catch_up(relay, CatchUpEvent::Page { page: page.header, is_enough })?;
         protocol::crash_point!("client.history.page");
         Ok(())
+    }
+
+    /// A relay has passed over messages for which we did not come in time: it is asked for them.
+    pub(super) fn passed_over(&mut self, relay: RelayRow, after: HistoryPosition) -> Done<()> {
+        let name = &relay.record.name;
+        let text = format!("relay {name} has passed over messages while you were away; they are asked for");
+        self.warn(Some(relay.group), text)?;
+        match relay.record.gives_history {
+            true => self.catch_up(relay, CatchUpEvent::PassedOver(after)),
+            false => Ok(()),
+        }
     }
 
     /// Something is missing: a relay is asked for it.

@@ -174,6 +174,7 @@ impl Step<'_, '_> {
             Said::Leave(_) => self.relay_left(relay, server_time),
             Said::LinkMember(own) => self.relay_introduced(relay, group, own.relay_cap),
             Said::RelayCapabilities(told) => self.relay_introduced(relay, group, Some(told.relay_cap)),
+            Said::HistoryGap(gap) => self.passed_over(relay, gap.after),
             said @ (Said::BulkBegin(_) | Said::BulkGo(_) | Said::BulkEnd(_)) => self.bulk_said(&relay, &said),
             // Its profile is in its link; a page counts when its items were taken; the rest asks nothing of us.
             Said::Info(_) | Said::HistoryPage(_) | Said::Acknowledge(_) => Ok(()),

@@ -10,6 +10,8 @@
 //!                      └──────────────────────────────wanted────────────────────────────────────────────┘
 //! ```
 //!
+//! When the other says that it passed something over for us, a reading begins at once that ends where that does.
+//!
 //! Without its connection a reading begins anew, there or elsewhere.
 //!
 //! There is one request at a time, and a pause after each reading which doubles while something is still wanted. The record
@@ -52,6 +54,9 @@ pub enum CatchUp {
 pub struct Asking {
     /// What is read.
     want: Want,
+    /// Where it ends: nothing older is asked for.
+    #[serde(default)]
+    after: Option<HistoryPosition>,
     /// What the answer is about: all that is older.
     before: Option<HistoryPosition>,
     /// How much of it has come: older items begin here.
@@ -85,6 +90,8 @@ pub enum CatchUpEvent {
     Wanted(Want),
     /// The connection is a new one: what was asked on the former is not answered.
     Returned(Want),
+    /// The other has passed over what is newer than this.
+    PassedOver(HistoryPosition),
     /// The connection is gone.
     Lost,
     /// A message of an answer came.
@@ -106,6 +113,9 @@ impl CatchUp {
             (Self::Unasked | Self::Over, CatchUpEvent::Wanted(want) | CatchUpEvent::Returned(want)) => {
                 Asking::begin(want, HISTORY_PAUSE_MS_MIN, false).ask(now)
             }
+            (Self::Unasked | Self::Over, CatchUpEvent::PassedOver(after)) => {
+                Asking::of_gap(after, HISTORY_PAUSE_MS_MIN).ask(now)
+            }
             (
                 state @ (Self::Unasked | Self::Over),
                 CatchUpEvent::Page { .. } | CatchUpEvent::Timeout | CatchUpEvent::Lost,
@@ -115,10 +125,14 @@ impl CatchUp {
 
             // What has come since it began is missing at its end if it is: there is one request at a time.
             (Self::Asking(asking), CatchUpEvent::Wanted(want)) => {
-                (Self::Asking(Asking { want: asking.want.and(want), ..asking }), None)
+                let after = asking.after.clone().filter(|_| want == Want::Missing);
+                (Self::Asking(Asking { want: asking.want.and(want), after, ..asking }), None)
             }
+            // It may be newer than where the reading is by now.
+            (Self::Asking(asking), CatchUpEvent::PassedOver(after)) => asking.over_gap(after).ask(now),
             (Self::Asking(asking), CatchUpEvent::Returned(want)) => {
-                Asking { want: asking.want.and(want), tries: 0, ..asking }.again().ask(now)
+                let after = asking.after.clone().filter(|_| want == Want::Missing);
+                Asking { want: asking.want.and(want), after, tries: 0, ..asking }.again().ask(now)
             }
             (Self::Asking(asking), CatchUpEvent::Page { page, is_enough }) => {
                 asking.page(page, is_enough, now)
@@ -139,6 +153,9 @@ impl CatchUp {
             }
             (Self::Resting { pause_ms, .. }, CatchUpEvent::Returned(want)) => {
                 Asking::begin(want, pause_ms, false).ask(now)
+            }
+            (Self::Resting { pause_ms, .. }, CatchUpEvent::PassedOver(after)) => {
+                Asking::of_gap(after, pause_ms).ask(now)
             }
             (state @ Self::Resting { .. }, CatchUpEvent::Page { .. }) => (state, None),
             (Self::Resting { until_ms, pause_ms, wanted }, CatchUpEvent::Timeout) => {
@@ -201,8 +218,25 @@ impl Want {
 impl Asking {
     const fn begin(want: Want, pause_ms: i64, ask_owner: bool) -> Self {
         let answers_left = HISTORY_ANSWERS_MAX - 1;
-        let (before, reached) = (None, None);
-        Self { want, before, reached, answers_left, asked_at_ms: 0, tries: 0, pause_ms, ask_owner }
+        let (after, before, reached) = (None, None, None);
+        Self { want, after, before, reached, answers_left, asked_at_ms: 0, tries: 0, pause_ms, ask_owner }
+    }
+
+    /// A reading of all that is newer than a position.
+    fn of_gap(after: HistoryPosition, pause_ms: i64) -> Self {
+        Self { after: Some(after), ..Self::begin(Want::Everything, pause_ms, false) }
+    }
+
+    /// The same from the newest on, over what was passed over. Which of two positions is the older nobody but the other
+    /// knows.
+    fn over_gap(self, after: HistoryPosition) -> Self {
+        let is_covered = match (self.want, &self.after) {
+            (Want::Everything, None) => false,
+            (Want::Everything, Some(known)) => *known == after,
+            (Want::Missing, _) => true,
+        };
+        let begun = Self::begin(Want::Everything, self.pause_ms, self.ask_owner);
+        Self { after: Some(after).filter(|_| is_covered), ..begun }
     }
 
     /// The same from where it is.
@@ -212,7 +246,7 @@ impl Asking {
 
     fn ask(self, now: Timestamp) -> (CatchUp, Option<HistoryGet>) {
         let (before, ask_owner) = (self.before.clone(), self.ask_owner);
-        let get = HistoryGet { before, limit: HISTORY_PAGE_ITEMS_MAX, ask_owner };
+        let get = HistoryGet { before, after: self.after.clone(), limit: HISTORY_PAGE_ITEMS_MAX, ask_owner };
         (CatchUp::Asking(Self { reached: self.before.clone(), asked_at_ms: now.0, ..self }), Some(get))
     }
 
@@ -290,11 +324,14 @@ mod tests {
     #[test]
     fn every_state_and_every_event() {
         use CatchUp::{Over, Unasked};
-        use CatchUpEvent::{Lost, Returned, Timeout, Wanted};
+        use CatchUpEvent::{Lost, PassedOver, Returned, Timeout, Wanted};
         use Want::{Everything, Missing};
-        let get = |before| Some(HistoryGet { before, limit: HISTORY_PAGE_ITEMS_MAX, ask_owner: false });
-        let get_of_owner =
-            || Some(HistoryGet { before: None, limit: HISTORY_PAGE_ITEMS_MAX, ask_owner: true });
+        let limit = HISTORY_PAGE_ITEMS_MAX;
+        let get = |before| Some(HistoryGet { before, after: None, limit, ask_owner: false });
+        let get_of_owner = || Some(HistoryGet { before: None, after: None, limit, ask_owner: true });
+        let get_gap = |before| Some(HistoryGet { before, after: at(20), limit, ask_owner: false });
+        let gap = || PassedOver(at(20).unwrap());
+        let of_gap = || Asking { after: at(20), ..begun(Everything, 0) };
         let first = |want| CatchUp::Asking(begun(want, 0));
         let is = |asking| CatchUp::Asking(asking);
         let next =
@@ -311,6 +348,7 @@ mod tests {
                 (state(), page(None, at(5), true), state(), None),
                 (state(), Timeout, state(), None),
                 (state(), Lost, state(), None),
+                (state(), gap(), is(of_gap()), get_gap(None)),
             ]);
         }
         cases.extend([
@@ -339,6 +377,25 @@ mod tests {
             (is(late()), Timeout, is(Asking { tries: 3, ..again() }), get(at(40))),
             (is(last_try()), Timeout, resting(short, None), None),
             (is(middle()), Lost, Unasked, None),
+            (is(middle()), gap(), is(of_gap()), get_gap(None)),
+            (is(of_gap()), gap(), is(of_gap()), get_gap(None)),
+            (is(of_gap()), PassedOver(at(25).unwrap()), first(Everything), get(None)),
+            (is(Asking { want: Everything, ..middle() }), gap(), first(Everything), get(None)),
+            (is(of_gap()), Wanted(Missing), is(of_gap()), None),
+            (is(of_gap()), Wanted(Everything), first(Everything), None),
+            (is(of_gap()), Returned(Missing), is(of_gap()), get_gap(None)),
+            (
+                is(of_gap()),
+                page(None, at(30), true),
+                is(Asking {
+                    before: at(30),
+                    reached: at(30),
+                    answers_left: HISTORY_ANSWERS_MAX - 2,
+                    ..of_gap()
+                }),
+                get_gap(at(30)),
+            ),
+            (resting(short, Some(Missing)), gap(), is(of_gap()), get_gap(None)),
             (resting(short, Some(Missing)), Lost, Over, None),
             (resting(short, None), Wanted(Missing), resting(short, Some(Missing)), None),
             (resting(short, Some(Everything)), Wanted(Missing), resting(short, Some(Everything)), None),

@@ -218,6 +218,7 @@ pub fn judge(
         | Event::RosterRequest(_)
         | Event::HistoryGet(_)
         | Event::HistoryPage(_)
+        | Event::HistoryGap(_)
         | Event::BulkJoin(_)
         | Event::BulkBegin(_)
         | Event::BulkReady(_)

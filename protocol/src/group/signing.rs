@@ -66,6 +66,7 @@ impl EventTag {
             | Self::RosterRequest
             | Self::HistoryGet
             | Self::HistoryPage
+            | Self::HistoryGap
             | Self::BulkBegin
             | Self::BulkReady
             | Self::BulkGo

@@ -9,12 +9,17 @@ use protocol::group::identity::MemberId;
 use protocol::timestamp::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::relay::rows;
 use super::{SqlStore, json, stored};
 use crate::delivery::forwarding::head_of;
 use crate::store::StoreError;
 use crate::store::records::{
-    Content, Delivery, DeliveryId, GroupId, MemberNumber, NewDelivery, Piece, Stream,
+    Bounds, Content, Delivery, DeliveryId, GroupId, MemberNumber, NewDelivery, PassedOver, Piece, Reader,
+    StoredMessageId, Stream,
 };
+
+/// What history gives back: everything else is told to each member, however late.
+const CONTENT: &str = "'post', 'edit', 'file', 'reaction'";
 
 /// Bodies that were put together and are kept for the next of many who get the same: 16 KiB each at most.
 const KEPT_BODIES_MAX: usize = 64;
@@ -234,44 +239,87 @@ impl SqlStore {
         Ok(())
     }
 
-    pub(super) fn take_forward(
-        &mut self,
-        group: GroupId,
-        before: Timestamp,
-        backlog_max: u32,
-        limit: i64,
-    ) -> Result<usize, StoreError> {
-        let last: Option<Option<i64>> = self.one(
-            "SELECT max(last) FROM (
-                 SELECT (SELECT delivery_id FROM deliveries WHERE group_id = ?1
-                         ORDER BY delivery_id DESC LIMIT 1 OFFSET ?3) AS last
-                 UNION ALL SELECT max(d.delivery_id) FROM deliveries d JOIN messages m
-                         ON m.message_number = d.message_number
-                         WHERE d.group_id = ?1 AND m.received_ms < ?2) AS ends",
-            params![group.0, before.0, backlog_max],
-            |row| row.get(0),
-        )?;
-        let last = last.flatten().unwrap_or(0);
+    pub(super) fn take_out(&mut self, group: GroupId, bounds: &Bounds) -> Result<PassedOver, StoreError> {
+        let from = format!(
+            "FROM deliveries d JOIN messages m ON m.message_number = d.message_number
+             WHERE d.group_id = ?1 AND d.support_of IS NULL AND m.kind IN ({CONTENT})
+             AND (m.received_ms < ?2 OR (m.message_number >= ?4 AND d.delivery_id <= coalesce(
+                 (SELECT delivery_id FROM deliveries WHERE group_id = ?1 ORDER BY delivery_id DESC LIMIT 1 OFFSET ?3), 0)))"
+        );
+        let Bounds { before, backlog_max, oldest_kept, limit } = *bounds;
+        let limit = rows(limit);
+        let sql = format!("SELECT max(d.delivery_id), min(m.message_number) {from}");
+        let bounds = params![group.0, before.0, backlog_max, oldest_kept.0];
+        let found: Option<(Option<i64>, Option<i64>)> =
+            self.one(&sql, bounds, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let Some((Some(last), Some(first))) = found else { return Ok(PassedOver::default()) };
         let lowest = "SELECT min(position) FROM position_counts WHERE group_id = ?1";
         let lowest: Option<Option<i64>> = self.one(lowest, params![group.0], |row| row.get(0))?;
         if lowest.flatten().is_none_or(|lowest| lowest >= last) {
-            return Ok(0);
+            return Ok(PassedOver::default());
         }
-        let passed: Vec<i64> = self.all(
-            "SELECT member_number FROM positions WHERE group_id = ?1 AND position < ?2 LIMIT ?3",
-            params![group.0, last, limit],
+        let gap = first.saturating_sub(1);
+        let behind: Vec<i64> = self.all(
+            "SELECT p.member_number FROM positions p JOIN members m ON m.member_number = p.member_number
+             WHERE p.group_id = ?1 AND p.position < ?2
+             AND (m.passed_over = 0 OR m.gap_after IS NULL OR m.gap_after > ?3) LIMIT ?4",
+            params![group.0, last, gap, limit],
             |row| row.get(0),
         )?;
-        for number in &passed {
+        for number in &behind {
             self.change_one(
-                "UPDATE positions SET position = ?3, stage = CASE stage WHEN 0 THEN 3 ELSE stage END
-                 WHERE group_id = ?1 AND member_number = ?2",
-                params![group.0, number, last],
+                "UPDATE members SET passed_over = 1, gap_told = NULL,
+                 gap_after = CASE WHEN gap_after < ?2 THEN gap_after ELSE ?2 END WHERE member_number = ?1",
+                params![number, gap],
             )?;
-            let sql = "UPDATE members SET passed_over = 1 WHERE member_number = ?1";
-            self.change_one(sql, params![number])?;
+            self.change_one(
+                "UPDATE positions SET stage = CASE stage WHEN 0 THEN 3 WHEN 1 THEN 2 ELSE stage END
+                 WHERE group_id = ?1 AND member_number = ?2",
+                params![group.0, number],
+            )?;
+            // What is on its way may be made of it.
+            let reader =
+                self.readers("WHERE group_id = ?1 AND member_number = ?2", params![group.0, number])?;
+            reader.iter().try_for_each(|reader| self.unmeet(reader))?;
         }
-        Ok(passed.len())
+        let mut changed = behind.len();
+        if rows(changed) < limit {
+            // All who miss it are noted.
+            let sql = format!(
+                "DELETE FROM deliveries WHERE delivery_id IN (SELECT d.delivery_id {from} ORDER BY d.delivery_id LIMIT ?5)"
+            );
+            changed = self.run(&sql, params![group.0, before.0, backlog_max, oldest_kept.0, limit])?;
+            // None of it is in a body any more.
+            self.kept.clear();
+        }
+        Ok(PassedOver { members: behind.len(), has_more: rows(changed) >= limit })
+    }
+
+    pub(super) fn read_first_content(
+        &mut self,
+        group: GroupId,
+        after: DeliveryId,
+        through: DeliveryId,
+    ) -> Result<Option<StoredMessageId>, StoreError> {
+        let sql = format!(
+            "SELECT min(m.message_number) FROM deliveries d JOIN messages m ON m.message_number = d.message_number
+             WHERE d.group_id = ?1 AND d.delivery_id > ?2 AND d.delivery_id <= ?3 AND d.support_of IS NULL
+             AND m.kind IN ({CONTENT})"
+        );
+        let first: Option<Option<i64>> =
+            self.one(&sql, params![group.0, after.0, through.0], |row| row.get(0))?;
+        Ok(first.flatten().map(StoredMessageId))
+    }
+
+    /// The authors whose introductions are on their way to a member are introduced again, if something of theirs is.
+    pub(super) fn unmeet(&mut self, reader: &Reader) -> Result<(), StoreError> {
+        let Some(given) = reader.given else { return Ok(()) };
+        self.run(
+            "DELETE FROM introductions WHERE recipient = ?1 AND author IN (SELECT author FROM deliveries
+             WHERE group_id = ?2 AND introduces = 1 AND delivery_id > ?3 AND delivery_id <= ?4)",
+            params![reader.number.0, reader.group.0, reader.position.0, given.through.0],
+        )?;
+        Ok(())
     }
 }
 

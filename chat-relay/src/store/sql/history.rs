@@ -94,7 +94,7 @@ impl SqlStore {
                 "DELETE FROM messages WHERE group_id = ?1 AND received_ms < ?2
                  AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message_number = messages.message_number)
                  AND NOT EXISTS (SELECT 1 FROM ahead a WHERE a.message_number = messages.message_number)
-                 AND (kind IN ('file', 'other') OR deleted = 1 OR message_number < ?3)",
+                 AND (kind IN ('file', 'reaction', 'other') OR deleted = 1 OR message_number < ?3)",
                 params![group, before.0, oldest.0],
             )?;
         }

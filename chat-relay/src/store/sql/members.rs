@@ -11,12 +11,12 @@ use rusqlite::{ToSql, params};
 use super::{Row, SqlStore, json, stored, to_json, word};
 use crate::store::StoreError;
 use crate::store::records::{
-    Bulk, GroupId, LinkState, LiveRoster, Member, MemberNumber, MemberStatus, NewMember,
+    Bulk, Gap, GroupId, LinkState, LiveRoster, Member, MemberNumber, MemberStatus, NewMember, StoredMessageId,
 };
 
 const MEMBER: &str = "SELECT member_number, group_id, member_id, role, status, profile, member_key, blocked,
     chat_version, connection_id, link, passed_over, roster_served, since_ms, reason,
-    bulk_stage, bulk_connection_id, bulk_number FROM members";
+    bulk_stage, bulk_connection_id, bulk_number, gap_after, gap_told FROM members";
 
 /// Holds for members without a connection whom nothing that is stored is by or about.
 const UNMENTIONED: &str = "blocked = 0 AND connection_id IS NULL
@@ -64,7 +64,8 @@ impl SqlStore {
         self.change_one(
             "UPDATE members SET role = ?2, status = ?3, profile = ?4, member_key = ?5, blocked = ?6,
              chat_version = ?7, connection_id = ?8, link = ?9, passed_over = ?10, roster_served = ?11,
-             since_ms = ?12, reason = ?13, bulk_stage = ?14, bulk_connection_id = ?15, bulk_number = ?16
+             since_ms = ?12, reason = ?13, bulk_stage = ?14, bulk_connection_id = ?15, bulk_number = ?16,
+             gap_after = ?17, gap_told = ?18
              WHERE member_number = ?1",
             params![
                 member.number.0,
@@ -83,6 +84,8 @@ impl SqlStore {
                 member.bulk.stage.number(),
                 member.bulk.connection.map(|id| id.0),
                 member.bulk.number,
+                member.gap.map(|gap| gap.after.0),
+                member.gap.and_then(|gap| gap.told),
             ],
         )?;
         self.keep_position(member)
@@ -185,6 +188,10 @@ fn read_member(row: &Row<'_>) -> rusqlite::Result<Member> {
             stage: word(ServedBulk::from_number(row.get(15)?))?,
             connection: row.get::<_, Option<i64>>(16)?.map(ConnectionId),
             number: row.get(17)?,
+        },
+        gap: match row.get::<_, Option<i64>>(18)? {
+            Some(after) => Some(Gap { after: StoredMessageId(after), told: row.get(19)? }),
+            None => None,
         },
     })
 }

@@ -12,15 +12,15 @@ use rusqlite::{ToSql, params};
 use super::{SqlStore, to_json};
 use crate::config::Limits;
 use crate::store::records::{
-    Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber, NewDelivery,
-    NewMember, NewMessage, Piece, Purpose, Reader, RelayAddress, ServedGroup, StoredMessage, StoredMessageId,
-    Stream, WaitingInvitation,
+    Bounds, Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber,
+    NewDelivery, NewMember, NewMessage, PassedOver, Piece, Purpose, Reader, RelayAddress, ServedGroup,
+    StoredMessage, StoredMessageId, Stream, WaitingInvitation,
 };
 use crate::store::workers::WorkerStore as _;
 use crate::store::{RelayStore, StoreError};
 
 /// A page's length for SQL.
-fn rows(limit: usize) -> i64 {
+pub(super) fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -375,14 +375,21 @@ impl RelayStore for SqlStore {
         self.delete_delivered(group, rows(limit))
     }
 
-    fn pass_over(
+    fn pass_over(&mut self, group: GroupId, bounds: &Bounds) -> Result<PassedOver, StoreError> {
+        self.take_out(group, bounds)
+    }
+
+    fn first_content(
         &mut self,
         group: GroupId,
-        before: Timestamp,
-        backlog_max: u32,
-        limit: usize,
-    ) -> Result<usize, StoreError> {
-        self.take_forward(group, before, backlog_max, rows(limit))
+        after: DeliveryId,
+        through: DeliveryId,
+    ) -> Result<Option<StoredMessageId>, StoreError> {
+        self.read_first_content(group, after, through)
+    }
+
+    fn forget_introduced(&mut self, reader: &Reader) -> Result<(), StoreError> {
+        self.unmeet(reader)
     }
 
     fn members_behind(&mut self) -> Result<u64, StoreError> {

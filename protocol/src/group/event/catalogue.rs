@@ -146,6 +146,8 @@ catalogue! {
     HistoryGet(history::HistoryGet) = "x.grp.history.get",
     /// A relay says where the messages that follow stand.
     HistoryPage(history::HistoryPage) = "x.grp.history.page",
+    /// A relay has passed over messages for which a member did not come in time.
+    HistoryGap(history::HistoryGap) = "x.grp.history.gap",
 
     // Two connections: an extension.
     /// A member asks for a second connection.

@@ -3,6 +3,7 @@
 //! ```text
 //! member ──x.grp.history.get { before?, limit }──▶ relay
 //! member ◀──[ x.grp.history.page { before?, next?, last }, forwards… ]── relay      one or more messages
+//! member ◀──x.grp.history.gap { after }── relay              it passed over what follows: ask for it
 //! ```
 //!
 //! Pages go from the newest item to the oldest; within a message the oldest comes first. `next` is what to ask `before`
@@ -60,11 +61,21 @@ pub struct HistoryGet {
     /// Only what is older than this; the newest when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<HistoryPosition>,
+    /// Only what is newer than this; the oldest when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<HistoryPosition>,
     /// At most so many items; a relay gives fewer as it sees fit.
     pub limit: u32,
     /// Whether the relay shall ask an owner for what it may lack itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ask_owner: bool,
+}
+
+/// x.grp.history.gap: a relay has passed over messages for which a member did not come in time. They are in its history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryGap {
+    /// All that was passed over is newer than this.
+    pub after: HistoryPosition,
 }
 
 /// x.grp.history.page: goes ahead of the items in each message of the answer.
