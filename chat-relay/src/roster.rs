@@ -5,6 +5,7 @@
 use protocol::agent::Body;
 use protocol::encoding::Encode as _;
 use protocol::group::chunk::Chunk;
+use protocol::group::constants::ROSTER_CHAT_VERSION;
 use protocol::group::event::Event;
 use protocol::group::event::owner_relay::RosterAck;
 use protocol::group::forward::{ForwardSender, forward};
@@ -182,7 +183,8 @@ pub fn acknowledge<S: RelayStore>(
     Ok(())
 }
 
-/// The live roster for a member: its header as a forward, then its chunks. Remembers on the record that it was served.
+/// The live roster for a member: its header as a forward, then its chunks; nothing for a member of a chat version that
+/// knows no rosters. Remembers on the record that it was served.
 ///
 /// # Errors
 /// When the store fails.
@@ -191,6 +193,9 @@ pub fn elements_for<S: RelayStore>(
     group: GroupId,
     member: &mut Member,
 ) -> Result<Vec<Vec<u8>>, Fatal> {
+    if member.chat_version < ROSTER_CHAT_VERSION {
+        return Ok(Vec::new());
+    }
     let Some(roster) = turn.store.roster(group)? else { return Ok(Vec::new()) };
     let Some(owner) = turn.store.member(roster.author)? else { return Ok(Vec::new()) };
     let name = owner.profile.map(|profile| profile.display_name).unwrap_or_else(|| owner.id.stand_in_name());
@@ -209,7 +214,7 @@ pub fn requested<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: GroupId,
     mut member: Member,
-    held: i64,
+    held: Option<i64>,
 ) -> Result<(), Fatal> {
     let Some(live) = turn.store.roster(group)?.map(|roster| roster.version) else { return Ok(()) };
     let served = (member.roster_served >= 0).then_some(member.roster_served);

@@ -302,7 +302,7 @@ mod tests {
         let id = SharedMessageId::new([1]).unwrap();
         let pieces = chunks(&id, &vec![7; ROSTER_BLOB_BYTES_MAX]);
         assert_eq!(pieces.len(), 2);
-        assert_eq!(pieces[0].len(), MESSAGE_BYTES_MAX, "no batch has room for it");
+        assert!(pieces[0].len() > MESSAGE_BYTES_MAX, "no batch has room for it");
 
         let mut elements = vec![said.clone(), passed_on.clone()];
         elements.extend(pieces.clone());

@@ -152,7 +152,7 @@ impl Step<'_, '_> {
             DeltaStep::Next(version) => version,
             DeltaStep::Gap { version, held } => {
                 if let Some(connection) = relay.connection {
-                    self.say_to(connection, Said::RosterRequest(RosterRequest { version: held }))?;
+                    self.say_to(connection, Said::RosterRequest(RosterRequest { version: Some(held) }))?;
                 }
                 version
             }

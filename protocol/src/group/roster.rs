@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use super::chunk::Chunk;
-use super::constants::{MESSAGE_BYTES_MAX, ROSTER_BLOB_BYTES_MAX, ROSTER_CHAT_VERSION, ROSTER_ENTRIES_MAX};
+use super::constants::{CHUNK_BYTES_MAX, ROSTER_BLOB_BYTES_MAX, ROSTER_CHAT_VERSION, ROSTER_ENTRIES_MAX};
 use super::event::group::{Roster as RosterHeader, RosterFile};
 use super::identity::{MemberId, MemberKey, MemberRole};
 use super::msg_id::SharedMessageId;
+use crate::agent::BODY_BYTES_MAX;
 use crate::crypto::hash::sha512;
 use crate::encoding::{Decode as _, DecodeError, Encode as _, Reader, put_short};
 use crate::version::VersionRange;
@@ -162,11 +163,15 @@ pub fn speaks_roster(versions: Option<VersionRange>) -> bool {
 }
 
 /// Splits a blob into chunk elements that fit an agent message each, in order.
+///
+/// Stock clients count on pieces of [`CHUNK_BYTES_MAX`], the last one apart, so a piece is as long as that wherever its
+/// message has room: it has with message ids of at most 11 bytes. With the usual ids of 16 bytes a blob of up to 15,775
+/// bytes is one piece, as stock clients send it; what is longer they cannot send themselves.
 #[must_use]
 pub fn chunks(message_id: &SharedMessageId, blob: &[u8]) -> Vec<Vec<u8>> {
     let header = Chunk { message_id: message_id.clone(), number: 0, bytes: &[] }.to_bytes().len();
     // A blob of 256 entries of 90 bytes needs two chunks; the numbers never come near 255.
-    let piece_bytes = MESSAGE_BYTES_MAX.saturating_sub(header).max(1);
+    let piece_bytes = BODY_BYTES_MAX.saturating_sub(header).clamp(1, CHUNK_BYTES_MAX);
     blob.chunks(piece_bytes)
         .zip(1_u8..)
         .map(|(bytes, number)| Chunk { message_id: message_id.clone(), number, bytes }.to_bytes())
@@ -251,10 +256,23 @@ mod tests {
         let message_id = SharedMessageId::new([b'a'; 16]).unwrap();
         let chunks = chunks(&message_id, &blob);
         assert_eq!(chunks.len(), 2);
-        assert!(chunks.iter().all(|chunk| chunk.len() <= MESSAGE_BYTES_MAX));
+        assert!(chunks.iter().all(|chunk| chunk.len() <= BODY_BYTES_MAX));
         let joined: Vec<u8> =
             chunks.iter().flat_map(|chunk| Chunk::parse(chunk).unwrap().bytes.to_vec()).collect();
         assert_eq!(joined, blob);
+    }
+
+    #[test]
+    fn pieces_are_as_long_as_stock_clients_count_on() {
+        let lengths = |id_bytes: usize, blob_bytes: usize| -> Vec<usize> {
+            let id = SharedMessageId::new(vec![b'a'; id_bytes]).unwrap();
+            let chunks = chunks(&id, &vec![7; blob_bytes]);
+            chunks.iter().map(|chunk| Chunk::parse(chunk).unwrap().bytes.len()).collect()
+        };
+        assert_eq!(lengths(16, 15_775), [15_775], "what one message carries is not split");
+        assert_eq!(lengths(16, 15_776), [15_775, 1]);
+        assert_eq!(lengths(11, 15_781), [15_780, 1], "their file chunk");
+        assert_eq!(lengths(1, 15_781), [15_780, 1]);
     }
 
     #[test]

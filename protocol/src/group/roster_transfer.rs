@@ -232,8 +232,8 @@ pub fn delta_step(carried: Option<i64>, stored: Option<i64>) -> DeltaStep {
 /// Whether a relay answers a member's x.grp.roster.request: only with something newer than the member held, and newer
 /// than what this member was last served.
 #[must_use]
-pub fn serves_request(live: i64, held_by_member: i64, last_served: Option<i64>) -> bool {
-    live > held_by_member && last_served.is_none_or(|served| live > served)
+pub fn serves_request(live: i64, held_by_member: Option<i64>, last_served: Option<i64>) -> bool {
+    held_by_member.is_none_or(|held| live > held) && last_served.is_none_or(|served| live > served)
 }
 
 #[cfg(test)]
@@ -345,8 +345,9 @@ mod tests {
 
     #[test]
     fn a_relay_serves_a_roster_once() {
-        assert!(serves_request(5, 3, None) && serves_request(5, 3, Some(4)));
-        assert!(!serves_request(5, 5, None) && !serves_request(5, 3, Some(5)));
+        assert!(serves_request(5, Some(3), None) && serves_request(5, Some(3), Some(4)));
+        assert!(!serves_request(5, Some(5), None) && !serves_request(5, Some(3), Some(5)));
+        assert!(serves_request(0, None, None) && !serves_request(0, None, Some(0)));
     }
 
     proptest! {

@@ -50,6 +50,7 @@ pub struct RosterFile {
 /// x.grp.roster.request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RosterRequest {
-    /// The version held before the gap.
-    pub version: i64,
+    /// The version held before the gap; none when no roster has come yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
 }
