@@ -25,6 +25,7 @@ use protocol::group::relay_test;
 use protocol::group::served_end::Refusal;
 use protocol::group::served_group::{ServedEvent, ServedStatus};
 use protocol::net::engine::Fatal;
+use protocol::smp::known_servers::known_servers;
 use protocol::smp::short_link::{LinkType, ShortLink};
 
 use crate::access::{self, Account, Candidate, Shown};
@@ -202,8 +203,10 @@ fn read_offer(offer: &RelayInvitation) -> Result<GroupKey, String> {
     if offer.from_member.member_id == offer.relay_member_id {
         return Err("the relay and the owner have the same member id".to_owned());
     }
-    let link = match offer.group_link.as_str().parse::<ShortLink>() {
-        Ok(link @ ShortLink::Contact { .. }) if !link.is_shortened() => LinkText::from(&link),
+    // Apps shorten links on well-known servers; the full one names the group.
+    let link = offer.group_link.to_short_link().map(|link| link.completed(known_servers()));
+    let link = match link {
+        Some(link @ ShortLink::Contact { .. }) if !link.is_shortened() => LinkText::from(&link),
         _ => return Err("it must be a full link with the address of its server".to_owned()),
     };
     if link.as_str().len() > GROUP_LINK_BYTES_MAX {
@@ -434,23 +437,37 @@ mod tests {
 
     use super::*;
 
+    fn offer_of(link: impl Into<String>) -> RelayInvitation {
+        RelayInvitation {
+            from_member: MemberIdRole {
+                member_id: MemberId::new([1; 12]).unwrap(),
+                member_role: MemberRole::Owner,
+            },
+            from_member_profile: Profile::named("Olga"),
+            relay_member_id: MemberId::new([2; 12]).unwrap(),
+            group_link: LinkText::new(link).unwrap(),
+            invitation_code: None,
+            history: None,
+        }
+    }
+
+    #[test]
+    fn a_link_that_an_app_has_shortened_names_the_group_like_the_full_one() {
+        let key = "A".repeat(43);
+        let short = read_offer(&offer_of(format!("https://smp8.simplex.im/c#{key}"))).unwrap();
+        let long = short.group_link.as_str().to_owned();
+        assert!(long.contains("&c=0YuTwO05YJWS8rkjn9eLJDjQhFKvIYd8d4xG8X1blIU"), "{long}");
+        assert_eq!(read_offer(&offer_of(long)).unwrap(), short);
+        let unknown = read_offer(&offer_of(format!("https://smp.example.org/c#{key}")));
+        assert!(unknown.unwrap_err().contains("full link"));
+    }
+
     #[test]
     fn a_link_that_no_index_has_room_for_is_refused_in_words() {
         let offer = |hosts: usize| {
             let hosts: Vec<String> = (0..hosts).map(|number| format!("smp{number:03}.example.org")).collect();
             let key = "A".repeat(43);
-            let link = format!("simplex:/g#{key}?h={}&c={key}", hosts.join(","));
-            RelayInvitation {
-                from_member: MemberIdRole {
-                    member_id: MemberId::new([1; 12]).unwrap(),
-                    member_role: MemberRole::Owner,
-                },
-                from_member_profile: Profile::named("Olga"),
-                relay_member_id: MemberId::new([2; 12]).unwrap(),
-                group_link: LinkText::new(link).unwrap(),
-                invitation_code: None,
-                history: None,
-            }
+            offer_of(format!("simplex:/g#{key}?h={}&c={key}", hosts.join(",")))
         };
         read_offer(&offer(1)).unwrap();
         read_offer(&offer(90)).unwrap();
