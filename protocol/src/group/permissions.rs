@@ -319,8 +319,8 @@ mod tests {
                 (id.as_bytes() == b"other").then_some(Owner)
             })
         };
-        let open =
-            GroupPreferences { support: Some(crate::group::profile::Preference::on()), ..Default::default() };
+        let closed =
+            GroupPreferences { support: Some(crate::group::profile::Preference::off()), ..Default::default() };
         let none = GroupPreferences::default();
         let (own, other) = (author.to_string(), MemberId::new(*b"other").unwrap().to_string());
         let content = r#""content":{"type":"text","text":""}"#;
@@ -329,10 +329,10 @@ mod tests {
         let as_group = format!(r#"{{{content},"asGroup":true}}"#);
         assert_eq!(judge(Member, &none, "x.msg.new", &as_group), Err(NotPermitted::NeedsRole(Owner)));
         let support = format!(r#"{{{content},"scope":{{"type":"member","memberId":"{own}"}}}}"#);
-        assert_eq!(judge(Observer, &none, "x.msg.new", &support), Err(NotPermitted::Preference));
-        assert_eq!(judge(Observer, &open, "x.msg.new", &support), Ok(()));
+        assert_eq!(judge(Observer, &closed, "x.msg.new", &support), Err(NotPermitted::Preference));
+        assert_eq!(judge(Observer, &none, "x.msg.new", &support), Ok(()), "older apps do not say");
         let others = support.replace(&own, &other);
-        assert_eq!(judge(Observer, &open, "x.msg.new", &others), Err(NotPermitted::NeedsRole(Moderator)));
+        assert_eq!(judge(Observer, &none, "x.msg.new", &others), Err(NotPermitted::NeedsRole(Moderator)));
         let edit = format!(r#"{{"msgId":"AQID",{content}}}"#);
         assert_eq!(judge(Observer, &none, "x.msg.update", &edit), Ok(()), "once an author");
         let delete = |of: &str| format!(r#"{{"msgId":"AQID","memberId":"{of}"}}"#);

@@ -193,10 +193,10 @@ impl GroupPreferences {
         is_on(self.reactions.as_ref(), true)
     }
 
-    /// Whether a member may write to the moderators; off by default.
+    /// Whether a member may write to the moderators; on by default, since apps that do not know the preference allow it.
     #[must_use]
     pub fn allows_support(&self) -> bool {
-        is_on(self.support.as_ref(), false)
+        is_on(self.support.as_ref(), true)
     }
 }
 
