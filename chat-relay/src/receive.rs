@@ -24,7 +24,7 @@ use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::knocking::KnockEvent;
 use protocol::group::moderation::{Change, ChangeRefused, Item, permit_change};
 use protocol::group::msg_id::SharedMessageId;
-use protocol::group::permissions::{Actor, judge};
+use protocol::group::permissions::{Action, Actor, judge, permit};
 use protocol::group::roster_transfer::VerifiedHeader;
 use protocol::group::signed::Statement;
 use protocol::group::signing::{Reception, Verdict, verdict};
@@ -290,7 +290,12 @@ fn post<S: RelayStore>(
     if goes_ahead && !source.is_ahead && takes_turn(turn, &group, &author, said, message)? {
         return Ok(());
     }
-    if let Err(reason) = allowed(turn, &group, &author, event, verdict, source.server_time)? {
+    let target = target::of_change(turn, group.id, author.number, event)?;
+    let meant = match &target {
+        Some(id) => turn.store.message_by_id(group.id, id)?,
+        None => None,
+    };
+    if let Err(reason) = allowed(turn, &group, &author, event, meant.as_ref(), verdict, source.server_time)? {
         tracing::info!(group = group.id.0, event = event.tag().name(), %reason, "a message is not allowed");
         return Ok(());
     }
@@ -300,7 +305,6 @@ fn post<S: RelayStore>(
         let about = matches!(too_much, TooMuch::MemberPace).then_some(&author.id);
         return notices::tell_owners(turn, group.id, too_much.into(), about);
     }
-    let target = target::of_change(turn, group.id, author.number, event)?;
     let new = NewMessage {
         // A message without an id is known by its bytes.
         message_id: match &message.message_id {
@@ -311,8 +315,11 @@ fn post<S: RelayStore>(
         broker_time: source.server_time,
         kind: kind(event),
         target: target.clone(),
-        support_of: support_of(event),
-        as_channel: is_as_group(event) && !said.is_signed(),
+        // What is done to a post goes where the post went.
+        support_of: meant
+            .as_ref()
+            .map_or_else(|| support_of(event, &author.id), |meant| meant.message.support_of.clone()),
+        as_channel: is_for_group(event, meant.as_ref()) && !said.is_signed(),
         verified: verdict == Verdict::Verified,
         element: said.verbatim().to_vec(),
     };
@@ -382,6 +389,7 @@ fn allowed<S: RelayStore>(
     group: &ServedGroup,
     author: &Member,
     event: &Event,
+    meant: Option<&StoredMessage>,
     verdict: Verdict,
     server_time: Timestamp,
 ) -> Result<Result<(), String>, Fatal> {
@@ -405,14 +413,17 @@ fn allowed<S: RelayStore>(
             Change::DeleteOwn
         }
         Event::MessageDelete(_) => Change::Moderate,
+        Event::FileDescription(_) | Event::FileCancel(_) => {
+            return Ok(match meant {
+                Some(post) if is_by(post, author) => Ok(()),
+                Some(_) => Err("the file is somebody else's".to_owned()),
+                None => permit(actor, Action::Post).map_err(|reason| reason.to_string()),
+            });
+        }
         _ => return Ok(Ok(())),
     };
-    let post = match target::of_change(turn, group.id, author.number, event)? {
-        Some(id) => turn.store.message_by_id(group.id, &id)?,
-        None => None,
-    };
-    let item = match &post {
-        Some(post) => Some(item(turn, post)?),
+    let item = match meant {
+        Some(post) => Some(item(turn, post, author)?),
         None => None,
     };
     if let (Event::MessageDelete(delete), Change::Moderate, Some(item)) = (event, change, &item)
@@ -424,10 +435,24 @@ fn allowed<S: RelayStore>(
     Ok(made.map_err(|refused: ChangeRefused| refused.to_string()))
 }
 
-fn item<S: RelayStore>(turn: &mut Turn<'_, '_, S>, post: &StoredMessage) -> Result<Item, Fatal> {
-    let author = turn.store.member(post.message.author)?.map(|author| author.id);
+/// A post as somebody sees it who wants to change it.
+fn item<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    post: &StoredMessage,
+    changer: &Member,
+) -> Result<Item, Fatal> {
+    let author = if is_by(post, changer) {
+        Some(changer.id.clone())
+    } else {
+        turn.store.member(post.message.author)?.map(|author| author.id)
+    };
     let verdict = if post.message.verified { Verdict::Verified } else { Verdict::Unsigned };
     Ok(Item { author, verdict, sent_at: post.message.broker_time, deleted: false })
+}
+
+/// Whether a post is this member's own: one in the group's name is every owner's.
+fn is_by(post: &StoredMessage, member: &Member) -> bool {
+    post.message.author == member.number || post.message.as_channel && member.role == MemberRole::Owner
 }
 
 /// The member that an event is about.
@@ -452,9 +477,13 @@ pub(crate) fn kind(event: &Event) -> MessageKind {
     }
 }
 
-/// Whose conversation with the moderators an event belongs to.
-pub(crate) fn support_of(event: &Event) -> Option<MemberId> {
+/// Whose conversation with the moderators an event of this author belongs to, by what it says itself. A report is for
+/// them also when it says nothing.
+pub(crate) fn support_of(event: &Event, author: &MemberId) -> Option<MemberId> {
     let scope = match event {
+        Event::MessageNew(new) if new.scope.is_none() && new.content.is_report() => {
+            return Some(author.clone());
+        }
         Event::MessageNew(new) => new.scope.as_ref(),
         Event::MessageUpdate(update) => update.scope.as_ref(),
         Event::MessageDelete(delete) => delete.scope.as_ref(),
@@ -464,11 +493,15 @@ pub(crate) fn support_of(event: &Event) -> Option<MemberId> {
     scope.map(|Scope::Member { member_id }| member_id.clone())
 }
 
-fn is_as_group(event: &Event) -> bool {
-    let as_group = match event {
-        Event::MessageNew(new) => new.as_group,
-        Event::MessageUpdate(update) => update.as_group,
-        _ => None,
-    };
-    as_group.unwrap_or(false)
+/// Whether an event is passed on in the group's name unless it is signed: a post in that name, and what its author does
+/// to one, which would name the author otherwise.
+fn is_for_group(event: &Event, meant: Option<&StoredMessage>) -> bool {
+    let is_followed = meant.is_some_and(|post| post.message.as_channel);
+    match event {
+        Event::MessageNew(new) => new.as_group.unwrap_or(false),
+        Event::MessageUpdate(update) => update.as_group.unwrap_or(is_followed),
+        Event::MessageDelete(delete) => is_followed && delete.member_id.is_none(),
+        Event::FileDescription(_) | Event::FileCancel(_) => is_followed,
+        _ => false,
+    }
 }

@@ -143,7 +143,7 @@ fn item<S: RelayStore>(
         return Ok(None);
     };
     let (Some(message_id), Some(identity)) = (&message.message_id, &group.identity) else { return Ok(None) };
-    if !message.event.is_forwarded() || receive::support_of(&message.event).is_some() {
+    if !message.event.is_forwarded() || receive::support_of(&message.event, author).is_some() {
         return Ok(None);
     }
     let known = turn.store.member_by_id(group.id, author)?;

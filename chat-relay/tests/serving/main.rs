@@ -10,4 +10,5 @@ mod notices;
 mod passing_over;
 mod people;
 mod scenes;
+mod stock;
 mod two_connections;

@@ -15,7 +15,7 @@ use protocol::group::entrance::Shown;
 use protocol::group::event::content::{Content, MessageNew};
 use protocol::group::event::joining::{Acceptance, Info, Join};
 use protocol::group::event::owner_relay::{MemberIdRole, RelayInvitation, RelayInvite};
-use protocol::group::event::{Event, Message};
+use protocol::group::event::{Event, EventTag, Message};
 use protocol::group::forward::ForwardSender;
 use protocol::group::identity::{LinkText, MemberId, MemberKey, MemberRole, PublicGroupId};
 use protocol::group::link::GroupLinkData;
@@ -106,6 +106,11 @@ impl Person {
         self.unheard
             .iter()
             .any(|heard| matches!(&heard.event, Event::MessageNew(new) if new.content.as_text() == text))
+    }
+
+    /// Whether something of this kind was heard by now and not asked for.
+    pub(crate) fn has_unheard(&self, tag: EventTag) -> bool {
+        self.unheard.iter().any(|heard| heard.event.tag() == tag)
     }
 
     /// Signs an event as this person.

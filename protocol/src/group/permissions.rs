@@ -184,7 +184,8 @@ pub fn judge(
             Action::Post => Action::ChangeOwn,
             action => action,
         },
-        Event::FileDescription(_) | Event::FileCancel(_) => Action::Post,
+        // Part of the post that announces the file, wherever that was allowed.
+        Event::FileDescription(_) | Event::FileCancel(_) => Action::ChangeOwn,
         Event::MessageDelete(delete) => match &delete.member_id {
             _ if delete.only_history.unwrap_or(false) => Action::DeleteHistory,
             Some(of) if of != author => Action::DeleteOther { author: target(of)? },
@@ -319,8 +320,10 @@ mod tests {
                 (id.as_bytes() == b"other").then_some(Owner)
             })
         };
-        let closed =
-            GroupPreferences { support: Some(crate::group::profile::Preference::off()), ..Default::default() };
+        let closed = GroupPreferences {
+            support: Some(crate::group::profile::Preference::off()),
+            ..Default::default()
+        };
         let none = GroupPreferences::default();
         let (own, other) = (author.to_string(), MemberId::new(*b"other").unwrap().to_string());
         let content = r#""content":{"type":"text","text":""}"#;

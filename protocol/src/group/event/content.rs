@@ -88,6 +88,15 @@ impl Content {
         Self::Known(KnownContent::Text { text: text.into() })
     }
 
+    /// Whether it is a complaint to the moderators.
+    #[must_use]
+    pub fn is_report(&self) -> bool {
+        match self {
+            Self::Known(known) => matches!(known, KnownContent::Report { .. }),
+            Self::Unknown(fields) => fields.get("type").and_then(Value::as_str) == Some("report"),
+        }
+    }
+
     /// The words that every type of content carries; empty when an unknown one has none.
     #[must_use]
     pub fn as_text(&self) -> &str {
