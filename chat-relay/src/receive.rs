@@ -410,7 +410,11 @@ fn allowed<S: RelayStore>(
     let change = match event {
         Event::MessageUpdate(_) => Change::Edit,
         Event::MessageDelete(delete) if delete.member_id.as_ref().is_none_or(|of| *of == author.id) => {
-            Change::DeleteOwn
+            if delete.only_history.unwrap_or(false) {
+                Change::Withdraw
+            } else {
+                Change::DeleteOwn
+            }
         }
         Event::MessageDelete(_) => Change::Moderate,
         Event::FileDescription(_) | Event::FileCancel(_) => {

@@ -150,6 +150,24 @@ async fn a_file_is_described_by_whoever_announced_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_moderator_takes_its_own_post_out_of_the_history() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut reader = group.join().await;
+    let editor = group.join().await;
+    group.publish_roster(2, &Group::roster_with(&editor, MemberRole::Moderator)).await;
+    editor.send(&said("news", "x.msg.new", &format!("{{{}}}", text("news")))).await;
+    reader.hear_post("news").await;
+    let forget = format!(r#"{{"msgId":"{}","onlyHistory":true}}"#, id("news"));
+    editor.send(&said("forget", "x.msg.del", &forget)).await;
+    editor.post("more").await;
+    reader.hear_post("more").await;
+    assert!(!reader.has_unheard(EventTag::MessageDelete), "who has it keeps it");
+    let mut late = group.join().await;
+    late.hear_post("more").await;
+    assert!(!late.has_unheard_post("news"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_later_app_signs_more_and_says_more() {
     let mut group = Group::served(Tuning::default()).await;
     let mut reader = group.join().await;

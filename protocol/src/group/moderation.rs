@@ -30,6 +30,9 @@ pub enum Change {
     Edit,
     /// The author deletes it.
     DeleteOwn,
+    /// The author takes it out of the relays' history, at any time; the role was checked by
+    /// [`permissions`](super::permissions).
+    Withdraw,
     /// A moderator deletes it; the role was checked by [`permissions`](super::permissions).
     Moderate,
 }
@@ -94,13 +97,13 @@ pub fn permit_change(
     }
     match change {
         Change::Moderate => Ok(()),
-        Change::Edit | Change::DeleteOwn if item.author.as_ref() != author => {
+        Change::Edit | Change::DeleteOwn | Change::Withdraw if item.author.as_ref() != author => {
             Err(ChangeRefused::NotTheAuthor)
         }
         Change::Edit | Change::DeleteOwn if sent_at > item.sent_at.plus_ms(OWN_CHANGE_RECEIVED_MS_MAX) => {
             Err(ChangeRefused::TooLate)
         }
-        Change::Edit | Change::DeleteOwn => Ok(()),
+        Change::Edit | Change::DeleteOwn | Change::Withdraw => Ok(()),
     }
 }
 
@@ -161,6 +164,8 @@ mod tests {
             change(Change::DeleteOwn, Some(&ann()), OWN_CHANGE_RECEIVED_MS_MAX + 1),
             Err(ChangeRefused::TooLate)
         );
+        assert_eq!(change(Change::Withdraw, Some(&ann()), i64::MAX), Ok(()));
+        assert_eq!(change(Change::Withdraw, Some(&bob), 0), Err(ChangeRefused::NotTheAuthor));
         assert!(may_still_change(Timestamp(0), Timestamp(OWN_CHANGE_SENT_MS_MAX)));
         assert!(!may_still_change(Timestamp(0), Timestamp(OWN_CHANGE_SENT_MS_MAX + 1)));
         assert!(may_react_again(2) && !may_react_again(3));

@@ -38,7 +38,7 @@ pub enum Action {
         /// The author's role.
         author: MemberRole,
     },
-    /// Make only the relays forget a post.
+    /// Make only the relays forget a post of one's own.
     DeleteHistory,
     /// Block or unblock.
     Restrict {
@@ -133,8 +133,10 @@ pub fn permit(actor: Actor, action: Action) -> Result<(), NotPermitted> {
         Action::Post if role.may_post() => Ok(()),
         Action::Post => Err(NotPermitted::NeedsRole(MemberRole::Member)),
         Action::PostInSupport { own: true } => Ok(()),
-        Action::PostInSupport { own: false } | Action::Review => needs(MemberRole::Moderator),
-        Action::PostAsGroup | Action::Govern | Action::DeleteHistory => needs(MemberRole::Owner),
+        Action::PostInSupport { own: false } | Action::Review | Action::DeleteHistory => {
+            needs(MemberRole::Moderator)
+        }
+        Action::PostAsGroup | Action::Govern => needs(MemberRole::Owner),
         Action::DeleteOther { author } => needs(MemberRole::Moderator).and_then(|()| reaches(author)),
         Action::Restrict { target } => needs(MemberRole::Moderator).and_then(|()| reaches(target)),
         // A relay's removal is a change of the group link, which only owners write.
@@ -187,8 +189,8 @@ pub fn judge(
         // Part of the post that announces the file, wherever that was allowed.
         Event::FileDescription(_) | Event::FileCancel(_) => Action::ChangeOwn,
         Event::MessageDelete(delete) => match &delete.member_id {
-            _ if delete.only_history.unwrap_or(false) => Action::DeleteHistory,
             Some(of) if of != author => Action::DeleteOther { author: target(of)? },
+            _ if delete.only_history.unwrap_or(false) => Action::DeleteHistory,
             _ => Action::ChangeOwn,
         },
         Event::MessageReact(_) if !preferences.allows_reactions() => return Err(NotPermitted::Preference),
@@ -268,7 +270,7 @@ mod tests {
         assert_eq!(who(Action::React), from(Unknown));
         assert_eq!(who(Action::Review), from(Moderator));
         assert_eq!(who(Action::ChangeOwn), from(Unknown));
-        assert_eq!(who(Action::DeleteHistory), [Owner]);
+        assert_eq!(who(Action::DeleteHistory), from(Moderator));
         assert_eq!(who(Action::Govern), [Owner]);
         assert_eq!(who(Action::Introduce), [Relay]);
         assert_eq!(who(Action::Leave), ROLES);
