@@ -12,13 +12,13 @@ use protocol::agent::store::ConnectionId;
 use protocol::group::bulk::serving::ServedBulk;
 use protocol::group::constants::{CHAT_VERSIONS, HISTORY_FILE_AGE_MS_MAX};
 use protocol::group::entrance::{NotShown, Otherwise};
-use protocol::group::event::Event;
 use protocol::group::event::history::{HistoryGap, HistoryPosition};
 use protocol::group::event::joining::{
     Acceptance, GroupLinkInvitation, GroupLinkRejection, LinkInvitation, LinkMember, LinkReject,
 };
 use protocol::group::event::members::{MemberInfo, MemberIntro, MemberNew, Restriction, Restrictions};
 use protocol::group::event::owner_relay::{Capabilities, MemberIdRole};
+use protocol::group::event::{Event, Message};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::joining::{JoinProblem, Joiner, Pinned, check_join};
 use protocol::group::knocking::{KnockEffect, KnockEvent};
@@ -47,8 +47,11 @@ use crate::{bulk, knocking, lifecycle, notices, roster};
 pub(crate) const LEADING_ROLES: [MemberRole; 3] =
     [MemberRole::Owner, MemberRole::Admin, MemberRole::Moderator];
 
-/// Bytes of a profile's JSON that fit an answer or a message with all else that is in it (channels.md §22).
+/// Bytes of a member's profile in JSON that fit a message with all else that is in it (channels.md §22).
 const SHOWN_PROFILE_BYTES_MAX: usize = 12_800;
+/// Bytes of an answer to a joiner in JSON: what the information of a connection holds, less room for a reply queue on a
+/// server of several hosts (channels.md §22).
+const ANSWER_BYTES_MAX: usize = 14_400;
 
 /// Why somebody is not let in; the joiner reads these words.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -304,18 +307,22 @@ fn link_invitation<S: RelayStore>(
     how_far: Acceptance,
 ) -> Result<Event, Fatal> {
     let identity = group.identity.as_ref().ok_or("a served group has an identity")?;
-    Ok(Event::LinkInvitation(Box::new(LinkInvitation {
-        group_link_invitation: GroupLinkInvitation {
-            from_member: MemberIdRole { member_id: group.key.relay.clone(), member_role: MemberRole::Relay },
-            from_member_name: turn.identity.profile.display_name.clone(),
-            invited_member: MemberIdRole { member_id: member.id.clone(), member_role: member.role },
-            group_profile: short_group_profile(&identity.profile),
-            accepted: (how_far != Acceptance::Accepted).then_some(how_far),
-            business: None,
-            group_size: Some(i64::from(turn.store.count_members(group.id)?)),
-        },
-        relay_cap: Some(Capabilities::of_our_relays()),
-    })))
+    let group_size = Some(i64::from(turn.store.count_members(group.id)?));
+    let relay = MemberIdRole { member_id: group.key.relay.clone(), member_role: MemberRole::Relay };
+    Ok(with_group_profile(&identity.profile, |group_profile| {
+        Event::LinkInvitation(Box::new(LinkInvitation {
+            group_link_invitation: GroupLinkInvitation {
+                from_member: relay.clone(),
+                from_member_name: turn.identity.profile.display_name.clone(),
+                invited_member: MemberIdRole { member_id: member.id.clone(), member_role: member.role },
+                group_profile,
+                accepted: (how_far != Acceptance::Accepted).then_some(how_far),
+                business: None,
+                group_size,
+            },
+            relay_cap: Some(Capabilities::of_our_relays()),
+        }))
+    }))
 }
 
 fn refuse<S: RelayStore>(
@@ -345,25 +352,27 @@ pub fn reject<S: RelayStore>(
     joiner: Option<MemberId>,
     reason: &str,
 ) -> Result<(), Fatal> {
-    let profile = group.identity.as_ref().map(|identity| short_group_profile(&identity.profile));
-    let group_name = profile.as_ref().map(|profile| profile.display_name.clone()).unwrap_or_default();
-    let rejection = GroupLinkRejection {
-        from_member: Some(MemberIdRole {
-            member_id: group.key.relay.clone(),
-            member_role: MemberRole::Relay,
-        }),
-        invited_member: joiner
-            .map(|member_id| MemberIdRole { member_id, member_role: turn.joiner_role(group) }),
-        group_profile: profile,
-        ..GroupLinkRejection::new(group_name, reason)
+    let relay = MemberIdRole { member_id: group.key.relay.clone(), member_role: MemberRole::Relay };
+    let joiner = joiner.map(|member_id| MemberIdRole { member_id, member_role: turn.joiner_role(group) });
+    let rejection = |group_profile: Option<GroupProfile>| {
+        let group_name = group_profile.as_ref().map(|profile| profile.display_name.clone());
+        Event::LinkReject(Box::new(LinkReject {
+            group_link_rejection: GroupLinkRejection {
+                from_member: Some(relay.clone()),
+                invited_member: joiner.clone(),
+                group_profile,
+                ..GroupLinkRejection::new(group_name.unwrap_or_default(), reason)
+            },
+            member_id: None,
+            member_key: None,
+            decided_by: None,
+        }))
     };
     let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
-    let event = Event::LinkReject(Box::new(LinkReject {
-        group_link_rejection: rejection,
-        member_id: None,
-        member_key: None,
-        decided_by: None,
-    }));
+    let event = match &group.identity {
+        Some(identity) => with_group_profile(&identity.profile, |profile| rejection(Some(profile))),
+        None => rejection(None),
+    };
     turn.accept(invitation, event, Purpose::Answer, Some(until))?;
     Ok(())
 }
@@ -601,33 +610,36 @@ pub(crate) fn member_info(member: &Member) -> MemberInfo {
     }
 }
 
-/// A group's profile for a joiner, who has the whole of it from the link: without pictures and long texts when it would
-/// not fit the answer.
-fn short_group_profile(profile: &GroupProfile) -> GroupProfile {
-    let mut profile = profile.clone();
-    if is_long(&profile) {
-        profile.image = None;
-        profile.description = None;
+/// An answer with the group's profile: whole if it fits, since the network's apps show what they are told here until they
+/// read the link again; else without the long text, and at last without the picture.
+fn with_group_profile(profile: &GroupProfile, answer: impl Fn(GroupProfile) -> Event) -> Event {
+    let fits = |event: &Event| Message::new(None, event.clone()).to_json().len() <= ANSWER_BYTES_MAX;
+    let whole = answer(profile.clone());
+    if fits(&whole) {
+        return whole;
     }
-    profile
+    let shorter = GroupProfile { description: None, ..profile.clone() };
+    let without_text = answer(shorter.clone());
+    if fits(&without_text) {
+        return without_text;
+    }
+    answer(GroupProfile { image: None, ..shorter })
 }
 
 /// A member's profile for others: without its picture when it would not fit a message.
 fn short_profile(profile: &Profile) -> Profile {
     let mut profile = profile.clone();
-    if is_long(&profile) {
+    if serde_json::to_vec(&profile).is_ok_and(|json| json.len() > SHOWN_PROFILE_BYTES_MAX) {
         profile.image = None;
         profile.other.clear();
     }
     profile
 }
 
-fn is_long(profile: &impl serde::Serialize) -> bool {
-    serde_json::to_vec(profile).is_ok_and(|json| json.len() > SHOWN_PROFILE_BYTES_MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use protocol::group::event::group::GroupInfo;
+
     use super::*;
 
     #[test]
@@ -637,5 +649,25 @@ mod tests {
         assert_eq!(short_profile(&profile), Profile::named("Ann"));
         profile.image = Some("data:image/png;base64,AAAA".to_owned());
         assert_eq!(short_profile(&profile), profile);
+    }
+
+    #[test]
+    fn a_groups_profile_goes_whole_to_joiners_if_it_fits() {
+        let answered = |text: usize, picture: usize| {
+            let json = format!(
+                r#"{{"displayName":"Tea","fullName":"","description":"{}","image":"data:image/jpg;base64,{}"}}"#,
+                "x".repeat(text),
+                "A".repeat(picture)
+            );
+            let profile: GroupProfile = serde_json::from_str(&json).unwrap();
+            let answer = with_group_profile(&profile, |group_profile| {
+                Event::GroupInfo(Box::new(GroupInfo { group_profile }))
+            });
+            let Event::GroupInfo(info) = answer else { panic!("the event that was asked for") };
+            (info.group_profile.description.is_some(), info.group_profile.image.is_some())
+        };
+        assert_eq!(answered(1_500, 12_500), (true, true), "as large as the network's apps make them");
+        assert_eq!(answered(2_500, 12_500), (false, true));
+        assert_eq!(answered(10, 14_400), (false, false));
     }
 }
