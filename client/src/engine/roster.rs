@@ -102,7 +102,7 @@ impl Step<'_, '_> {
                 .hint("Make somebody an observer first.")
             })?;
         }
-        let message_id = SharedMessageId::generate(self.context.rng());
+        let message_id = SharedMessageId::for_roster(self.context.rng());
         let json = Message::new(Some(message_id.clone()), Said::Roster(roster.header(version))).to_json();
         let header = signed::sign(&group.key.key(), &group.public_id, &group.member_id, &json);
         let blob = roster.to_blob();

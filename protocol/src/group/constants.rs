@@ -66,7 +66,7 @@ pub const STORED_ITEM_BYTES_MAX: usize = 180;
 pub const SIGNATURES_MAX: usize = 4;
 /// Characters of a member's name in a forward, before an ellipsis.
 pub const FORWARDED_NAME_CHARS_MAX: usize = 16;
-/// Bytes of one inline file chunk, without its header.
+/// Bytes of one inline file chunk, without its header; all but the last of a file have as many.
 pub const CHUNK_BYTES_MAX: usize = 15_780;
 
 // --- Links (§5) -------------------------------------------------------------------------------------------------
@@ -99,6 +99,8 @@ pub const REASON_BYTES_MAX: usize = 512;
 
 // --- Roster (§14) -----------------------------------------------------------------------------------------------
 
+/// Bytes of the id of a roster's header: with up to 11 a whole chunk fits an agent message, and 8 are no other's by chance.
+pub const ROSTER_MESSAGE_ID_BYTES: usize = 8;
 /// The most entries of a roster.
 pub const ROSTER_ENTRIES_MAX: usize = 256;
 /// The largest roster blob that is taken: [`ROSTER_ENTRIES_MAX`] entries of the longest form, and the count.
