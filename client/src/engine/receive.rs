@@ -28,7 +28,7 @@ use protocol::timestamp::Timestamp;
 use super::author_chain::Chained;
 use super::step::{Done, Step, default_role};
 use crate::event::{EvidenceKind, Signature};
-use crate::store::group::Group;
+use crate::store::group::{Group, GroupId};
 use crate::store::message::{HeldCopy, OURSELVES};
 use crate::store::relay::{Joining, RelayId, RelayRow, Side};
 
@@ -210,6 +210,8 @@ impl Step<'_, '_> {
             Ok(Message { message_id: Some(id), event, chain, .. }) if event.tag().is_forwardable() => {
                 Ok((id, event, chain))
             }
+            // Files are not taken.
+            Ok(Message { message_id: None, event, .. }) if event.tag().may_lack_id() => return Ok(()),
             Ok(Message { message_id: None, .. }) => Err(malformed("a forwarded message has no id".into())),
             Ok(Message { event, .. }) => {
                 Err((EvidenceKind::NotAllowed, format!("{} is not to be forwarded", name_of(&event))))
@@ -337,6 +339,10 @@ impl Step<'_, '_> {
                 self.store.count_copy(id, shared_id, relay.id, false)?;
                 return Ok(None);
             }
+            Comparison::Keep(Finding::OneWasChanged) if self.is_as_edited(id, shared_id, forward)? => {
+                self.store.count_copy(id, shared_id, relay.id, false)?;
+                return Ok(None);
+            }
             Comparison::Separate => {
                 self.warn(Some(id), "two members used one message id; the second message is not shown")?;
                 return Ok(None);
@@ -351,6 +357,15 @@ impl Step<'_, '_> {
         }
         hold(self)?;
         Ok(Some(true))
+    }
+
+    /// Whether an unsigned copy of a post has the words that the post was edited to: so do stock relays give history.
+    fn is_as_edited(&self, id: GroupId, shared_id: &SharedMessageId, copy: &Forward<'_>) -> Done<bool> {
+        let Some(held) = self.store.message(id, shared_id)?.filter(|held| held.record.edited) else {
+            return Ok(false);
+        };
+        let said = copy.statement.message().map(|message| message.event);
+        Ok(matches!(said, Ok(Said::MessageNew(new)) if new.content.as_text() == held.record.text))
     }
 
     fn accuse_of_difference(

@@ -6,6 +6,7 @@
 //!            ─▶ one signed, one not, same words ──────▶ one relay stripped the signature; the signed one counts
 //!            ─▶ other words, one of them verified ────▶ one relay changed it; the verified one counts
 //!            ─▶ other words, none verified ───────────▶ one relay changed it, nobody can tell which; the first stays
+//!            ─▶ the same post, unsigned, written anew ─▶ dropped: a stock relay's history
 //!            ─▶ other words, both verified, one author ─▶ the author said two things under one id; the first stays
 //!            ─▶ two authors ──────────────────────────▶ both verified: two messages that happen to have one id;
 //!                                                       else the verified one counts, or the first
@@ -16,7 +17,9 @@
 
 use serde_json::Value;
 
+use super::event::Event;
 use super::identity::MemberId;
+use super::msg_id::SharedMessageId;
 use super::signed::Statement;
 use super::signing::Verdict;
 use crate::encoding::{Decode, DecodeError, Encode, Reader, put_large, put_maybe, put_short};
@@ -223,9 +226,27 @@ pub fn compare(held: &Copy<'_>, new: &Copy<'_>) -> Comparison {
         },
         (false, false) => match new.verdict {
             Verdict::Drop(_) => Comparison::Keep(Finding::NewWasChanged),
+            _ if shows_the_same(held.verbatim, new.verbatim) => Comparison::Same,
             _ => Comparison::Keep(Finding::OneWasChanged),
         },
     }
+}
+
+/// Whether two unsigned posts are the same to who reads them. A stock relay writes an unsigned post of its history anew
+/// from what it stored of it: what is said stays and what is answered, but a quote has the relay's times and the relay's
+/// view of who sent it, and other parameters may be gone.
+#[must_use]
+pub fn shows_the_same(left: &[u8], right: &[u8]) -> bool {
+    shown(left).is_some_and(|shown_left| shown(right) == Some(shown_left))
+}
+
+/// Id, content and the id of the post that is answered; nothing for what is signed or no post.
+fn shown(verbatim: &[u8]) -> Option<(SharedMessageId, Value, Option<SharedMessageId>)> {
+    let statement = Statement::parse(verbatim).ok().filter(|statement| !statement.is_signed())?;
+    let message = statement.message().ok()?;
+    let Event::MessageNew(new) = message.event else { return None };
+    let content = serde_json::to_value(&new.content).ok()?;
+    Some((message.message_id?, content, new.quote.and_then(|quote| quote.msg_ref.msg_id)))
 }
 
 fn is_signed(verbatim: &[u8]) -> bool {
@@ -293,6 +314,41 @@ mod tests {
             compare_copies((HI, Unsigned), (HI_AGAIN, Unsigned)),
             Comparison::Same,
             "history, encoded again"
+        );
+    }
+
+    /// What an author of the stock app posts, and what a stock relay writes of it for its history.
+    const ANSWER: &[u8] = br#"{"v":"1-19","msgId":"AQIE","event":"x.msg.new","params":{"content":{"type":"text","text":"so?"},
+        "quote":{"msgRef":{"msgId":"AQID","sentAt":"2026-07-01T10:00:00.123456Z","sent":true,"memberId":"YW5u"},
+        "content":{"type":"text","text":"hi"}},"live":true,"ttl":86400}}"#;
+    const ANSWER_ANEW: &[u8] =
+        br#"{"v":"1-21","msgId":"AQIE","event":"x.msg.new","params":{"content":{"text":"so?","type":"text"},
+        "quote":{"msgRef":{"msgId":"AQID","sentAt":"2026-07-01T10:00:01Z","sent":false,"memberId":"YW5u"},
+        "content":{"type":"text","text":"hi"}},"ttl":86400}}"#;
+
+    #[test]
+    fn a_post_that_a_relay_wrote_anew_is_no_other() {
+        use Verdict::{Unsigned, Verified};
+        assert_eq!(compare_copies((ANSWER, Unsigned), (ANSWER_ANEW, Unsigned)), Comparison::Same);
+        assert_eq!(compare_copies((ANSWER_ANEW, Unsigned), (ANSWER, Unsigned)), Comparison::Same);
+        let changed = |from: &str, to: &str| {
+            let anew = std::str::from_utf8(ANSWER_ANEW).unwrap().replace(from, to).into_bytes();
+            assert_ne!(anew, ANSWER_ANEW);
+            compare_copies((ANSWER, Unsigned), (&anew, Unsigned))
+        };
+        let other = Comparison::Keep(Finding::OneWasChanged);
+        assert_eq!(changed("so?", "no?"), other, "other words");
+        assert_eq!(changed(r#""type":"text"}},"#, r#""type":"file"}},"#), Comparison::Same, "only quoted");
+        assert_eq!(changed("\"AQID\"", "\"AQIC\""), other, "an answer to something else");
+        let (once, again) = (signed(ANSWER), signed(ANSWER_ANEW));
+        assert_eq!(
+            compare_copies((&once, Verified), (&again, Verified)),
+            Comparison::Keep(Finding::AuthorSaidBoth),
+            "what is signed is nobody's to write anew"
+        );
+        assert_eq!(
+            compare_copies((&once, Verified), (ANSWER_ANEW, Unsigned)),
+            Comparison::Keep(Finding::NewWasChanged)
         );
     }
 

@@ -108,6 +108,13 @@ impl EventTag {
                 | Self::Roster
         )
     }
+
+    /// Whether a forward of this event may come without a message id: so do stock relays tell joiners where the files of
+    /// their history are.
+    #[must_use]
+    pub const fn may_lack_id(self) -> bool {
+        matches!(self, Self::FileDescription)
+    }
 }
 
 impl super::event::Event {
@@ -278,6 +285,16 @@ mod tests {
                 assert_eq!(verdict(as_channel), absent, "what comes as the channel counts as unsigned");
             }
         }
+    }
+
+    #[test]
+    fn only_where_a_file_is_may_come_without_an_id() {
+        let json = br#"{"v":"1-21","event":"x.msg.file.descr","params":{"msgId":"AQID",
+            "fileDescr":{"fileDescrText":"name: a","fileDescrPartNo":1,"fileDescrComplete":true}}}"#;
+        let message = Message::parse(json).unwrap();
+        assert_eq!((message.message_id, message.event.tag().may_lack_id()), (None, true));
+        let others = EventTag::ALL.iter().filter(|tag| tag.may_lack_id());
+        assert_eq!(others.count(), 1);
     }
 
     #[test]
