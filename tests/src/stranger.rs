@@ -1,9 +1,8 @@
 //! Somebody who speaks the protocol by its library alone, and whom no program of ours keeps honest.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use anyhow::{Context as _, bail};
-use protocol::agent::Agent;
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::connection_request::ConnectionRequest;
 use protocol::agent::event::Event;
@@ -12,6 +11,7 @@ use protocol::agent::memory::MemoryStore;
 use protocol::agent::request::{Request, RequestOutcome, ServerMessage, Work};
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
+use protocol::agent::{Agent, Body};
 use protocol::net::clock;
 use protocol::net::error::CallError;
 use protocol::net::network::{Limits, Network, NetworkEvent, NetworkEvents, Subscription};
@@ -33,6 +33,7 @@ pub struct Stranger {
     happened: NetworkEvents,
     store: MemoryStore,
     events: VecDeque<(ConnectionId, Event)>,
+    subscribed: BTreeSet<ConnectionId>,
 }
 
 impl Stranger {
@@ -43,7 +44,14 @@ impl Stranger {
     pub fn new() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (network, happened) = Network::new(Limits::INTERACTIVE, runtime.handle().clone());
-        Ok(Self { runtime, network, happened, store: MemoryStore::default(), events: VecDeque::new() })
+        Ok(Self {
+            runtime,
+            network,
+            happened,
+            store: MemoryStore::default(),
+            events: VecDeque::new(),
+            subscribed: BTreeSet::new(),
+        })
     }
 
     /// Makes a contact address with the data that `data` makes of its link, checked by nobody.
@@ -55,14 +63,83 @@ impl Stranger {
         plan: AddressPlan,
         data: impl FnOnce(&AddressDraft) -> anyhow::Result<UserLinkData>,
     ) -> anyhow::Result<ShortLink> {
+        Ok(self.address(plan, data)?.1)
+    }
+
+    /// As [`Self::publish`], with what requests come to.
+    ///
+    /// # Errors
+    /// When the server refuses it.
+    pub fn address(
+        &mut self,
+        plan: AddressPlan,
+        data: impl FnOnce(&AddressDraft) -> anyhow::Result<UserLinkData>,
+    ) -> anyhow::Result<(ConnectionId, ShortLink)> {
         let draft = AddressDraft::new(plan, &mut system_rng())?;
         let (link, data) = (draft.short_link(), data(&draft)?);
         let id = Agent::new(&mut self.store, &mut system_rng(), clock::now()).create_address(draft, &data)?;
         self.work(id)?;
         match self.event(id)? {
-            Event::AddressCreated => Ok(link),
+            Event::AddressCreated => Ok((id, link)),
             other => bail!("no address: {other:?}"),
         }
+    }
+
+    /// Waits for a request at an address of ours, and accepts it with what `info` makes of the requester's words.
+    ///
+    /// # Errors
+    /// When there is none in time, or the requester's queue is gone.
+    pub fn accept(
+        &mut self,
+        address: ConnectionId,
+        reply_server: &str,
+        info: impl FnOnce(&mut Self, &[u8]) -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<ConnectionId> {
+        let (invitation, words) = self.wait_for(address, |event| match event {
+            Event::Request { invitation, info } => Some((invitation, info)),
+            _ => None,
+        })?;
+        let reply_server: ServerAddressWithAuth = reply_server.parse().context("Not an address")?;
+        let info = info(self, &words)?;
+        let mut rng = system_rng();
+        let id =
+            Agent::new(&mut self.store, &mut rng, clock::now()).accept(&invitation, &reply_server, &info)?;
+        self.work(id)?;
+        Ok(id)
+    }
+
+    /// Waits until a connection that we accepted stands; gives what the peer says of itself.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn connected(&mut self, id: ConnectionId) -> anyhow::Result<Vec<u8>> {
+        let info = self.wait_for(id, |event| match event {
+            Event::Info { info } => Some(info),
+            _ => None,
+        })?;
+        self.wait_for(id, |event| matches!(event, Event::Connected).then_some(()))?;
+        Ok(info)
+    }
+
+    /// Waits for the next message of the peer.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub fn message(&mut self, id: ConnectionId) -> anyhow::Result<Vec<u8>> {
+        self.wait_for(id, |event| match event {
+            Event::Message { body, .. } => Some(body),
+            _ => None,
+        })
+    }
+
+    /// Says something to the peer.
+    ///
+    /// # Errors
+    /// When its server does not take it.
+    pub fn say(&mut self, id: ConnectionId, body: &[u8]) -> anyhow::Result<()> {
+        let mut rng = system_rng();
+        Agent::new(&mut self.store, &mut rng, clock::now()).send(id, Body::Inline(body), false)?;
+        self.work(id)
     }
 
     /// Reads a link as anybody can.
@@ -96,25 +173,43 @@ impl Stranger {
     /// # Errors
     /// When there is none in time.
     pub fn answer(&mut self, id: ConnectionId) -> anyhow::Result<Vec<u8>> {
+        self.wait_for(id, |event| match event {
+            Event::Confirmation { info } => Some(info),
+            _ => None,
+        })
+    }
+
+    /// Waits for something to happen on a connection, and leaves out what happens on it before.
+    fn wait_for<T>(
+        &mut self,
+        id: ConnectionId,
+        mut wanted: impl FnMut(Event) -> Option<T>,
+    ) -> anyhow::Result<T> {
         let own = Agent::new(&mut self.store, &mut system_rng(), clock::now()).own_queue(id)?;
-        let own = own.context("The request has its queue")?;
-        let subscription =
-            Subscription { queue: own.recipient_id, key: AuthPrivateKey::Ed25519(own.key.clone()) };
-        self.network.subscribe(&own.server, vec![subscription]);
+        let own = own.context("The connection has its queue")?;
+        if self.subscribed.insert(id) {
+            let subscription =
+                Subscription { queue: own.recipient_id, key: AuthPrivateKey::Ed25519(own.key.clone()) };
+            self.network.subscribe(&own.server, vec![subscription]);
+        }
         loop {
-            if let Some(at) = self.events.iter().position(|(of, _)| *of == id)
-                && let Some((_, Event::Confirmation { info })) = self.events.remove(at)
-            {
-                return Ok(info);
+            while let Some(at) = self.events.iter().position(|(of, _)| *of == id) {
+                if let Some(found) = self.events.remove(at).and_then(|(_, event)| wanted(event)) {
+                    return Ok(found);
+                }
             }
             let next =
                 self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.happened.next()).await });
-            let next = next.context("No answer in time")?.context("The network runs")?;
+            let next = next.context("Nothing in time")?.context("The network runs")?;
             let NetworkEvent::Message { server, queue, message_id, body } = next else { continue };
             let mut rng = system_rng();
             let mut agent = Agent::new(&mut self.store, &mut rng, clock::now());
             let own = agent.receive(&server, &queue, ServerMessage { id: message_id, body: &body })?;
             self.events.extend(agent.take_events());
+            let touched = agent.take_touched();
+            for id in touched.into_keys() {
+                self.work(id)?;
+            }
             if let Some(own) = own {
                 let acknowledge = own.acknowledge(message_id);
                 self.runtime.block_on(self.network.call(acknowledge))?;
