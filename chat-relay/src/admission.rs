@@ -19,6 +19,7 @@ use protocol::group::event::joining::{
 use protocol::group::event::members::{MemberInfo, MemberIntro, MemberNew, Restriction, Restrictions};
 use protocol::group::event::owner_relay::{Capabilities, MemberIdRole};
 use protocol::group::event::{Event, Message};
+use protocol::group::history_peer;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::joining::{JoinProblem, Joiner, Pinned, check_join};
 use protocol::group::knocking::{KnockEffect, KnockEvent};
@@ -30,7 +31,7 @@ use protocol::version::VersionRange;
 use thiserror::Error;
 
 use crate::delivery::forwarding::forwarded;
-use crate::history::give::kept;
+use crate::history::give::{self, kept};
 use crate::metrics::{Count, Refused};
 use crate::notices::Concern;
 use crate::operation::Quota;
@@ -115,6 +116,9 @@ pub fn requested<S: RelayStore>(
 ) -> Result<(), Fatal> {
     if bulk::is_request(info) {
         return bulk::requested(turn, group, invitation, info);
+    }
+    if history_peer::is_request(info) {
+        return give::peer_requested(turn, group, invitation, info);
     }
     match examine(turn, group, info)? {
         Ok((joiner, known)) => match how_far(turn, group, &joiner, known.as_ref())? {

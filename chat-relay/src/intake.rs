@@ -64,6 +64,7 @@ enum Paced {
     Questions(MemberNumber),
     Group(GroupId),
     Joins(GroupId),
+    Relays(GroupId),
 }
 
 /// What is left in a bucket, in messages times the milliseconds of a minute: no fraction is lost, however often it is looked
@@ -140,6 +141,13 @@ pub fn may_ask<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &Member) -> bo
     let now = turn.now();
     let per_minute = turn.operation.rules.quota(Quota::MemberMessagesPerMinute);
     turn.operation.intake.take(Paced::Questions(member.number), per_minute, now)
+}
+
+/// Whether the other relays of a group ask no faster than one member may.
+pub fn may_relays_ask<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> bool {
+    let now = turn.now();
+    let per_minute = turn.operation.rules.quota(Quota::MemberMessagesPerMinute);
+    turn.operation.intake.take(Paced::Relays(group), per_minute, now)
 }
 
 /// Takes a message of so many bytes into account, or says why it is not taken.

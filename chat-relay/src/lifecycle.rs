@@ -5,19 +5,20 @@ use protocol::agent::address_draft::AddressDraft;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::group::catch_up::CatchUp;
 use protocol::group::identity::MemberRole;
+use protocol::group::peer_reading::PeerEvent;
 use protocol::group::served_group::{Notice, ServedEffect, ServedEvent, ServedStatus};
 use protocol::net::engine::Fatal;
 use protocol::net::network::ReadLinkError;
 use protocol::smp::short_link::ShortLink;
 use protocol::timestamp::Timestamp;
 
-use crate::history::fill;
+use crate::history::{fill, give, peers};
 use crate::invitation;
 use crate::link_watch;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LinkState, Member, MemberStatus, ServedGroup};
-use crate::turn::{Turn, stored};
+use crate::turn::{LinkRead, Turn, stored};
 use crate::validation::validate;
 use crate::{closing, roster};
 
@@ -80,7 +81,7 @@ pub fn advance_because<S: RelayStore>(
         }
         (_, ServedStatus::Active { .. }) => {
             turn.reached(Step::GroupActive);
-            fill::begin(turn, id)?;
+            peers::begin(turn, id)?;
         }
         (before, ServedStatus::Inactive(_)) if before.serves() => turn.reached(Step::GroupClosing),
         _ => {}
@@ -112,7 +113,7 @@ fn carry_out<S: RelayStore>(
     match effect {
         ServedEffect::ReadGroupLink | ServedEffect::CheckLink => {
             let link = group_link(&group)?;
-            turn.read_link(id, &link);
+            turn.read_link(LinkRead::Group(id), &link);
             Ok(())
         }
         ServedEffect::CreateRelayLink => invitation::make_link(turn, group),
@@ -158,6 +159,9 @@ pub fn deadlines<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal>
         let is_due = |moment: Option<Timestamp>| moment.is_some_and(|moment| moment <= now);
         if is_due(group.fill.as_ref().and_then(CatchUp::deadline)) {
             fill::timeout(turn, group.id)?;
+        }
+        if is_due(group.peers.deadline()) {
+            peers::happened(turn, group.id, PeerEvent::Timeout)?;
         }
         if is_due(group.due_at) {
             advance(turn, group.id, ServedEvent::Timeout)?;
@@ -236,8 +240,11 @@ fn read_for_watch<S: RelayStore>(
         }
         Ok(seen) => {
             if let Some(identity) = seen.identity {
-                group.identity = Some(identity);
+                let listed_before = group.identity.replace(identity).map(|before| before.relays);
                 turn.store.update_group(&group)?;
+                if listed_before.as_ref() != group.identity.as_ref().map(|identity| &identity.relays) {
+                    give::close_readers(turn, group.id)?;
+                }
             }
             advance(turn, group.id, seen.event)
         }

@@ -72,6 +72,11 @@ pub enum Concern {
         "as many joiners wait for a moderator as this relay keeps, and further ones are refused: decide with `conclave knocks`"
     )]
     KnocksFull,
+    /// Another relay of the group.
+    #[error(
+        "another relay of the group gave this one history that its authors have not signed, and nothing of it was taken: see `conclave group relays`, and remove that relay if it goes on"
+    )]
+    PeerLied,
 }
 
 impl Concern {
@@ -88,6 +93,7 @@ impl Concern {
             Self::RelayFull => "relay_full",
             Self::JoinPace => "join_pace",
             Self::KnocksFull => "knocks_full",
+            Self::PeerLied => "peer_lied",
         }
     }
 
@@ -232,6 +238,7 @@ mod tests {
             Concern::RelayFull,
             Concern::JoinPace,
             Concern::KnocksFull,
+            Concern::PeerLied,
         ];
         for concern in all {
             let text = concern.to_string();

@@ -30,6 +30,7 @@ use crate::config::Limits;
 use crate::control::{self, Request};
 use crate::delivery::outcome;
 use crate::delivery::worker::{self, Turns};
+use crate::history::{give, peers};
 use crate::identity::RelayIdentity;
 use crate::metrics::{Count, Metrics, Refused};
 use crate::monitoring::{GROUPS_SHOWN_MAX, GroupNumbers, Survey};
@@ -40,7 +41,7 @@ use crate::sharing::{self, SHARE_EVERY_MS};
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LinkState, MemberNumber, Purpose};
-use crate::turn::{Turn, from_tag, request_digest};
+use crate::turn::{LinkRead, Turn, request_digest};
 use crate::{address, admission, bulk, cleaning, invitation, knocking, lifecycle, receive};
 
 /// How often a relay that drains looks whether anything waits.
@@ -94,8 +95,8 @@ pub struct Relay<S> {
     notify: tokio::sync::mpsc::UnboundedSender<Notice>,
     /// Steps of the open transaction.
     steps: Vec<Step>,
-    /// Groups whose links are being read.
-    reading: BTreeSet<GroupId>,
+    /// Links that are being read.
+    reading: BTreeSet<LinkRead>,
     operation: Operation,
     /// Answers to the operator that wait for the commit.
     answers: Vec<(oneshot::Sender<Value>, Value)>,
@@ -449,6 +450,12 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             Some(Purpose::Bulk(group, number)) => {
                 self.bulk_event(context, connection, (group, number), event)
             }
+            Some(Purpose::Reader(group)) => {
+                give::reader_event(&mut self.turn(context), connection, group, event)
+            }
+            Some(Purpose::Source(group)) => {
+                peers::source_event(&mut self.turn(context), connection, group, event)
+            }
             // The answer went out with the connection itself.
             Some(Purpose::Answer) if matches!(event, Event::Connected | Event::Failed { .. }) => {
                 self.turn(context).close(connection, true)
@@ -463,12 +470,16 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         tag: LinkTag,
         result: Result<OpenedLink, ReadLinkError>,
     ) -> Result<(), Fatal> {
-        let group = from_tag(&tag)?;
+        let read = LinkRead::from_tag(&tag)?;
         // Of a group that went to another worker meanwhile it says nothing here.
-        if !self.reading.remove(&group) || !self.store.holds(group) {
+        if !self.reading.remove(&read) || !self.store.holds(read.group()) {
             return Ok(());
         }
-        lifecycle::link_read(&mut self.turn(context), group, result)
+        let mut turn = self.turn(context);
+        match read {
+            LinkRead::Group(group) => lifecycle::link_read(&mut turn, group, result),
+            LinkRead::Peer(group, link) => peers::link_read(&mut turn, group, link, result),
+        }
     }
 
     fn on_command(&mut self, context: &mut Context<'_>, command: Command) -> Result<(), Fatal> {

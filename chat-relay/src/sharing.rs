@@ -22,7 +22,7 @@ pub(crate) fn follow<S: RelayStore>(turn: &mut Turn<'_, '_, S>, moves: Moves) ->
         let connections = turn.store.connections_of_group(group)?;
         turn.context.release(connections.into_iter().map(|(connection, _)| connection));
         turn.turns.forget(group);
-        turn.reading.remove(&group);
+        turn.reading.retain(|read| read.group() != group);
         tracing::info!(group = group.0, "a group goes to another worker");
     }
     for group in moves.taken {

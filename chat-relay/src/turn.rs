@@ -40,25 +40,52 @@ pub struct Turn<'a, 'c, S: RelayStore> {
     pub operation: &'a mut Operation,
     pub(crate) context: &'a mut Context<'c>,
     pub(crate) steps: &'a mut Vec<Step>,
-    /// Groups whose links are being read.
-    pub(crate) reading: &'a mut BTreeSet<GroupId>,
+    /// Links that are being read.
+    pub(crate) reading: &'a mut BTreeSet<LinkRead>,
     /// Groups that may have something to hand out.
     pub(crate) turns: &'a mut Turns,
 }
 
-/// A group as the tag of a link read for it.
-#[must_use]
-pub fn to_tag(group: GroupId) -> LinkTag {
-    LinkTag(group.0.to_be_bytes().to_vec())
+/// A link that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkRead {
+    /// A group's own.
+    Group(GroupId),
+    /// That of another relay of the group, by the digest of its text.
+    Peer(GroupId, [u8; 32]),
 }
 
-/// The group that a tag stands for.
-///
-/// # Errors
-/// When it is none of ours.
-pub fn from_tag(tag: &LinkTag) -> Result<GroupId, DecodeError> {
-    let bytes = tag.0.as_slice().try_into().map_err(|_| DecodeError::Invalid("link tag"))?;
-    Ok(GroupId(i64::from_be_bytes(bytes)))
+impl LinkRead {
+    /// For which group.
+    #[must_use]
+    pub const fn group(self) -> GroupId {
+        match self {
+            Self::Group(group) | Self::Peer(group, _) => group,
+        }
+    }
+
+    /// As the tag of the read.
+    #[must_use]
+    pub fn to_tag(self) -> LinkTag {
+        LinkTag(match self {
+            Self::Group(group) => group.0.to_be_bytes().to_vec(),
+            Self::Peer(group, link) => [&group.0.to_be_bytes()[..], &link].concat(),
+        })
+    }
+
+    /// What a tag stands for.
+    ///
+    /// # Errors
+    /// When it is none of ours.
+    pub fn from_tag(tag: &LinkTag) -> Result<Self, DecodeError> {
+        let unknown = || DecodeError::Invalid("link tag");
+        let (group, link) = tag.0.split_first_chunk().ok_or_else(unknown)?;
+        let group = GroupId(i64::from_be_bytes(*group));
+        match link {
+            [] => Ok(Self::Group(group)),
+            link => Ok(Self::Peer(group, link.try_into().map_err(|_| unknown())?)),
+        }
+    }
 }
 
 impl<S: RelayStore> Turn<'_, '_, S> {
@@ -86,11 +113,11 @@ impl<S: RelayStore> Turn<'_, '_, S> {
         self.steps.push(step);
     }
 
-    /// Reads the link of a group, unless it is being read or too many are: its deadline will ask again.
-    pub fn read_link(&mut self, group: GroupId, link: &ShortLink) {
+    /// Reads a link, unless it is being read or too many are: a deadline will ask again.
+    pub fn read_link(&mut self, what: LinkRead, link: &ShortLink) {
         let room = usize::try_from(self.limits.reads_at_once).unwrap_or(usize::MAX);
-        if self.reading.len() < room && self.reading.insert(group) {
-            self.context.read_link(to_tag(group), link.clone());
+        if self.reading.len() < room && self.reading.insert(what) {
+            self.context.read_link(what.to_tag(), link.clone());
         }
     }
 
@@ -318,7 +345,11 @@ mod tests {
 
     #[test]
     fn tags_come_back() {
-        assert_eq!(from_tag(&to_tag(GroupId(i64::MAX))), Ok(GroupId(i64::MAX)));
-        assert!(from_tag(&LinkTag(b"short".to_vec())).is_err());
+        for read in [LinkRead::Group(GroupId(i64::MAX)), LinkRead::Peer(GroupId(-1), [7; 32])] {
+            assert_eq!(LinkRead::from_tag(&read.to_tag()), Ok(read));
+        }
+        for wrong in [&b"short"[..], b"of another length"] {
+            assert!(LinkRead::from_tag(&LinkTag(wrong.to_vec())).is_err());
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! ```
 
 use protocol::agent::signed_link_data::OpenedLink;
-use protocol::group::identity::MemberId;
+use protocol::group::identity::{LinkText, MemberId};
 use protocol::group::link::RolledBack;
 use protocol::group::opened::{OpenedGroupLink, OpenedLinkProblem};
 use protocol::smp::short_link::ShortLink;
@@ -59,6 +59,7 @@ impl From<OpenedGroupLink> for GroupIdentity {
             root_key: link.root_key,
             link_version: link.data.link_data_version,
             profile: link.data.group_profile,
+            relays: link.relays.iter().map(LinkText::from).collect(),
         }
     }
 }

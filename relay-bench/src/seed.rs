@@ -268,6 +268,7 @@ fn served(
         root_key: key.public_key(),
         profile,
         link_version: None,
+        relays: Vec::new(),
     });
     store.update_group(&group)?;
     Ok((group, draft))

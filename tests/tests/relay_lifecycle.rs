@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use e2e::binaries::tested;
 use e2e::process::Process;
 use e2e::stage::{GROUP, Stage, connected, has, message, message_id, relay_becomes};
-use e2e::world::{World, event, eventually, text};
+use e2e::world::{Relay, World, event, eventually, text};
 use serde_json::{Value, json};
 
 /// How a relay that does not serve any more appears, or it is not listed at all.
@@ -116,10 +116,7 @@ fn a_new_relay_has_the_history_also_when_killed_while_it_takes_it() -> anyhow::R
     fresh.process()?.wait()?;
     fresh.kill()?;
     fresh.start(&[])?;
-    let process = fresh.process()?;
-    eventually("the new relay is filled", || {
-        Ok(process.has_said("history came from the owner").then_some(()))
-    })?;
+    is_filled(&mut fresh)?;
 
     // Whoever joins now can ask nobody else.
     stage.relay(0)?.kill()?;
@@ -132,6 +129,49 @@ fn a_new_relay_has_the_history_also_when_killed_while_it_takes_it() -> anyhow::R
         assert_eq!((text(&row, "signature")?.as_str(), &row["relays"]), ("verified", &json!(["relay-2"])));
     }
     assert_eq!(text(&message(&late, "two")?, "author")?, "Ann");
+    Ok(())
+}
+
+/// Waits until a relay has read all that it could of the others.
+fn is_filled(relay: &mut Relay) -> anyhow::Result<()> {
+    let (name, process) = (relay.name.clone(), relay.process()?);
+    eventually(&format!("{name} is filled"), || {
+        Ok(process.has_said("the reading of other relays' history is over").then_some(()))
+    })
+}
+
+#[test]
+fn a_new_relay_takes_the_history_from_another_one_while_the_owner_is_away() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    stage.owner.ok(&["group", "profile", GROUP, "--history-items", "500"])?;
+    let texts: Vec<String> = (1..=120).map(|number| format!("message {number}")).collect();
+    let file = stage.world.path().join("messages.txt");
+    std::fs::write(&file, texts.join("\n"))?;
+    stage.owner.ok(&["send", GROUP, "--file", &file.display().to_string(), "--timeout", "60"])?;
+    let expected: Vec<&str> = texts.iter().map(String::as_str).collect();
+    has(stage.member(0)?, &expected)?;
+
+    let mut fresh = stage.world.relay("relay-2", &stage.servers[0])?;
+    fresh.kill()?;
+    // In the middle of an answer.
+    fresh.start(&[("CONCLAVE_CRASH_POINT", "relay.history.filled:2")])?;
+    stage.owner.ok(&["relay", "add", "relay-2", fresh.link()])?;
+    stage.owner.ok(&["group", "relay", "add", GROUP, "relay-2", "--timeout", "60"])?;
+    stage.listening.remove(0).kill()?;
+    fresh.process()?.wait()?;
+    fresh.kill()?;
+    fresh.start(&[])?;
+    is_filled(&mut fresh)?;
+    assert!(!fresh.process()?.has_said("history came from the owner"));
+
+    stage.relay(0)?.kill()?;
+    let late = stage.world.person("Late", &stage.servers.iter().collect::<Vec<_>>())?;
+    let _listening = late.listen()?;
+    late.ok(&["join", &stage.link, "--timeout", "60"])?;
+    has(&late, &expected)?;
+    let first = message(&late, "message 1")?;
+    assert_eq!((text(&first, "signature")?.as_str(), &first["relays"]), ("verified", &json!(["relay-2"])));
+    assert_eq!(late.ok(&["history", GROUP])?.of_type("gap").count(), 0);
     Ok(())
 }
 

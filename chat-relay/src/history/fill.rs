@@ -1,7 +1,7 @@
 //! What we lack, asked of the owner page by page: see [`protocol::group::catch_up`].
 //!
 //! ```text
-//! we begin to serve ─▶ everything that the group keeps: stored ahead of all that comes, for those who ask for it
+//! no other relay has all ─▶ everything that the group keeps: stored ahead of all that comes, for those who ask for it
 //! a member misses what we lack ─▶ the newest: taken as if it came now, and passed on
 //! ```
 //!
@@ -21,6 +21,7 @@ use protocol::group::signed::SignatureState;
 use protocol::net::engine::Fatal;
 
 use super::give::kept;
+use super::page::Page;
 use crate::metrics::Refused;
 use crate::receive::{self, Source};
 use crate::steps::Step;
@@ -30,7 +31,7 @@ use crate::store::records::{
 };
 use crate::turn::Turn;
 
-/// We begin to serve a group: all that it keeps is asked for, once.
+/// No other relay of the group could give us all that it keeps: the owner is asked for it, once.
 ///
 /// # Errors
 /// When the store fails; so for every function here.
@@ -93,31 +94,16 @@ pub fn page_came<S: RelayStore>(
     if source.is_claimant || owner != Some(source.member) {
         return Ok(false);
     }
-    let (mut header, mut forwards, mut introduced) = (None, Vec::new(), BTreeMap::new());
-    for element in elements {
-        match element {
-            Element::Forward(forward) => forwards.push(forward),
-            Element::Statement(said) => match said.message() {
-                Ok(Message { event: Event::HistoryPage(page), .. }) => header = Some(page),
-                Ok(Message { event: Event::MemberNew(new), .. }) => {
-                    introduced.insert(new.member_info.member_id.clone(), new.member_info);
-                }
-                _ => {}
-            },
-            Element::Chunk(_) => {}
-        }
-    }
-    if header.is_none() && forwards.is_empty() {
-        return Ok(false);
-    }
+    let Some(Page { header, mut forwards, introduced }) = Page::read(elements) else { return Ok(false) };
     let Some(kept) = kept(turn, &group) else { return Ok(true) };
     if want == Want::Everything {
         // The newest gets the highest number.
         forwards.reverse();
     }
-    let mut stored = Vec::new();
+    let mut stored: Vec<StoredMessageId> = Vec::new();
     for forward in forwards {
-        stored.extend(item(turn, &group, source, want, forward, &introduced)?);
+        let newer = stored.last().copied();
+        stored.extend(item(turn, &group, source, (want, newer), forward, &introduced)?);
     }
     let now = turn.now();
     let oldest = turn.store.oldest_kept(group.id, &kept, now)?;
@@ -135,7 +121,7 @@ fn item<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     source: Source,
-    want: Want,
+    (want, newer): (Want, Option<StoredMessageId>),
     forward: &Forward<'_>,
     introduced: &BTreeMap<MemberId, MemberInfo>,
 ) -> Result<Option<StoredMessageId>, Fatal> {
@@ -170,19 +156,7 @@ fn item<S: RelayStore>(
     }
     match want {
         Want::Everything if is_content(&message.event) || author.role == MemberRole::Owner => {
-            let new = NewMessage {
-                message_id: message_id.clone(),
-                author: author.number,
-                broker_time: forward.sent_at,
-                kind: receive::kind(&message.event),
-                target: receive::target_of(turn, group.id, author.number, &message.event)?,
-                support_of: None,
-                as_channel: false,
-                verified: true,
-                element: forward.statement.verbatim().to_vec(),
-            };
-            let now = turn.now();
-            Ok(turn.store.fill_message(group.id, &new, now)?)
+            store(turn, group.id, &author, forward, newer)
         }
         // How the group stands is told by its link and roster.
         Want::Everything => Ok(None),
@@ -192,6 +166,37 @@ fn item<S: RelayStore>(
             Ok(turn.store.message_by_id(group.id, message_id)?.map(|stored| stored.id))
         }
     }
+}
+
+/// Stores an item that is its author's, below the next newer one.
+pub(super) fn store<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: GroupId,
+    author: &Member,
+    forward: &Forward<'_>,
+    newer: Option<StoredMessageId>,
+) -> Result<Option<StoredMessageId>, Fatal> {
+    let Message { message_id: Some(message_id), event, .. } = forward.statement.message()? else {
+        return Ok(None);
+    };
+    let target = receive::target_of(turn, group, author.number, &event)?;
+    if let (Event::MessageDelete(_), Some(target)) = (&event, &target) {
+        // Whoever gave the post has left this out.
+        turn.store.hide_message(group, target)?;
+    }
+    let new = NewMessage {
+        message_id,
+        author: author.number,
+        broker_time: forward.sent_at,
+        kind: receive::kind(&event),
+        target,
+        support_of: None,
+        as_channel: false,
+        verified: true,
+        element: forward.statement.verbatim().to_vec(),
+    };
+    let now = turn.now();
+    Ok(turn.store.fill_message(group, &new, newer, now)?)
 }
 
 /// A member of whom only the owner has told.
@@ -215,7 +220,7 @@ fn meet<S: RelayStore>(
 }
 
 /// Whether it is part of what was said, and does not change how the group stands.
-const fn is_content(event: &Event) -> bool {
+pub(super) const fn is_content(event: &Event) -> bool {
     matches!(
         event,
         Event::MessageNew(_) | Event::MessageUpdate(_) | Event::MessageReact(_) | Event::FileDescription(_)

@@ -2,25 +2,44 @@
 //!
 //! What a member is given at its joining is recent posts alone (channels.md §17). Here it asks for everything that the
 //! relay keeps, from the newest to the oldest, each item with its author's bytes and signature. Stock clients never ask.
+//!
+//! Another relay of the group asks at our relay link to be let in, and then as members do. It proves by its own relay link
+//! that it is one ([`protocol::group::history_peer`]); when the list of relays changes it has to prove it anew.
 
 use protocol::agent::Body;
+use protocol::agent::event::{Event as AgentEvent, SendFailure, SyncState};
+use protocol::agent::invitation::Invitation;
+use protocol::agent::store::ConnectionId;
+use protocol::group::batch::Element;
 use protocol::group::constants::{HISTORY_FILE_AGE_MS_MAX, HISTORY_PAGE_ITEMS_MAX};
+use protocol::group::container;
+use protocol::group::event::Event;
+use protocol::group::event::content::Acknowledge;
 use protocol::group::event::history::{HistoryGet, HistoryPosition};
 use protocol::group::history_answer::{Item, bodies};
-use protocol::group::identity::MemberRole;
+use protocol::group::history_peer::{PeerRefused, check_request};
+use protocol::group::identity::{LinkText, MemberRole};
 use protocol::group::profile::HistoryKept;
 use protocol::group::signed::Statement;
 use protocol::net::engine::Fatal;
 
 use super::fill;
+use crate::admission;
 use crate::admission::member_new;
 use crate::delivery::forwarding::forwarded;
 use crate::intake::{self, TooMuch};
 use crate::metrics::Refused;
 use crate::steps::Step;
 use crate::store::RelayStore;
-use crate::store::records::{LinkState, Member, ServedGroup, StoredMessage, StoredMessageId};
-use crate::turn::Turn;
+use crate::store::records::{
+    GroupId, LinkState, Member, Purpose, ServedGroup, StoredMessage, StoredMessageId,
+};
+use crate::turn::{LinkRead, Turn};
+
+/// Connections of other relays that read one group's history at once; of more the oldest is closed.
+const READERS_MAX: usize = 8;
+/// How long another relay reads with one request.
+const READER_MS_MAX: i64 = 86_400_000;
 
 /// A member asks for a page.
 ///
@@ -40,6 +59,18 @@ pub fn requested<S: RelayStore>(
         turn.operation.metrics.refused(Refused::Message, TooMuch::MemberPace.word());
         return Ok(());
     }
+    answer(turn, group, connection, Some(member), request)?;
+    if request.ask_owner { fill::wanted(turn, group.id) } else { Ok(()) }
+}
+
+/// Gives a page to a member, or to another relay.
+fn answer<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    connection: ConnectionId,
+    member: Option<&Member>,
+    request: &HistoryGet,
+) -> Result<(), Fatal> {
     let limit = request.limit.clamp(1, HISTORY_PAGE_ITEMS_MAX);
     // A position that we never gave stands at the end.
     let position = |text: &str| text.parse().map_or(StoredMessageId(i64::MIN), StoredMessageId);
@@ -70,7 +101,104 @@ pub fn requested<S: RelayStore>(
         }
     }
     turn.reached(Step::HistoryGiven);
-    if request.ask_owner { fill::wanted(turn, group.id) } else { Ok(()) }
+    Ok(())
+}
+
+/// Another relay asks at our relay link to read the history of a group.
+///
+/// # Errors
+/// When the store fails.
+pub fn peer_requested<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    invitation: &Invitation,
+    info: &[u8],
+) -> Result<(), Fatal> {
+    let checked = match group.identity.as_ref().filter(|_| group.life.status.serves()) {
+        Some(identity) => {
+            let listed: Vec<_> = identity.relays.iter().filter_map(LinkText::to_short_link).collect();
+            check_request(info, &identity.public_group_id, &group.key.relay, &listed)
+        }
+        None => Err(PeerRefused::NotListed),
+    };
+    if let Err(reason) = checked {
+        turn.operation.metrics.refused(Refused::Join, reason.word());
+        tracing::info!(group = group.id.0, %reason, "a request to read the history is refused");
+        if reason == PeerRefused::NotListed && group.life.status.lets_in() {
+            // The group link may list it since we looked: it asks again.
+            turn.read_link(LinkRead::Group(group.id), &group.key.group_link.as_str().parse()?);
+        }
+        return admission::reject(turn, group, invitation, None, &reason.to_string());
+    }
+    let readers = readers(turn, group.id)?;
+    let surplus = readers.len().saturating_add(1).saturating_sub(READERS_MAX);
+    for reader in readers.into_iter().take(surplus) {
+        turn.close(reader, false)?;
+    }
+    let until = turn.now().plus_ms(READER_MS_MAX);
+    turn.accept(invitation, Event::Acknowledge(Acknowledge {}), Purpose::Reader(group.id), Some(until))?;
+    tracing::info!(group = group.id.0, "another relay of the group may read its history");
+    Ok(())
+}
+
+/// Other relays' connections, oldest first.
+fn readers<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> Result<Vec<ConnectionId>, Fatal> {
+    let with_peers = turn.store.connections_with_peers(group)?.into_iter();
+    let readers = with_peers.filter(|(_, purpose)| *purpose == Purpose::Reader(group));
+    Ok(readers.map(|(connection, _)| connection).collect())
+}
+
+/// The list of relays has changed: whoever reads here proves anew to be one of them.
+///
+/// # Errors
+/// When the store fails.
+pub fn close_readers<S: RelayStore>(turn: &mut Turn<'_, '_, S>, group: GroupId) -> Result<(), Fatal> {
+    for reader in readers(turn, group)? {
+        turn.close(reader, false)?;
+    }
+    Ok(())
+}
+
+/// Something came on the connection of another relay that reads here.
+///
+/// # Errors
+/// When the store fails.
+pub fn reader_event<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    group: GroupId,
+    event: AgentEvent,
+) -> Result<(), Fatal> {
+    match event {
+        AgentEvent::Message { body, .. } => {
+            let Some(group) = turn.store.group(group)?.filter(|group| group.life.status.serves()) else {
+                return Ok(());
+            };
+            let Some(request) = asked(&body) else { return Ok(()) };
+            if !intake::may_relays_ask(turn, group.id) {
+                turn.operation.metrics.refused(Refused::Message, TooMuch::GroupPace.word());
+                return Ok(());
+            }
+            answer(turn, &group, connection, None, &request)
+        }
+        AgentEvent::Failed { .. }
+        | AgentEvent::SendFailed { reason: SendFailure::NoQueue, .. }
+        | AgentEvent::RatchetSync(SyncState::Required) => turn.close(connection, false),
+        _ => Ok(()),
+    }
+}
+
+/// What another relay asks for.
+fn asked(body: &[u8]) -> Option<HistoryGet> {
+    let unfolded = container::unfold(body).ok()?;
+    let elements = container::elements(&unfolded).ok()?;
+    elements.into_iter().flatten().find_map(|element| match element {
+        Element::Statement(said) => match said.message().ok()?.event {
+            Event::HistoryGet(get) => Some(get),
+            _ => None,
+        },
+        Element::Forward(_) | Element::Chunk(_) => None,
+    })
 }
 
 /// How much of a group's history is kept and given: what its owner wants, as far as the operator lets. Nothing when the
@@ -86,7 +214,7 @@ pub fn kept<S: RelayStore>(turn: &Turn<'_, '_, S>, group: &ServedGroup) -> Optio
 /// for relays alone.
 fn item<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    member: &Member,
+    member: Option<&Member>,
     message: &StoredMessage,
 ) -> Result<Option<Item>, Fatal> {
     let said = Statement::parse(&message.message.element)?.message()?;
@@ -94,8 +222,10 @@ fn item<S: RelayStore>(
     if !said.event.is_forwarded() {
         return Ok(None);
     }
-    let is_stranger =
-        author.role < MemberRole::Owner && !message.message.as_channel && author.number != member.number;
+    // No relay believes another who somebody is.
+    let is_stranger = author.role < MemberRole::Owner
+        && !message.message.as_channel
+        && member.is_some_and(|member| author.number != member.number);
     Ok(Some(Item {
         position: HistoryPosition::new(message.id.0.to_string())?,
         author: author.id.clone(),

@@ -112,6 +112,7 @@ pub(super) fn identity() -> GroupIdentity {
         root_key: Ed25519PublicKey([3; 32]),
         profile: GroupProfile::new("Tea", public_group),
         link_version: None,
+        relays: vec![LinkText::new("simplex:/g#2").expect("a link")],
     }
 }
 
@@ -211,6 +212,8 @@ fn connections_know_what_they_are_for<S: RelayStore>(store: &mut S) -> Result<()
         Purpose::RelayLink(group),
         Purpose::Member(group, number),
         Purpose::Claimant(group, number),
+        Purpose::Reader(group),
+        Purpose::Source(group),
         Purpose::Answer,
         Purpose::Closing,
     ];
@@ -218,6 +221,8 @@ fn connections_know_what_they_are_for<S: RelayStore>(store: &mut S) -> Result<()
         let connection = store.insert_connection(b"record")?;
         store.set_purpose(connection, purpose, None)?;
         assert_eq!(store.purpose(connection)?, Some(purpose));
+        let is_with_peer = matches!(purpose, Purpose::Reader(_) | Purpose::Source(_));
+        assert_eq!(store.connections_with_peers(group)?.len(), usize::from(is_with_peer));
         store.set_purpose(connection, Purpose::Answer, Some(NOW))?;
         assert_eq!(store.expired_connections(NOW, 10)?, [(connection, Purpose::Answer)]);
         store.delete_connection(connection)?;
@@ -350,11 +355,11 @@ fn what_was_said_before_stands_ahead<S: RelayStore>(store: &mut S) -> Result<(),
     let post = |text| message(author, text, MessageKind::Post, None);
     store.store_message(group, &post("d"), NOW)?;
     for text in ["c", "b"] {
-        assert!(store.fill_message(group, &post(text), NOW)?.is_some_and(|id| id < StoredMessageId(0)));
+        assert!(store.fill_message(group, &post(text), None, NOW)?.is_some_and(|id| id < StoredMessageId(0)));
     }
-    assert_eq!(store.fill_message(group, &post("d"), NOW)?, None, "it is known");
+    assert_eq!(store.fill_message(group, &post("d"), None, NOW)?, None, "it is known");
     store.store_message(group, &post("e"), NOW)?;
-    let lowest = store.fill_message(group, &post("a"), NOW)?.expect("it is new");
+    let lowest = store.fill_message(group, &post("a"), None, NOW)?.expect("it is new");
     let texts = |store: &mut S| -> Result<Vec<String>, StoreError> {
         let page = store.history_page(group, None, FIRST, 9, NOW)?;
         let text = |found: &StoredMessage| String::from_utf8_lossy(&found.message.element).into_owned();
@@ -366,6 +371,14 @@ fn what_was_said_before_stands_ahead<S: RelayStore>(store: &mut S) -> Result<(),
     store.forget_filled(lowest)?;
     store.store_message(group, &post("a"), NOW)?;
     assert_eq!(texts(store)?, ["b", "c", "d", "e", "a"]);
+    // What was left out before stands where it was said.
+    for (text, newer) in [("b, then", "c"), ("c, then", "d"), ("before b", "b"), ("c, at last", "c, then")] {
+        let newer = store.message_by_id(group, &message_id(newer))?.map(|newer| newer.id);
+        let id = store.fill_message(group, &post(text), newer, NOW)?;
+        assert_eq!(id, store.message_by_id(group, &message_id(text))?.map(|stored| stored.id));
+    }
+    let expected = ["before b", "b", "b, then", "c", "c, at last", "c, then", "d", "e", "a"];
+    assert_eq!(texts(store)?, expected);
     Ok(())
 }
 

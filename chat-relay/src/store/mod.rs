@@ -111,6 +111,8 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
     ) -> Result<(), StoreError>;
     /// All connections of a group, its relay link included.
     fn connections_of_group(&mut self, group: GroupId) -> Result<Vec<(ConnectionId, Purpose)>, StoreError>;
+    /// The connections of a group with its other relays, oldest first. Costs the same with any number of members.
+    fn connections_with_peers(&mut self, group: GroupId) -> Result<Vec<(ConnectionId, Purpose)>, StoreError>;
     /// Connections whose time is over.
     fn expired_connections(
         &mut self,
@@ -134,7 +136,7 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
     fn update_group(&mut self, group: &ServedGroup) -> Result<(), StoreError>;
     /// Forgets a group with all that belongs to it. Its connections must have other purposes by then.
     fn delete_group(&mut self, id: GroupId) -> Result<(), StoreError>;
-    /// Groups whose next step is due, or the reading of whose owner's history.
+    /// Groups whose next step is due, or the reading of somebody's history.
     fn groups_due(&mut self, now: Timestamp, limit: usize) -> Result<Vec<ServedGroup>, StoreError>;
     /// The earliest moment at which either is due, after `now`.
     fn next_due(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
@@ -222,11 +224,13 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
         limit: u32,
         files_since: Timestamp,
     ) -> Result<Vec<StoredMessage>, StoreError>;
-    /// Stores a message that was said before all that is stored, once; nothing when its id is known in the group.
+    /// Stores a message that was said before all that came by itself, once; nothing when its id is known in the group.
+    /// It stands next below `newer`, or below everything. Whatever is below it is given another number.
     fn fill_message(
         &mut self,
         group: GroupId,
         message: &NewMessage,
+        newer: Option<StoredMessageId>,
         now: Timestamp,
     ) -> Result<Option<StoredMessageId>, StoreError>;
     /// Forgets a message that [`Self::fill_message`] stored: its author sends it after all.

@@ -7,6 +7,7 @@ use protocol::group::catch_up::CatchUp;
 use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::group::knocking::KnockStatus;
 use protocol::group::msg_id::SharedMessageId;
+use protocol::group::peer_reading::PeerReading;
 use protocol::group::profile::{GroupProfile, Profile};
 use protocol::group::served_group::ServedLife;
 use protocol::timestamp::Timestamp;
@@ -98,6 +99,17 @@ pub struct ServedGroup {
     pub draft: Option<Vec<u8>>,
     /// How far we are in the owner's history; nothing when the owner's client gives none.
     pub fill: Option<CatchUp>,
+    /// How far we are in the history of the group's other relays.
+    pub peers: PeerReading,
+}
+
+impl ServedGroup {
+    /// When a reading of history is to be looked at.
+    #[must_use]
+    pub fn history_due_at(&self) -> Option<Timestamp> {
+        let owners = self.fill.as_ref().and_then(CatchUp::deadline);
+        [owners, self.peers.deadline()].into_iter().flatten().min()
+    }
 }
 
 /// What the group link says of a group.
@@ -111,6 +123,8 @@ pub struct GroupIdentity {
     pub profile: GroupProfile,
     /// The highest version seen of its signed link data; none when the writer does not count.
     pub link_version: Option<u64>,
+    /// The relays that it lists.
+    pub relays: Vec<LinkText>,
 }
 
 /// An owner's request that waits for its answer.
@@ -279,6 +293,10 @@ pub enum Purpose {
     Claimant(GroupId, MemberNumber),
     /// The second connection of a member: what is passed on goes to it.
     Bulk(GroupId, MemberNumber),
+    /// Another relay of a group reads its history here.
+    Reader(GroupId),
+    /// We read a group's history at another relay.
+    Source(GroupId),
     /// Carries one answer and is deleted then.
     Answer,
     /// Is being deleted; whatever comes is ignored.

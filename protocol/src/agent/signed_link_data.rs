@@ -131,6 +131,31 @@ impl OpenedLink {
     }
 }
 
+/// Who made a contact link, as the fixed part of its data says: what the link itself is the hash of, so that whoever
+/// shows that part proves it to all who know the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkCreator {
+    /// The key of the link's creator.
+    pub root_key: Ed25519PublicKey,
+    /// What the application has bound to the link.
+    pub link_entity_id: Option<Vec<u8>>,
+}
+
+impl LinkCreator {
+    /// Opens the fixed part of a contact link's data, wherever it came from.
+    ///
+    /// # Errors
+    /// For the first check that fails.
+    pub fn open(link: &ShortLink, fixed_blob: &[u8]) -> Result<Self, OpenLinkError> {
+        let (_, key) = link.link_key().contact();
+        let signed = open_blob(&key, Part::Fixed, fixed_blob)?;
+        let fixed = Signed::<FixedLinkData>::read(&signed, Part::Fixed)?;
+        fixed.check_fixed(link.link_key())?;
+        let FixedLinkData { root_key, link_entity_id, .. } = fixed.value;
+        Ok(Self { root_key, link_entity_id })
+    }
+}
+
 /// A one-time link's data that has passed all checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenedInvitation {

@@ -162,6 +162,19 @@ pub const HISTORY_TRIES_MAX: u32 = 6;
 pub const HISTORY_PAUSE_MS_MIN: i64 = 2_000;
 /// Longest pause between readings of one history.
 pub const HISTORY_PAUSE_MS_MAX: i64 = 3_600_000;
+/// How long a relay waits for another one to let it read.
+pub const PEER_ANSWER_MS_MAX: i64 = 60_000;
+/// First pause before another relay is asked again; it doubles with each try. That relay may not have seen yet that the
+/// group link lists the one that asks.
+pub const PEER_PAUSE_MS_MIN: i64 = 2_000;
+/// Tries with one relay in one round over all.
+pub const PEER_TRIES_MAX: u32 = 5;
+/// First pause before the next round when no other relay could be read; it doubles up to [`PEER_ROUND_MS_MAX`].
+pub const PEER_ROUND_MS_MIN: i64 = 60_000;
+/// Longest pause between rounds.
+pub const PEER_ROUND_MS_MAX: i64 = 3_600_000;
+/// Rounds until a relay does without the others' history: about a day.
+pub const PEER_ROUNDS_MAX: u32 = 30;
 /// Bytes that are kept free for the header of a page in each message of an answer.
 pub const HISTORY_HEADER_BYTES_MAX: usize = 512;
 /// The longest position in a relay's history.

@@ -8,6 +8,7 @@
 //! relay_status  an owner's view of one relay            served_group                               a relay's view of one group
 //! dedup         copies of several relays, compared      author_chain  what of an author did not come
 //! history_answer             what was said, in pages    catch_up      reading them
+//! history_peer  which relay another lets read it        peer_reading  a new relay reads the others'
 //! bulk          two connections to one relay, so that control never waits behind bulk
 //! ```
 //!
@@ -26,6 +27,7 @@ pub mod entrance;
 pub mod event;
 pub mod forward;
 pub mod history_answer;
+pub mod history_peer;
 pub mod identity;
 pub mod introduction;
 pub mod joining;
@@ -35,6 +37,7 @@ pub mod link;
 pub mod moderation;
 pub mod msg_id;
 pub mod opened;
+pub mod peer_reading;
 pub mod permissions;
 pub mod profile;
 pub mod relay_end;

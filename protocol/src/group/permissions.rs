@@ -222,6 +222,7 @@ pub fn judge(
         | Event::HistoryGet(_)
         | Event::HistoryPage(_)
         | Event::HistoryGap(_)
+        | Event::HistoryPeer(_)
         | Event::BulkJoin(_)
         | Event::BulkBegin(_)
         | Event::BulkReady(_)

@@ -49,6 +49,7 @@ impl EventTag {
             | Self::MessageDelete
             | Self::Join
             | Self::BulkJoin
+            | Self::HistoryPeer
             | Self::LinkReject
             | Self::LinkAccept
             | Self::RelayNotice => Signing::May,
@@ -337,6 +338,7 @@ mod tests {
         assert_eq!(
             named(|tag| tag.signing() == Signing::May),
             [
+                "x.grp.history.peer",
                 "x.grp.link.acpt",
                 "x.grp.link.reject",
                 "x.grp.relay.notice",

@@ -2,7 +2,7 @@
 
 use e2e::stage::{GROUP, Stage, has, message, message_id};
 use e2e::tampering::{RelayDatabase, altered, arm};
-use e2e::world::{eventually, text};
+use e2e::world::{event, eventually, text};
 
 use super::{brought_by, evidence, kept_evidence};
 
@@ -46,6 +46,41 @@ fn an_altered_post_is_not_shown_and_the_honest_copy_is() -> anyhow::Result<()> {
     let row = message(&ann, "pay Olga 20")?;
     assert_eq!((&row["conflict"], text(&row, "signature")?.as_str()), (&true.into(), "verified"));
     assert_eq!(ann.texts(GROUP)?, ["pay Olga 10", "pay Olga 20"]);
+    Ok(())
+}
+
+#[test]
+fn a_new_relay_takes_nothing_false_from_another_one_and_the_owner_is_told() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "observer")?;
+    for words in ["first", "pay Olga 10", "last"] {
+        stage.owner.ok(&["send", GROUP, words])?;
+    }
+    stage.everybody_has(&["first", "pay Olga 10", "last"])?;
+    let database = RelayDatabase::stop(&mut stage.relays[0])?;
+    let post = database.newest()? - 1;
+    database.replace(post, &altered(&database.element(post)?, "pay Olga 10", "pay Mary 99")?)?;
+    drop(database);
+    stage.relays[0].start(&[])?;
+
+    let fresh = stage.world.relay("relay-2", &stage.servers[0])?;
+    stage.owner.ok(&["relay", "add", "relay-2", fresh.link()])?;
+    stage.owner.ok(&["group", "relay", "add", GROUP, "relay-2", "--timeout", "60"])?;
+    stage.relays.push(fresh);
+    let told =
+        stage.listening[0].wait_for("what relay-2 says of relay-1", |line| event(line, "relay_notice"))?;
+    assert_eq!((text(&told, "relay")?.as_str(), text(&told, "notice")?.as_str()), ("relay-2", "peer_lied"));
+    // What it left out comes from the owner, and stands where it was said.
+    let process = stage.relays[1].process()?;
+    eventually("the owner gives the rest", || {
+        Ok(process.has_said("history came from the owner").then_some(()))
+    })?;
+
+    stage.relays[0].kill()?;
+    let late = stage.world.person("Late", &[&stage.servers[0]])?;
+    let _listening = late.listen()?;
+    late.ok(&["join", &stage.link, "--timeout", "60"])?;
+    has(&late, &["first", "pay Olga 10", "last"])?;
+    assert_eq!(kept_evidence(&late)?, 0);
     Ok(())
 }
 

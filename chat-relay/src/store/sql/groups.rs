@@ -3,7 +3,6 @@
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::encoding::{Decode as _, Encode as _};
-use protocol::group::catch_up::CatchUp;
 use protocol::group::identity::{LinkText, MemberId, PublicGroupId};
 use protocol::group::served_group::ServedLife;
 use protocol::timestamp::Timestamp;
@@ -17,7 +16,7 @@ use crate::store::records::{
 };
 
 const GROUP: &str = "SELECT group_id, group_link, owner_member_id, relay_member_id, life, due_ms,
-    public_group_id, root_key, profile, link_version, draft, fill FROM served_groups";
+    public_group_id, root_key, profile, link_version, draft, fill, relays, peers FROM served_groups";
 
 const INVITATION: &str = "SELECT invitation_id, group_id, invitation, profile FROM invitations";
 
@@ -53,6 +52,8 @@ impl SqlStore {
             Purpose::Member(group, member) => ("member", Some(group), Some(member)),
             Purpose::Claimant(group, member) => ("claimant", Some(group), Some(member)),
             Purpose::Bulk(group, member) => ("bulk", Some(group), Some(member)),
+            Purpose::Reader(group) => ("reader", Some(group), None),
+            Purpose::Source(group) => ("source", Some(group), None),
             Purpose::Answer => ("answer", None, None),
             Purpose::Closing => ("closing", None, None),
         };
@@ -114,7 +115,8 @@ impl SqlStore {
         let profile = identity.map(|identity| to_json(&identity.profile)).transpose()?;
         self.change_one(
             "UPDATE served_groups SET life = ?2, due_ms = ?3, public_group_id = ?4, root_key = ?5,
-             profile = ?6, link_version = ?7, draft = ?8, fill = ?9, fill_due_ms = ?10 WHERE group_id = ?1",
+             profile = ?6, link_version = ?7, draft = ?8, fill = ?9, fill_due_ms = ?10,
+             relays = ?11, peers = ?12 WHERE group_id = ?1",
             params![
                 group.id.0,
                 group.life.to_bytes(),
@@ -125,7 +127,9 @@ impl SqlStore {
                 identity.and_then(|identity| identity.link_version).map(to_integer),
                 group.draft,
                 group.fill.as_ref().map(to_json).transpose()?,
-                group.fill.as_ref().and_then(CatchUp::deadline).map(|due| due.0),
+                group.history_due_at().map(|due| due.0),
+                identity.map(|identity| to_json(&identity.relays)).transpose()?,
+                to_json(&group.peers)?,
             ],
         )
     }
@@ -152,6 +156,11 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<ServedGroup> {
             root_key: Ed25519PublicKey(root_key),
             profile: json(&profile)?,
             link_version: row.get::<_, Option<i64>>(9)?.and_then(|version| version.try_into().ok()),
+            relays: row
+                .get::<_, Option<String>>(12)?
+                .map(|relays| json(&relays))
+                .transpose()?
+                .unwrap_or_default(),
         }),
         _ => None,
     };
@@ -167,6 +176,7 @@ fn read_group(row: &Row<'_>) -> rusqlite::Result<ServedGroup> {
         identity,
         draft: row.get(10)?,
         fill: row.get::<_, Option<String>>(11)?.map(|fill| json(&fill)).transpose()?,
+        peers: row.get::<_, Option<String>>(13)?.map(|peers| json(&peers)).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -179,6 +189,8 @@ fn read_purpose(row: &Row<'_>) -> rusqlite::Result<(ConnectionId, Purpose)> {
         ("member", Some(group), Some(member)) => Some(Purpose::Member(group, member)),
         ("claimant", Some(group), Some(member)) => Some(Purpose::Claimant(group, member)),
         ("bulk", Some(group), Some(member)) => Some(Purpose::Bulk(group, member)),
+        ("reader", Some(group), None) => Some(Purpose::Reader(group)),
+        ("source", Some(group), None) => Some(Purpose::Source(group)),
         ("answer", None, None) => Some(Purpose::Answer),
         ("closing", None, None) => Some(Purpose::Closing),
         _ => None,

@@ -57,13 +57,28 @@ impl SqlStore {
         &mut self,
         group: GroupId,
         message: &NewMessage,
+        newer: Option<StoredMessageId>,
         now: Timestamp,
     ) -> Result<Option<StoredMessageId>, StoreError> {
         let Some(stored) = self.write_message(group, message, now)? else { return Ok(None) };
-        // The next number, below zero: nobody else ever gets it.
-        let sql = "UPDATE messages SET message_number = -message_number WHERE message_number = ?1";
-        self.change_one(sql, params![stored.0])?;
-        Ok(Some(StoredMessageId(stored.0.saturating_neg())))
+        // The next number, below zero: nobody else ever gets it. Those who stand below the place move down by one.
+        let mut free = stored.0.saturating_neg();
+        let below: Vec<i64> = match newer {
+            Some(newer) => self.all(
+                "SELECT message_number FROM messages
+                 WHERE group_id = ?1 AND message_number < 0 AND message_number < ?2 ORDER BY message_number",
+                params![group.0, newer.0],
+                |row| row.get(0),
+            )?,
+            None => Vec::new(),
+        };
+        let sql = "UPDATE messages SET message_number = ?2 WHERE message_number = ?1";
+        for number in below {
+            self.change_one(sql, params![number, free])?;
+            free = number;
+        }
+        self.change_one(sql, params![stored.0, free])?;
+        Ok(Some(StoredMessageId(free)))
     }
 
     pub(super) fn delete_filled(&mut self, id: StoredMessageId) -> Result<(), StoreError> {

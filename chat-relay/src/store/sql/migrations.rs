@@ -7,7 +7,7 @@ use super::deliveries;
 use crate::store::StoreError;
 
 /// `PRAGMA user_version` counts those that ran in SQLite, the table `form` those in PostgreSQL.
-pub(super) const SCRIPTS: [&str; 14] = [
+pub(super) const SCRIPTS: [&str; 15] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
@@ -22,6 +22,7 @@ pub(super) const SCRIPTS: [&str; 14] = [
     include_str!("../../../migrations/sqlite/0012_filling.sql"),
     include_str!("../../../migrations/sqlite/0013_bulk.sql"),
     include_str!("../../../migrations/sqlite/0014_gaps.sql"),
+    include_str!("../../../migrations/sqlite/0015_peers.sql"),
 ];
 
 /// The migration after which what waits to be forwarded needs its heads.

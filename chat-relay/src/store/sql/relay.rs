@@ -73,6 +73,11 @@ impl RelayStore for SqlStore {
         self.purposes("WHERE group_id = ?1 ORDER BY connection_id", params![group.0])
     }
 
+    fn connections_with_peers(&mut self, group: GroupId) -> Result<Vec<(ConnectionId, Purpose)>, StoreError> {
+        let condition = "WHERE group_id = ?1 AND purpose IN ('reader', 'source') ORDER BY connection_id";
+        self.purposes(condition, params![group.0])
+    }
+
     fn expired_connections(
         &mut self,
         now: Timestamp,
@@ -293,9 +298,10 @@ impl RelayStore for SqlStore {
         &mut self,
         group: GroupId,
         message: &NewMessage,
+        newer: Option<StoredMessageId>,
         now: Timestamp,
     ) -> Result<Option<StoredMessageId>, StoreError> {
-        self.write_filled(group, message, now)
+        self.write_filled(group, message, newer, now)
     }
 
     fn forget_filled(&mut self, id: StoredMessageId) -> Result<(), StoreError> {

@@ -148,6 +148,8 @@ catalogue! {
     HistoryPage(history::HistoryPage) = "x.grp.history.page",
     /// A relay has passed over messages for which a member did not come in time.
     HistoryGap(history::HistoryGap) = "x.grp.history.gap",
+    /// A relay asks another one of the group to let it read.
+    HistoryPeer(history::HistoryPeer) = "x.grp.history.peer",
 
     // Two connections: an extension.
     /// A member asks for a second connection.

@@ -4,6 +4,7 @@
 //! member ──x.grp.history.get { before?, limit }──▶ relay
 //! member ◀──[ x.grp.history.page { before?, next?, last }, forwards… ]── relay      one or more messages
 //! member ◀──x.grp.history.gap { after }── relay              it passed over what follows: ask for it
+//! relay ──x.grp.history.peer { memberId, viaRelay, linkData }, signed──▶ another relay's link      then as a member
 //! ```
 //!
 //! Pages go from the newest item to the oldest; within a message the oldest comes first. `next` is what to ask `before`
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoding::DecodeError;
 use crate::group::constants::HISTORY_POSITION_BYTES_MAX;
+use crate::group::identity::MemberId;
+use crate::group::json_bytes;
 
 /// A place in a relay's history; what it says is the relay's own affair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,4 +92,18 @@ pub struct HistoryPage {
     pub next: Option<HistoryPosition>,
     /// Whether the answer ends with this message.
     pub last: bool,
+}
+
+/// x.grp.history.peer: the information of a contact request to a relay link, signed by the key of the asking relay's own
+/// link. The other relay lets it read the group's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryPeer {
+    /// Which relay asks.
+    pub member_id: MemberId,
+    /// The relay that is asked, so that it cannot replay the request to another.
+    pub via_relay: MemberId,
+    /// The sealed fixed data of the asking relay's link: the link, which the group link lists, is the hash of them.
+    #[serde(with = "json_bytes")]
+    pub link_data: Vec<u8>,
 }

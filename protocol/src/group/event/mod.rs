@@ -204,6 +204,10 @@ mod tests {
             (EventTag::HistoryGet, r#"{"before":"17","after":"3","limit":50,"askOwner":true}"#.into()),
             (EventTag::HistoryPage, r#"{"before":"17","next":"3","last":true}"#.into()),
             (EventTag::HistoryGap, r#"{"after":"3"}"#.into()),
+            (
+                EventTag::HistoryPeer,
+                r#"{"memberId":"AQID","viaRelay":"AQIE","linkData":"AQID"}"#.into(),
+            ),
             (EventTag::BulkJoin, r#"{"memberId":"AQID","viaRelay":"AQIE","number":7}"#.into()),
             (EventTag::BulkBegin, r#"{"number":7}"#.into()),
             (EventTag::BulkReady, r#"{"number":7}"#.into()),
