@@ -13,6 +13,7 @@ use protocol::group::forward::Forward;
 use protocol::group::identity::{MemberId, MemberKey};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::signed::Statement;
+use protocol::timestamp::Timestamp;
 
 use super::step::{Done, Step};
 use crate::event::{Event, EvidenceKind};
@@ -61,14 +62,32 @@ impl Step<'_, '_> {
         Ok(self.store.set_own_chain(id, &chain.followed_by(digest, self.context.rng()))?)
     }
 
-    /// Every copy of a verified statement comes here, the first as well as the others. Says whether it was missing until
-    /// now.
+    /// Whether something was said before we came: by the time that the relay names, unless its author's numbers say
+    /// that it follows what was said to us. A relay may have the time from a clock that is wrong.
+    pub(super) fn is_recalled(
+        &self,
+        group: &Group,
+        id: GroupId,
+        sent_at: Timestamp,
+        said: Option<Chained<'_>>,
+    ) -> Done<bool> {
+        if !group.recalls(sent_at) {
+            return Ok(false);
+        }
+        let Some(said) = said else { return Ok(true) };
+        let known = self.store.author_chain(id, said.author, said.link.epoch)?;
+        Ok(!known.is_some_and(|(_, chain)| chain.covers(said.link.number())))
+    }
+
+    /// Every copy of a verified statement comes here, the first as well as the others. Says whether it came after
+    /// later ones.
     pub(super) fn chain_came(
         &mut self,
         relay: &RelayRow,
         group: &Group,
         forward: &Forward<'_>,
         said: Chained<'_>,
+        recalled: bool,
     ) -> Done<bool> {
         // What we said ourselves is no news, and another device of ours has an epoch of its own.
         if *said.author == group.member_id {
@@ -81,13 +100,12 @@ impl Step<'_, '_> {
         };
         self.store.note_chain_relay(chain_id, relay.id, number)?;
         let digest = forward.statement.digest(&group.public_id, said.author);
-        let recalled = group.recalls(forward.sent_at);
         let held = self.store.chain_neighbours(chain_id, number)?;
         let arrival = arrival(said.link, &digest, recalled, &held);
         let (after, told) = chain.clone().apply(arrival);
         if held.same.is_none() {
             let held = Held { digest, previous: said.link.previous().copied() };
-            self.store.hold_link(chain_id, number, said.shared_id, held, told == Told::Filled)?;
+            self.store.hold_link(chain_id, number, said.shared_id, held, told == Told::Late)?;
         }
         if after != chain {
             self.store.save_author_chain(chain_id, &after)?;
@@ -95,7 +113,7 @@ impl Step<'_, '_> {
         match told {
             Told::Nothing => {}
             Told::Gap(gap) => self.tell_gap(id, group, chain_id, said.author, gap)?,
-            Told::Filled => self.tell_late(relay, group, chain_id, said)?,
+            Told::Late => self.tell_late(relay, group, chain_id, said)?,
             Told::Restarted(gap) => {
                 self.tell(Event::Restarted {
                     group: group.alias.clone(),
@@ -109,7 +127,7 @@ impl Step<'_, '_> {
             }
             Told::Forked { with } => self.forked(relay, group, forward, chain_id, said, with)?,
         }
-        Ok(told == Told::Filled)
+        Ok(told == Told::Late)
     }
 
     fn tell_gap(

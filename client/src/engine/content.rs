@@ -49,7 +49,7 @@ impl Step<'_, '_> {
             delivered: own,
         };
         let shown = own || (self.followed)(&group.alias);
-        let place = Place { shown, recalled: group.recalls(by.sent_at) };
+        let place = Place { shown, recalled: by.recalled };
         let author = by.author.id.as_ref();
         self.store.add_message(id, &by.shared_id, author, by.sent_at, place, &record)?;
         if signature == Signature::Unsigned && group.profile.preferences().signs_messages() && !own {
@@ -157,6 +157,7 @@ impl Step<'_, '_> {
             verdict: verdict_of(change.signature),
             sent_at: Timestamp(change.sent_at_ms),
             shared_id,
+            recalled: false,
             verbatim: &change.verbatim,
             again: false,
         };

@@ -54,6 +54,8 @@ pub(super) struct Accepted<'a> {
     pub(super) verdict: Verdict,
     /// When the author's server took it, as the relay says.
     pub(super) sent_at: Timestamp,
+    /// Whether it was said before we came.
+    pub(super) recalled: bool,
     /// The id under which copies are one.
     pub(super) shared_id: SharedMessageId,
     /// The bytes as they came.
@@ -249,19 +251,23 @@ impl Step<'_, '_> {
         // An item that leaves no room for the header of its page comes by itself.
         let is_long = verbatim.len() > MESSAGE_BYTES_MAX - 2 * HISTORY_HEADER_BYTES_MAX;
         let is_asked_for = came == Came::InPage || (is_long && relay.record.catch_up.reading().is_some());
-        let is_past = is_asked_for && group.recalls(forward.sent_at) && is_of_state(&event);
+        let chained = match (verdict, &chain, &author.id, key) {
+            (Verdict::Verified, Some(link), Some(author), Some(key)) => {
+                Some(Chained { author, key, link, shared_id: &shared_id })
+            }
+            _ => None,
+        };
+        let recalled = self.is_recalled(group, relay.group, forward.sent_at, chained)?;
+        let is_past = is_asked_for && recalled && is_of_state(&event);
         let compared = if is_past {
             None
         } else {
             self.compare_copies(&relay, &shared_id, &author, verdict, forward, came == Came::InPage)?
         };
-        let mut was_missing = false;
+        let mut is_late = false;
         // Where a copy that came ahead stands among the others, the one in its turn says.
-        if let (Verdict::Verified, Some(link), Some(by), Some(key), false) =
-            (verdict, &chain, &author.id, key, came == Came::Ahead)
-        {
-            let said = Chained { author: by, key, link, shared_id: &shared_id };
-            was_missing = self.chain_came(&relay, group, forward, said)?;
+        if let Some(said) = chained.filter(|_| came != Came::Ahead) {
+            is_late = self.chain_came(&relay, group, forward, said, recalled)?;
         }
         if about.is_some() && came == Came::InTurn {
             self.comes_in_turn(&relay, &shared_id)?;
@@ -284,14 +290,15 @@ impl Step<'_, '_> {
                 return self.accuse(&relay, kind, id, &reason.to_string(), verbatim);
             }
         }
-        if was_missing && matches!(event, Said::GroupInfo(_) | Said::GroupPreferences(_)) {
+        if is_late && matches!(event, Said::GroupInfo(_) | Said::GroupPreferences(_)) {
             // A later profile may have come before it; the group link has the last.
             return self.restore_soon(relay.group);
         }
         if let Some(about) = about.filter(|about| came == Came::Ahead && *about != group.member_id) {
             self.overtakes(&relay, group, &shared_id, &about, &event)?;
         }
-        let accepted = Accepted { author, verdict, sent_at: forward.sent_at, shared_id, verbatim, again };
+        let accepted =
+            Accepted { author, verdict, sent_at: forward.sent_at, recalled, shared_id, verbatim, again };
         self.apply(&relay, group, event, &accepted)
     }
 

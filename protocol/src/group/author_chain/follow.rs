@@ -4,12 +4,13 @@
 //! ```text
 //!            recalled            said
 //! Unseen ──▶ Recalled ────────▶ Followed ──contradiction──▶ Forked
-//!    └──────────said──────────────▲  │ next: nothing · beyond: gap · late: filled
+//!    └──────────said──────────────▲  │ next: nothing · beyond: gap · after later ones: late
 //!                                 └──┘
 //! ```
 //!
 //! *Recalled* is what was said before we came, out of a relay's history, which holds posts and not all statements: it
 //! claims nothing about what lies between. The first statement said to us is the *base*; history may fill in below it.
+//! What was said to us and comes after it from below it is late: two relays let us in at two moments.
 
 use serde::{Deserialize, Serialize};
 
@@ -98,8 +99,8 @@ pub enum Told {
     Nothing,
     /// These numbers were left out.
     Gap(Range),
-    /// A number that was missing came late.
-    Filled,
+    /// It came after one that its author made later, whether it was known to be missing or not.
+    Late,
     /// The author has begun a new epoch; these numbers of it were left out.
     Restarted(Option<Range>),
     /// The author has signed both this statement and the one held at `with`.
@@ -146,12 +147,16 @@ impl AuthorChain {
                 (Self::Forked(Followed::from(number)), Told::Forked { with })
             }
 
-            (Self::Followed(mut followed), Arrival::Recalled(number) | Arrival::Said(number)) => {
-                let told = followed.take(number);
+            (Self::Followed(mut followed), Arrival::Recalled(number)) => {
+                let told = followed.take(number).unwrap_or(Told::Nothing);
+                (Self::Followed(followed), told)
+            }
+            (Self::Followed(mut followed), Arrival::Said(number)) => {
+                let told = followed.take(number).unwrap_or(Told::Late);
                 (Self::Followed(followed), told)
             }
             (Self::Followed(mut followed), Arrival::Contradiction { number, with }) => {
-                let _: Told = followed.take(number);
+                let _: Option<Told> = followed.take(number);
                 (Self::Forked(followed), Told::Forked { with })
             }
 
@@ -159,7 +164,7 @@ impl AuthorChain {
                 Self::Forked(mut followed),
                 Arrival::Recalled(number) | Arrival::Said(number) | Arrival::Contradiction { number, .. },
             ) => {
-                let _: Told = followed.take(number);
+                let _: Option<Told> = followed.take(number);
                 (Self::Forked(followed), Told::Nothing)
             }
         }
@@ -171,6 +176,15 @@ impl AuthorChain {
         match self {
             Self::Followed(followed) => &followed.missing,
             Self::Unseen { .. } | Self::Recalled | Self::Forked(_) => &[],
+        }
+    }
+
+    /// Whether a number is not below the first that was said to us.
+    #[must_use]
+    pub const fn covers(&self, number: u64) -> bool {
+        match self {
+            Self::Followed(followed) | Self::Forked(followed) => number >= followed.base,
+            Self::Unseen { .. } | Self::Recalled => false,
         }
     }
 
@@ -198,21 +212,19 @@ impl Followed {
         gap
     }
 
-    fn take(&mut self, number: u64) -> Told {
+    /// What a number shows; nothing if it lies below the base, or in a range that was let go.
+    fn take(&mut self, number: u64) -> Option<Told> {
         if number > self.head {
             let gap = Range { from: self.head.saturating_add(1), to: number.saturating_sub(1) };
             self.head = number;
             if gap.from > gap.to {
-                return Told::Nothing;
+                return Some(Told::Nothing);
             }
             self.missing.push(gap);
             self.bound();
-            return Told::Gap(gap);
+            return Some(Told::Gap(gap));
         }
-        let Some(place) = self.missing.iter().position(|range| range.holds(number)) else {
-            // Below the base, or in a range that was let go.
-            return Told::Nothing;
-        };
+        let place = self.missing.iter().position(|range| range.holds(number))?;
         let range = self.missing.remove(place);
         let above = Range { from: number.saturating_add(1), to: range.to };
         let below = Range { from: range.from, to: number.saturating_sub(1) };
@@ -222,7 +234,7 @@ impl Followed {
             }
         }
         self.bound();
-        Told::Filled
+        Some(Told::Late)
     }
 
     fn bound(&mut self) {

@@ -102,7 +102,7 @@ fn every_state_and_every_arrival() {
         Arrival::Said(1),
         Arrival::Contradiction { number: 6, with: 5 },
     ];
-    use Told::{Filled, Nothing};
+    use Told::{Late, Nothing};
     let expected: [[(&str, Told); 7]; 5] = [
         [
             ("unseen", Nothing),
@@ -133,11 +133,11 @@ fn every_state_and_every_arrival() {
         ],
         [
             ("followed", Nothing),
-            ("followed", Filled),
+            ("followed", Late),
             ("followed", Nothing),
             ("followed", gap(6, 7)),
-            ("followed", Filled),
-            ("followed", Nothing),
+            ("followed", Late),
+            ("followed", Late),
             ("forked", fork),
         ],
         [
@@ -178,6 +178,20 @@ fn history_claims_nothing_until_something_is_said_to_us() {
         assert_eq!(reader.takes(&posts[number - 1], recalled), Told::Nothing, "{number}");
     }
     assert_eq!(reader.takes(&posts[11], false), Told::Gap(Range { from: 11, to: 11 }));
+    assert_eq!(reader.takes(&posts[8], true), Told::Nothing, "from below what was first said to us");
+}
+
+#[test]
+fn what_was_said_to_us_before_the_first_that_came_is_late() {
+    let posts = posts(4, 0, 1);
+    let mut reader = Reader::new();
+    assert_eq!(reader.takes(&posts[2], false), Told::Nothing);
+    assert_eq!(reader.takes(&posts[3], false), Told::Nothing);
+    assert_eq!(reader.takes(&posts[1], false), Told::Late);
+    assert_eq!(reader.takes(&posts[1], false), Told::Nothing, "another relay's copy");
+    assert_eq!(reader.missing(), BTreeSet::new(), "whether 1 was said to us, nobody knows");
+    assert_eq!((reader.chain.covers(2), reader.chain.covers(3), reader.chain.covers(9)), (false, true, true));
+    assert!(!AuthorChain::Recalled.covers(3));
 }
 
 #[test]
@@ -189,7 +203,7 @@ fn what_is_missing_is_bounded_and_the_lowest_is_let_go() {
     }
     assert_eq!(chain.missing().len(), MISSING_RANGES_MAX);
     assert_eq!(chain.missing().first(), Some(&Range { from: 4, to: 4 }));
-    assert_eq!(chain.clone().apply(Arrival::Said(2)), (chain, Told::Nothing), "it was let go");
+    assert_eq!(chain.clone().apply(Arrival::Said(2)), (chain, Told::Late), "it was let go");
 }
 
 #[test]
