@@ -30,6 +30,7 @@ use anyhow::Context as _;
 
 use protocol::encoding::DecodeError;
 use protocol::net::engine::{Fatal, Transactional};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Params, Row};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -120,6 +121,8 @@ impl Store {
              PRAGMA busy_timeout = 5000; PRAGMA secure_delete = ON;",
         )?;
         database.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        // Else a kept statement with a limit, or on a table with a partial index, is compiled anew for each value.
+        database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         migrate(&mut database)?;
         Ok(Self { database, sealer })
     }
