@@ -2,52 +2,80 @@
 #![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use e2e::simulation::{self, Outcome};
 
-const USAGE: &str = "usage: simulate [--first N] [--seeds COUNT] [--seed N] [--trace]
+const USAGE: &str = "usage: simulate [--first N] [--seeds COUNT] [--threads COUNT] [--seed N] [--trace]
 
-  --seeds COUNT  how many seeds to run [100]
-  --first N      the first of them [1]
-  --seed N       run this one alone
-  --trace        with --seed: print everything that happens";
+  --seeds COUNT    how many seeds to run [100]
+  --first N        the first of them [1]
+  --threads COUNT  how many of them at a time [one for each processor]
+  --seed N         run this one alone
+  --trace          with --seed: print everything that happens";
 
 struct Wish {
     first: u64,
     count: u64,
+    threads: u64,
     trace: bool,
+}
+
+/// What came of the seeds so far.
+#[derive(Default)]
+struct Done {
+    seeds: u64,
+    owed: u64,
+    failed: Vec<u64>,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let wish = read(std::env::args().skip(1))?;
     let began = Instant::now();
-    let mut failed = Vec::new();
-    let mut posts = 0;
-    for seed in wish.first..wish.first.saturating_add(wish.count) {
-        let outcome = simulation::run(seed, wish.trace);
-        for line in &outcome.trace {
-            println!("{line}");
+    let (next, done) = (AtomicU64::new(0), Mutex::new(Done::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..wish.threads.min(wish.count) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= wish.count {
+                        return;
+                    }
+                    let outcome = simulation::run(wish.first.saturating_add(number), wish.trace);
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    count(&wish, &mut done, &outcome);
+                    if done.seeds % 100 == 0 {
+                        let seconds = began.elapsed().as_secs_f64();
+                        println!("{} seeds: {} failed, {seconds:.0} s", done.seeds, done.failed.len());
+                    }
+                }
+            });
         }
-        posts += outcome.figures.owed;
-        if wish.count == 1 {
-            println!(
-                "seed {seed}: {} happenings, hash {:016x}, {:?}",
-                outcome.happenings, outcome.hash, outcome.figures
-            );
-        }
-        if (seed - wish.first) % 100 == 99 {
-            println!("up to seed {seed}: {} failed, {:.0} s", failed.len(), began.elapsed().as_secs_f64());
-        }
-        if outcome.failure.is_some() {
-            tell(&outcome);
-            failed.push(seed);
-        }
-    }
+    });
+    let Done { owed, mut failed, .. } = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.sort_unstable();
     let seconds = began.elapsed().as_secs_f64();
-    println!("{} seeds in {seconds:.1} s, {posts} messages owed, failed: {failed:?}", wish.count);
+    println!("{} seeds in {seconds:.1} s, {owed} messages owed, failed: {failed:?}", wish.count);
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn count(wish: &Wish, done: &mut Done, outcome: &Outcome) {
+    done.seeds += 1;
+    done.owed += outcome.figures.owed;
+    for line in &outcome.trace {
+        println!("{line}");
+    }
+    if wish.count == 1 {
+        let Outcome { seed, happenings, hash, figures, .. } = outcome;
+        println!("seed {seed}: {happenings} happenings, hash {hash:016x}, {figures:?}");
+    }
+    if outcome.failure.is_some() {
+        tell(outcome);
+        done.failed.push(outcome.seed);
+    }
 }
 
 fn tell(outcome: &Outcome) {
@@ -63,7 +91,8 @@ fn tell(outcome: &Outcome) {
 }
 
 fn read(arguments: impl Iterator<Item = String>) -> anyhow::Result<Wish> {
-    let mut wish = Wish { first: 1, count: 100, trace: false };
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut wish = Wish { first: 1, count: 100, threads: u64::try_from(processors)?, trace: false };
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         let mut number = || -> anyhow::Result<u64> {
@@ -73,6 +102,7 @@ fn read(arguments: impl Iterator<Item = String>) -> anyhow::Result<Wish> {
         match argument.as_str() {
             "--seeds" => wish.count = number()?,
             "--first" => wish.first = number()?,
+            "--threads" => wish.threads = number()?.max(1),
             "--seed" => (wish.first, wish.count) = (number()?, 1),
             "--trace" => wish.trace = true,
             "--help" => {
