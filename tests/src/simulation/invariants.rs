@@ -7,7 +7,7 @@ use chat_relay::store::RelayStore as _;
 use chat_relay::store::operation::OperationStore as _;
 use serde_json::{Value, json};
 
-use super::ledger::{Standing, read_text};
+use super::ledger::read_text;
 use super::network::ProgramId;
 use super::script::Script;
 
@@ -50,7 +50,10 @@ impl Script {
                 return Ok(Some(format!("server {number}: {waiting} messages")));
             }
         }
-        self.missing()
+        if let Some(problem) = self.missing()? {
+            return Ok(Some(problem));
+        }
+        self.disagreement()
     }
 
     /// A post that somebody should have and has not, if there is one.
@@ -60,16 +63,13 @@ impl Script {
             let group = self.groups.get(number).context("a group")?;
             let alias = group.alias.clone();
             let mut wanted = Vec::new();
-            for post in &group.posts {
-                // whoever is removed may have been so before its word was passed on
-                if group.people.get(&post.author) == Some(&Standing::Removed) {
+            for post in group.posts.iter().filter(|post| !post.changes.iter().any(|change| change.deletes)) {
+                // whoever loses a right may have done so before its word was passed on
+                if group.ending.is_some() || !group.is_heard(post.author) {
                     continue;
                 }
                 for (person, relay) in &post.owed {
-                    let stays = group.relays.get(relay) == Some(&false);
-                    let is_in =
-                        *person == group.owner || group.people.get(person) == Some(&Standing::Joining);
-                    if stays && is_in {
+                    if group.stays(*relay) && group.is_in(*person) {
                         wanted.push((*person, *relay, post.author, post.number, post.id.clone()));
                     }
                 }
@@ -133,14 +133,17 @@ impl Script {
     fn check_history(&mut self, person: ProgramId, group: usize, alias: &str) -> anyhow::Result<()> {
         let rows = history(&mut self.world, person, alias)?;
         let name = self.world.program(person)?.name.clone();
-        let posts = &self.groups.get(group).context("a group")?.posts;
-        let mut texts = BTreeSet::new();
+        let group = self.groups.get(group).context("a group")?;
+        let posts = &group.posts;
+        let is_outside = group.is_reviewed && person != group.owner && !group.accepted.contains(&person);
+        ensure!(!is_outside || rows.is_empty(), "{name} was never let in, and has {:?}", rows.first());
+        let mut said = BTreeSet::new();
         let mut last: BTreeMap<String, u64> = BTreeMap::new();
         let mut late = 0;
         for row in &rows {
-            let text = row["text"].as_str().unwrap_or_default().to_owned();
-            ensure!(texts.insert(text.clone()), "{name} has {text:?} twice");
-            let Some((author, number)) = read_text(&text) else { continue };
+            let text = row["text"].as_str().unwrap_or_default();
+            let Some((author, number)) = read_text(text) else { continue };
+            ensure!(said.insert((author, number)), "{name} has {text:?} twice");
             // what was said before is history, and several relays may have several parts of it
             let is_news = posts
                 .iter()
@@ -161,12 +164,22 @@ impl Script {
         for post in posts {
             let row = rows.iter().find(|row| row["message_id"] == post.id.as_str());
             let brought = row.and_then(|row| row["relays"].as_array()).cloned().unwrap_or_default();
+            let brought_by = |relay: ProgramId| brought.iter().any(|by| by == relay_name(relay));
             for (_, relay) in post.barred.iter().filter(|(barred, _)| *barred == person) {
                 ensure!(
-                    !brought.iter().any(|by| by == relay_name(*relay)),
+                    !brought_by(*relay),
                     "{name} was removed, and got {} of {} from {}",
                     post.number,
                     relay_name(post.author),
+                    relay_name(*relay)
+                );
+            }
+            for relay in post.blocked_at.iter().filter(|_| !group.freed.contains(&post.author)) {
+                ensure!(
+                    !brought_by(*relay),
+                    "{} was blocked, and {name} got {} of it from {}",
+                    relay_name(post.author),
+                    post.number,
                     relay_name(*relay)
                 );
             }
@@ -176,7 +189,12 @@ impl Script {
     }
 }
 
-fn history(world: &mut super::world::World, person: ProgramId, alias: &str) -> anyhow::Result<Vec<Value>> {
+/// The messages that somebody has in a group.
+pub(super) fn history(
+    world: &mut super::world::World,
+    person: ProgramId,
+    alias: &str,
+) -> anyhow::Result<Vec<Value>> {
     let program = world.program(person)?;
     let groups = program.look(json!({"request": "group_list"}))?;
     if !groups.iter().any(|row| row["group"] == alias) {

@@ -18,6 +18,7 @@
 #![expect(clippy::indexing_slicing, reason = "what a JSON value has not, is null")]
 
 mod agenda;
+mod agreement;
 mod chance;
 mod invariants;
 mod ledger;

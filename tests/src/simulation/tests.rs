@@ -19,6 +19,8 @@ fn post_of(script: &Script) -> Post {
         owed: Vec::new(),
         present: [].into(),
         barred: Vec::new(),
+        blocked_at: Vec::new(),
+        changes: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who takes part in a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chat_relay::config::Tuning;
 use serde_json::json;
@@ -89,6 +89,7 @@ impl Script {
     pub(super) fn create_group(&mut self, owner: ProgramId, is_open: bool) -> anyhow::Result<()> {
         let number = self.groups.len();
         let alias = format!("g{number}");
+        let is_reviewed = self.world.chance.happens(2_500);
         let relays: Vec<ProgramId> = if self.world.chance.happens(3_000) {
             self.relays.iter().take(1).copied().collect()
         } else {
@@ -100,17 +101,22 @@ impl Script {
         }
         let request = json!({
             "request": "group_create", "name": alias, "full_name": "", "description": null, "relays": names,
-            "server": null, "joiner_role": if is_open { "member" } else { "observer" }, "timeout_ms": PATIENCE_MS,
+            "server": null, "joiner_role": if is_open { "member" } else { "observer" }, "review": is_reviewed,
+            "timeout_ms": PATIENCE_MS,
         });
         self.groups.push(Group {
             alias,
             owner,
-            is_open,
             link: None,
             relays: relays.into_iter().map(|relay| (relay, false)).collect(),
             people: BTreeMap::new(),
             posts: Vec::new(),
             said: BTreeMap::new(),
+            is_reviewed,
+            accepted: BTreeSet::new(),
+            lowered: BTreeSet::new(),
+            freed: BTreeSet::new(),
+            ending: None,
         });
         self.ask(owner, What::Create(number), request)
     }

@@ -1,10 +1,10 @@
 //! What people do.
 
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{PATIENCE_MS, Script, What};
-use crate::simulation::ledger::{Standing, text};
+use crate::simulation::ledger::{Change, Standing, text};
 use crate::simulation::network::ProgramId;
 
 impl Script {
@@ -12,15 +12,11 @@ impl Script {
     fn speakers(&mut self, number: usize) -> anyhow::Result<Vec<ProgramId>> {
         let group = self.groups.get(number).context("a group")?;
         let (alias, owner) = (group.alias.clone(), group.owner);
-        let mut speakers = vec![owner];
-        if group.is_open {
-            let people = group.people.iter().filter(|(_, standing)| **standing == Standing::Joining);
-            speakers.extend(people.map(|(person, _)| *person));
-        }
         let mut ready = Vec::new();
-        for person in speakers {
+        for person in [owner].into_iter().chain(self.members(number)) {
             let is_running = self.world.program(person)?.is_running();
-            if is_running && self.own_row(person, &alias)?.is_some_and(|row| row["status"] == "active") {
+            let may = |row: Value| row["status"] == "active" && row["role"] != "observer";
+            if is_running && self.own_row(person, &alias)?.is_some_and(may) {
                 ready.push(person);
             }
         }
@@ -46,6 +42,38 @@ impl Script {
         self.ask(author, What::Post(number), request)
     }
 
+    /// An author changes or takes back something, or the owner takes back what somebody said.
+    pub(super) fn change_post(&mut self, number: usize) -> anyhow::Result<()> {
+        let group = self.groups.get(number).context("a group")?;
+        let (alias, owner) = (group.alias.clone(), group.owner);
+        let recent: Vec<usize> = (0..group.posts.len()).rev().take(12).collect();
+        let Some(index) = self.world.chance.pick(&recent) else { return Ok(()) };
+        let (author, id, count, changes) = group
+            .posts
+            .get(index)
+            .map(|it| (it.author, it.id.clone(), it.number, it.changes.len()))
+            .context("a post")?;
+        let by = if self.world.chance.happens(3_000) { owner } else { author };
+        let deletes = by != author || self.world.chance.happens(3_000);
+        if !self.speakers(number)?.contains(&by) {
+            return Ok(());
+        }
+        let owed = self.audience(by, number)?.owed;
+        let group = self.groups.get_mut(number).context("a group")?;
+        group.posts.get_mut(index).context("a post")?.changes.push(Change { by, deletes, owed });
+        let name = self.world.program(author)?.name.clone();
+        let request = if deletes {
+            json!({"request": "delete", "group": alias, "message": id, "timeout_ms": PATIENCE_MS})
+        } else {
+            let text = format!("{} (changed {})", text(&name, &alias, count), changes + 1);
+            json!({
+                "request": "edit", "group": alias, "message": id, "text": text, "timeout_ms": PATIENCE_MS,
+            })
+        };
+        self.figures.changes += 1;
+        self.ask(by, What::Other, request)
+    }
+
     pub(super) fn join(&mut self, number: usize) -> anyhow::Result<()> {
         let group = self.groups.get(number).context("a group")?;
         let Some(link) = group.link.clone() else { return Ok(()) };
@@ -65,33 +93,10 @@ impl Script {
     }
 
     /// Members whom nobody told to go.
-    fn members(&self, number: usize) -> Vec<ProgramId> {
+    pub(super) fn members(&self, number: usize) -> Vec<ProgramId> {
         let people = self.groups.get(number).map(|group| &group.people);
         let people = people.into_iter().flatten();
         people.filter(|(_, standing)| **standing == Standing::Joining).map(|(person, _)| *person).collect()
-    }
-
-    pub(super) fn remove(&mut self, number: usize) -> anyhow::Result<()> {
-        let group = self.groups.get(number).context("a group")?;
-        let (alias, owner) = (group.alias.clone(), group.owner);
-        let members = self.members(number);
-        let Some(person) = self.world.chance.pick(&members) else { return Ok(()) };
-        let Some(row) = self.own_row(person, &alias)? else { return Ok(()) };
-        if !self.world.program(owner)?.is_running() {
-            return Ok(());
-        }
-        let known = self.world.program(owner)?.look(json!({"request": "members", "group": alias}))?;
-        if !known.iter().any(|known| known["member_id"] == row["member_id"]) {
-            return Ok(());
-        }
-        let group = self.groups.get_mut(number).context("a group")?;
-        group.people.insert(person, Standing::Removed);
-        self.figures.removed += 1;
-        let request = json!({
-            "request": "remove", "group": alias, "member": row["member_id"], "messages": false,
-            "timeout_ms": PATIENCE_MS,
-        });
-        self.ask(owner, What::Other, request)
     }
 
     pub(super) fn leave(&mut self, number: usize) -> anyhow::Result<()> {
@@ -105,37 +110,5 @@ impl Script {
         let group = self.groups.get_mut(number).context("a group")?;
         group.people.insert(person, Standing::Left);
         self.ask(person, What::Other, json!({"request": "leave", "group": alias, "timeout_ms": PATIENCE_MS}))
-    }
-
-    pub(super) fn change_relays(&mut self, number: usize) -> anyhow::Result<()> {
-        let group = self.groups.get(number).context("a group")?;
-        let (alias, owner) = (group.alias.clone(), group.owner);
-        let is_ready = self.world.program(owner)?.is_running() && group.link.is_some();
-        let present: Vec<ProgramId> =
-            group.relays.iter().filter(|(_, is_gone)| !**is_gone).map(|(relay, _)| *relay).collect();
-        let others: Vec<ProgramId> =
-            self.relays.iter().filter(|relay| !group.relays.contains_key(relay)).copied().collect();
-        if !is_ready || self.own_row(owner, &alias)?.is_none_or(|row| row["status"] != "active") {
-            return Ok(());
-        }
-        if let Some(relay) = self.world.chance.pick(&others) {
-            let name = self.world.program(relay)?.name.clone();
-            self.groups.get_mut(number).context("a group")?.relays.insert(relay, false);
-            let request = json!({
-                "request": "group_relay_add", "group": alias, "relay": name, "code": null, "timeout_ms": PATIENCE_MS,
-            });
-            return self.ask(owner, What::Other, request);
-        }
-        // one stays, so that there is somebody to hear by
-        let Some(relay) = present.len().checked_sub(2).and_then(|_| self.world.chance.pick(&present)) else {
-            return Ok(());
-        };
-        let name = self.world.program(relay)?.name.clone();
-        self.groups.get_mut(number).context("a group")?.relays.insert(relay, true);
-        let request = json!({
-            "request": "group_relay_remove", "group": alias, "relay": name, "notice": true, "force": false,
-                "timeout_ms": PATIENCE_MS,
-        });
-        self.ask(owner, What::Other, request)
     }
 }

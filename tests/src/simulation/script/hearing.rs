@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 use chat_relay::store::RelayStore as _;
 use chat_relay::store::operation::OperationStore as _;
-use chat_relay::store::records::{GroupId, LinkState, MemberStatus};
+use chat_relay::store::records::{GroupId, LinkState, Member, MemberStatus};
 use protocol::group::identity::MemberId;
 use serde_json::{Value, json};
 
 use super::{Script, What};
-use crate::simulation::ledger::{Post, read_text};
+use crate::simulation::ledger::{Audience, Post, read_text};
 use crate::simulation::network::ProgramId;
 
 impl Script {
@@ -72,31 +72,13 @@ impl Script {
     fn posted(&mut self, author: ProgramId, number: usize, row: &Value) -> anyhow::Result<()> {
         let group = self.groups.get(number).context("a group")?;
         let (alias, people) = (group.alias.clone(), group.people.keys().copied().collect::<Vec<_>>());
-        let relays: Vec<ProgramId> =
-            group.relays.iter().filter(|(_, is_gone)| !**is_gone).map(|(relay, _)| *relay).collect();
-        let owner = group.owner;
-        let (mut owed, mut barred) = (Vec::new(), Vec::new());
         let mut present = BTreeSet::new();
-        for person in people.iter().copied() {
+        for person in people {
             if self.own_row(person, &alias)?.is_some_and(|row| row["status"] == "active") {
                 present.insert(person);
             }
         }
-        let spoken_to = self.connected(author, &alias)?;
-        for relay in relays {
-            let name = self.world.program(relay)?.name.clone();
-            for person in people.iter().copied().chain([owner]).filter(|person| *person != author) {
-                match self.standing_at(relay, person, &alias)? {
-                    Some((MemberStatus::Connected, LinkState::Open | LinkState::Full))
-                        if spoken_to.contains(&name) && self.connected(person, &alias)?.contains(&name) =>
-                    {
-                        owed.push((person, relay));
-                    }
-                    Some((MemberStatus::Removed, _)) => barred.push((person, relay)),
-                    _ => {}
-                }
-            }
-        }
+        let Audience { owed, barred, blocked_at } = self.audience(author, number)?;
         let post = Post {
             author,
             number: row["text"].as_str().and_then(read_text).map_or(0, |(_, number)| number),
@@ -105,13 +87,49 @@ impl Script {
             owed,
             present,
             barred,
+            blocked_at,
+            changes: Vec::new(),
         };
         self.groups.get_mut(number).context("a group")?.posts.push(post);
         Ok(())
     }
 
+    /// Who is to get what somebody says now, and who is not.
+    pub(super) fn audience(&mut self, author: ProgramId, number: usize) -> anyhow::Result<Audience> {
+        let group = self.groups.get(number).context("a group")?;
+        let (alias, owner) = (group.alias.clone(), group.owner);
+        let people: Vec<ProgramId> = group.people.keys().copied().chain([owner]).collect();
+        let relays: Vec<ProgramId> =
+            group.relays.keys().copied().filter(|relay| group.stays(*relay)).collect();
+        let spoken_to = self.connected(author, &alias)?;
+        let mut audience = Audience::default();
+        for relay in relays {
+            let name = self.world.program(relay)?.name.clone();
+            if self.standing_at(relay, author, &alias)?.is_some_and(|member| member.blocked) {
+                audience.blocked_at.push(relay);
+            }
+            for person in people.iter().copied().filter(|person| *person != author) {
+                let Some(member) = self.standing_at(relay, person, &alias)? else { continue };
+                match (member.status, member.link) {
+                    (MemberStatus::Connected, LinkState::Open | LinkState::Full)
+                        if spoken_to.contains(&name) && self.connected(person, &alias)?.contains(&name) =>
+                    {
+                        audience.owed.push((person, relay));
+                    }
+                    (MemberStatus::Removed, _) => audience.barred.push((person, relay)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(audience)
+    }
+
     /// The names of relays to which somebody is connected, as its client sees it.
-    fn connected(&mut self, person: ProgramId, alias: &str) -> anyhow::Result<Vec<String>> {
+    pub(in crate::simulation) fn connected(
+        &mut self,
+        person: ProgramId,
+        alias: &str,
+    ) -> anyhow::Result<Vec<String>> {
         if self.own_row(person, alias)?.is_none() {
             return Ok(Vec::new());
         }
@@ -137,7 +155,7 @@ impl Script {
         relay: ProgramId,
         person: ProgramId,
         alias: &str,
-    ) -> anyhow::Result<Option<(MemberStatus, LinkState)>> {
+    ) -> anyhow::Result<Option<Member>> {
         let Some(row) = self.own_row(person, alias)? else { return Ok(None) };
         let id = row["member_id"].as_str().and_then(|id| protocol::base64url::decode(id).ok());
         let Some(id) = id.and_then(|id| MemberId::new(id).ok()) else { return Ok(None) };
@@ -148,8 +166,7 @@ impl Script {
                 let identity = served.group.identity.as_ref();
                 let is_it = identity.is_some_and(|it| it.public_group_id.to_string() == public_id);
                 if is_it && served.group.life.status.serves() {
-                    let member = store.member_by_id(served.group.id, &id)?;
-                    return Ok(member.map(|member| (member.status, member.link)));
+                    return store.member_by_id(served.group.id, &id);
                 }
             }
             Ok(None)

@@ -2,6 +2,7 @@
 
 mod cast;
 mod deeds;
+mod governing;
 mod hearing;
 mod mishaps;
 
@@ -52,6 +53,14 @@ pub struct Figures {
     pub late: u64,
     /// Members that were removed.
     pub removed: u64,
+    /// Posts that were to be changed or deleted.
+    pub changes: u64,
+    /// Rights that were to be given or taken.
+    pub rights: u64,
+    /// Joiners about whom it was decided.
+    pub decided: u64,
+    /// Groups that were to end.
+    pub ended: u64,
 }
 
 /// A command without its last reply.
@@ -127,7 +136,7 @@ impl Script {
         };
         self.world.agenda.after(pause, Happening::Script);
         let number = self.world.chance.below(self.groups.len());
-        match self.world.chance.below(100) {
+        match self.world.chance.below(120) {
             0..=54 => self.post(number),
             55..=69 => self.join(number),
             70..=73 => self.remove(number),
@@ -142,7 +151,12 @@ impl Script {
                 Ok(())
             }
             94..=96 => self.clock_jumps(),
-            _ => self.restart_relay(),
+            97..=99 => self.restart_relay(),
+            100..=106 => self.change_post(number),
+            107..=111 => self.change_rights(number),
+            112..=117 => self.decide(number),
+            118 => self.change_profile(number),
+            _ => self.end_group(number),
         }
     }
 
