@@ -11,9 +11,10 @@
 //! Everything that is left to chance comes from the seed: the same seed is the same run, which [`Outcome::hash`] proves.
 //!
 //! Checked: nobody is shown a message twice; posts of one author come in order, or are told to be late; whoever is
-//! connected to a relay when an author who is connected to it says something, gets it, if both stay; whoever was removed
-//! gets nothing from a relay that knew when it was said; programs hold in memory what is under way and no more; in the end
-//! nothing waits anywhere.
+//! connected to a relay when an author who is connected to it says something, gets it, if both stay; whoever was removed,
+//! or is blocked, is passed over by a relay that knew when it was said; whoever was not let in gets nothing; in the end
+//! whoever hears of the owner has the same profile and roles, shows posts as their authors changed them, and knows that the
+//! group has ended; programs hold in memory what is under way and no more; and nothing waits anywhere.
 
 #![expect(clippy::indexing_slicing, reason = "what a JSON value has not, is null")]
 
