@@ -50,7 +50,8 @@ const DRAIN_LOOK_MS: i64 = 200;
 /// What the relay tells the thread that runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// The address exists and its server is reached: owners can invite.
+    /// The address exists, its server is reached, and the relay hears there what owners and moderators say: owners can
+    /// invite and post.
     Ready,
 }
 
@@ -78,7 +79,7 @@ pub enum Command {
 enum Readiness {
     /// The address has to be created.
     Creating,
-    /// Its server has to be reached.
+    /// Its server has to be reached, and heard about the queues that are subscribed first.
     Reaching(ServerAddress),
     /// Nothing; nobody has been told yet.
     Reached,
@@ -101,6 +102,8 @@ pub struct Relay<S> {
     /// Answers to the operator that wait for the commit.
     answers: Vec<(oneshot::Sender<Value>, Value)>,
     readiness: Readiness,
+    /// Whether its own server was heard about the queues that are subscribed first.
+    is_listening: bool,
     clean_at: Timestamp,
     /// When the share of this worker is looked at again.
     share_at: Timestamp,
@@ -127,6 +130,7 @@ impl<S: RelayStore> Relay<S> {
             operation: Operation::new(&limits),
             answers: Vec::new(),
             readiness: Readiness::Creating,
+            is_listening: false,
             clean_at: Timestamp::default(),
             share_at: Timestamp::default(),
             turns: Turns::default(),
@@ -227,7 +231,10 @@ impl<S: RelayStore> Relay<S> {
     fn address_event(&mut self, context: &mut Context<'_>, event: Event) -> Result<(), Fatal> {
         match event {
             Event::AddressCreated => {
-                self.readiness = Readiness::Reached;
+                self.readiness = match self.is_listening {
+                    true => Readiness::Reached,
+                    false => Readiness::Reaching(self.identity.server.server.clone()),
+                };
                 Ok(())
             }
             Event::Request { invitation, info } => {
@@ -429,6 +436,13 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         Ok(())
     }
 
+    /// Those of whoever leads a group, and the address: members hear of a post no later than the relay.
+    fn subscribed_first(&mut self) -> Result<Vec<ConnectionId>, Fatal> {
+        let mut first = self.store.connections_with_roles(&admission::LEADING_ROLES)?;
+        first.extend(self.store.relay_address()?.and_then(|address| address.connection));
+        Ok(first)
+    }
+
     fn on_event(
         &mut self,
         context: &mut Context<'_>,
@@ -528,13 +542,17 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         match change {
             NetworkChange::Up(server) => {
                 tracing::debug!("a server is reached");
-                self.operation.servers.insert(server.clone(), ServerHealth::Up);
+                self.operation.servers.insert(server, ServerHealth::Up);
+            }
+            NetworkChange::Listening(server) => {
+                self.is_listening |= server == self.identity.server.server;
                 if self.readiness == Readiness::Reaching(server) {
                     self.readiness = Readiness::Reached;
                 }
             }
             NetworkChange::Down { server, reason } => {
                 tracing::warn!(%reason, "a server is not reached");
+                self.is_listening &= server != self.identity.server.server;
                 self.operation.metrics.one(Count::ServersLost);
                 self.operation.servers.insert(server, ServerHealth::Down);
             }

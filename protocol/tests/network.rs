@@ -6,6 +6,7 @@ mod scripted_server;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use protocol::agent::Lane;
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::link_data::UserLinkData;
 use protocol::agent::request::Request;
@@ -57,9 +58,12 @@ async fn next(events: &mut NetworkEvents) -> NetworkEvent {
     tokio::time::timeout(Duration::from_secs(20), events.next()).await.unwrap().unwrap()
 }
 
+/// A session in which nothing is to be asked for first.
 async fn expect_up(events: &mut NetworkEvents) {
     let event = next(events).await;
     assert!(matches!(event, NetworkEvent::Up(_)), "{event:?}");
+    let event = next(events).await;
+    assert!(matches!(event, NetworkEvent::Listening(_)), "{event:?}");
 }
 
 async fn expect_down(events: &mut NetworkEvents) -> CallError {
@@ -279,7 +283,7 @@ async fn concurrent_first_calls_share_one_session() {
 }
 
 fn subscriptions(count: u16) -> Vec<Subscription> {
-    (0..count).map(|number| Subscription { queue: queue(number), key: key(1) }).collect()
+    (0..count).map(|number| Subscription { queue: queue(number), key: key(1), lane: Lane::Bulk }).collect()
 }
 
 fn queue(number: u16) -> RecipientId {
@@ -341,6 +345,27 @@ async fn subscriptions_fill_blocks_and_are_repeated_in_the_next_session() {
     let lost = queues.difference(&again).cloned().collect::<Vec<_>>();
     assert_eq!(lost, [queue(3).0.to_vec(), queue(4).0.to_vec()]);
     expect_up(&mut events).await;
+}
+
+#[tokio::test]
+async fn what_goes_first_is_subscribed_first_and_its_answer_is_told() {
+    let server = ScriptedServer::start().await;
+    let (network, mut events) = network();
+    let mut wanted = subscriptions(3);
+    wanted[2].lane = Lane::Control;
+    network.subscribe(&server.address, wanted);
+    let mut peer = server.accept().await;
+    let event = next(&mut events).await;
+    assert!(matches!(event, NetworkEvent::Up(_)), "{event:?}");
+    let block = peer.block().await;
+    let order: Vec<_> = block.iter().map(|command| command.entity_id.clone()).collect();
+    assert_eq!(order, [2, 0, 1].map(|number| queue(number).0.to_vec()));
+    peer.refuse(&block[1], ErrorType::Auth).await;
+    let event = next(&mut events).await;
+    assert!(matches!(event, NetworkEvent::SubscriptionEnded { .. }), "{event:?}");
+    peer.answer(&block[0], BrokerMessage::Sok(None)).await;
+    let event = next(&mut events).await;
+    assert!(matches!(event, NetworkEvent::Listening(_)), "{event:?}");
 }
 
 #[tokio::test]
@@ -468,7 +493,7 @@ async fn when_a_session_breaks_every_command_is_answered() {
     let mut tickets = BTreeSet::new();
     for _ in 0..5 {
         match next(&mut events).await {
-            NetworkEvent::Answer { ticket, result: Err(CallError::Disconnected) } => {
+            NetworkEvent::Answer { ticket, result: Err(CallError::Disconnected), .. } => {
                 tickets.insert(ticket);
             }
             other => panic!("{other:?}"),

@@ -13,7 +13,7 @@ use chat_relay::relay::{Command, Relay};
 use chat_relay::store::RelayStore as _;
 use chat_relay::store::sql::SqlStore;
 use protocol::agent::request::{OwnQueue, RequestOutcome, Work};
-use protocol::agent::{Agent, Body};
+use protocol::agent::{Agent, Body, Lane};
 use protocol::group::event::content::{Content, MessageNew};
 use protocol::group::event::{Event, Message};
 use protocol::group::msg_id::SharedMessageId;
@@ -125,7 +125,8 @@ impl World {
         let plan = seed::Plan { server: &server, members_at, members, listening };
         let group = self.own.block_on(seed::group(&self.network, &mut relay.store, &plan))?;
         let OwnQueue { server, recipient_id, key } = group.first.clone();
-        let subscription = Subscription { queue: recipient_id, key: AuthPrivateKey::Ed25519(key) };
+        let key = AuthPrivateKey::Ed25519(key);
+        let subscription = Subscription { queue: recipient_id, key, lane: Lane::Bulk };
         self.network.subscribe(&server, vec![subscription]);
         Ok(group)
     }

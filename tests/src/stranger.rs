@@ -11,7 +11,7 @@ use protocol::agent::memory::MemoryStore;
 use protocol::agent::request::{Request, RequestOutcome, ServerMessage, Work};
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
-use protocol::agent::{Agent, Body};
+use protocol::agent::{Agent, Body, Lane};
 use protocol::net::clock;
 use protocol::net::error::CallError;
 use protocol::net::network::{Limits, Network, NetworkEvent, NetworkEvents, Subscription};
@@ -188,8 +188,11 @@ impl Stranger {
         let own = Agent::new(&mut self.store, &mut system_rng(), clock::now()).own_queue(id)?;
         let own = own.context("The connection has its queue")?;
         if self.subscribed.insert(id) {
-            let subscription =
-                Subscription { queue: own.recipient_id, key: AuthPrivateKey::Ed25519(own.key.clone()) };
+            let subscription = Subscription {
+                queue: own.recipient_id,
+                key: AuthPrivateKey::Ed25519(own.key.clone()),
+                lane: Lane::Bulk,
+            };
             self.network.subscribe(&own.server, vec![subscription]);
         }
         loop {

@@ -29,7 +29,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 31] = [
+    let parts: [Part<S>; 32] = [
         servers_know_the_relay_again,
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
@@ -57,6 +57,7 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         operation::groups_are_counted_for_their_account,
         operation::members_are_counted_as_they_come_and_go,
         operation::who_knocks_is_counted_apart,
+        bulk::both_connections_of_those_with_a_role_are_found,
         bulk::the_stream_stands_on_the_second_connection,
         bulk::a_statement_that_came_ahead_takes_its_turn_once,
         bulk::copies_go_round_those_with_two_connections,

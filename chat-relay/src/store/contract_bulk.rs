@@ -51,6 +51,23 @@ pub(super) fn the_stream_stands_on_the_second_connection<S: RelayStore>(
     Ok(())
 }
 
+pub(super) fn both_connections_of_those_with_a_role_are_found<S: RelayStore>(
+    store: &mut S,
+) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let owner = member(store, group, 1, MemberRole::Owner)?;
+    let admin = member(store, group, 2, MemberRole::Admin)?;
+    let observer = member(store, group, 3, MemberRole::Observer)?;
+    let owner = second(store, &owner, ServedBulk::Double)?;
+    second(store, &observer, ServedBulk::Double)?;
+    let found = store.connections_with_roles(&[MemberRole::Owner, MemberRole::Admin])?;
+    assert_eq!(
+        found.into_iter().map(Some).collect::<Vec<_>>(),
+        [owner.connection, owner.bulk.connection, admin.connection]
+    );
+    Ok(())
+}
+
 pub(super) fn a_statement_that_came_ahead_takes_its_turn_once<S: RelayStore>(
     store: &mut S,
 ) -> Result<(), StoreError> {

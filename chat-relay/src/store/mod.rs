@@ -170,6 +170,8 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
     /// All who hold one of these roles, whatever their status.
     fn members_with_roles(&mut self, group: GroupId, roles: &[MemberRole])
     -> Result<Vec<Member>, StoreError>;
+    /// All connections with members of all groups who hold one of these roles. Costs the same with any number of others.
+    fn connections_with_roles(&mut self, roles: &[MemberRole]) -> Result<Vec<ConnectionId>, StoreError>;
     /// Forgets a member of whom nothing is stored, who was never shown to anybody and is nobody's recipient.
     fn forget_stranger(&mut self, number: MemberNumber) -> Result<(), StoreError>;
     /// Forgets at most `limit` observers who left before a moment and of whom nothing else is stored.

@@ -8,7 +8,7 @@
 //! proxy     a server's session with another server, for commands that it forwards
 //! web_tls   TLS with browsers, also on a port that they share with clients
 //! dial      TCP with keep-alive, or by socks      tls, tap, verify   TLS 1.3, session identifier, identity of the server
-//! record_keys   the keys of TLS records
+//! record_keys   the keys of TLS records      window   how much is on its way to a server
 //! ```
 
 mod backoff;
@@ -30,5 +30,6 @@ mod tap;
 pub mod tls;
 pub mod verify;
 pub mod web_tls;
+mod window;
 
 pub use tap::TlsUnique;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use protocol::agent::Lane;
 use protocol::agent::request::{OwnQueue, Request};
 use protocol::agent::seeding::SeedQueue;
 use protocol::net::network::{
@@ -48,6 +49,7 @@ impl Program {
         let subscription = |made: &Made| Subscription {
             queue: made.own.recipient_id,
             key: AuthPrivateKey::Ed25519(made.own.key.clone()),
+            lane: Lane::Bulk,
         };
         network.subscribe(&host.server_address(), queues.iter().map(subscription).collect());
         network.all_subscribed();

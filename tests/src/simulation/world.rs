@@ -312,7 +312,7 @@ fn note_arrival(trace: &mut Trace, now: Moment, name: &str, arrival: &Arrival) {
             let (queue, body) = (short(&queue.0), short(body));
             trace.note(now, format_args!("{name} hears message {body} of {queue}"));
         }
-        Arrival::Event(NetworkEvent::Answer { ticket, result }) => match result {
+        Arrival::Event(NetworkEvent::Answer { ticket, result, .. }) => match result {
             Ok(message) => trace.note(now, format_args!("{name} hears {} to {}", message.tag(), ticket.0)),
             Err(error) => trace.note(now, format_args!("{name} hears to {}: {error}", ticket.0)),
         },

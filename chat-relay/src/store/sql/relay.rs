@@ -24,6 +24,12 @@ pub(super) fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+/// Places of so many parameters, from the `first` on.
+fn places(first: usize, count: usize) -> String {
+    let places: Vec<String> = (first..).take(count).map(|place| format!("?{place}")).collect();
+    places.join(", ")
+}
+
 /// Whose a connection is.
 const OWN_PURPOSE: &str = "CASE WHEN group_id IS NULL THEN worker_id ELSE
     (SELECT g.worker_id FROM served_groups g WHERE g.group_id = purposes.group_id) END";
@@ -210,10 +216,21 @@ impl RelayStore for SqlStore {
         let words: Vec<&str> = roles.iter().map(|role| role.word()).collect();
         let mut params: Vec<&dyn ToSql> = vec![&group.0];
         params.extend(words.iter().map(|word| word as &dyn ToSql));
-        let places: Vec<String> = (2..=params.len()).map(|place| format!("?{place}")).collect();
         let condition =
-            format!("WHERE group_id = ?1 AND role IN ({}) ORDER BY member_number", places.join(", "));
+            format!("WHERE group_id = ?1 AND role IN ({}) ORDER BY member_number", places(2, roles.len()));
         self.members(&condition, &params)
+    }
+
+    fn connections_with_roles(&mut self, roles: &[MemberRole]) -> Result<Vec<ConnectionId>, StoreError> {
+        let words: Vec<&str> = roles.iter().map(|role| role.word()).collect();
+        let params: Vec<&dyn ToSql> = words.iter().map(|word| word as &dyn ToSql).collect();
+        let sql = format!(
+            "SELECT m.connection_id, m.bulk_connection_id FROM served_groups g JOIN members m
+             ON m.group_id = g.group_id AND m.role IN ({}) ORDER BY m.member_number",
+            places(1, roles.len())
+        );
+        let found = self.all(&sql, &params, |row| Ok([row.get::<_, Option<i64>>(0)?, row.get(1)?]))?;
+        Ok(found.into_iter().flatten().flatten().map(ConnectionId).collect())
     }
 
     fn forget_stranger(&mut self, number: MemberNumber) -> Result<(), StoreError> {

@@ -63,6 +63,15 @@ pub trait Application: Send + 'static {
         false
     }
 
+    /// Connections of the store whose queues are subscribed before all others: they should be few. Asked once, after
+    /// [`Self::on_start`].
+    ///
+    /// # Errors
+    /// Those that must stop the program.
+    fn subscribed_first(&mut self) -> Result<Vec<ConnectionId>, Fatal> {
+        Ok(Vec::new())
+    }
+
     /// Something happened on a connection.
     ///
     /// # Errors
@@ -130,6 +139,8 @@ pub trait Application: Send + 'static {
 pub enum NetworkChange {
     /// There is a session with this server.
     Up(ServerAddress),
+    /// In it the server was heard about all queues of [`Application::subscribed_first`] that it has; others may follow.
+    Listening(ServerAddress),
     /// The session with this server ended, or could not be made. Told once for each series of failures.
     Down {
         /// The server.

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use super::application::{Application, Fatal, NetworkChange, Transactional as _};
 use super::context::{Context, LinkTag, Wishes};
 use super::jobs::{Jobs, Wait};
+use crate::agent::Lane;
 use crate::agent::request::{Next, OwnQueue, Request, RequestOutcome, ServerMessage, Work};
 use crate::agent::signed_link_data::OpenedLink;
 use crate::agent::store::{AgentStore as _, ConnectionId, JobId};
@@ -25,8 +26,8 @@ use crate::smp::response::BrokerMessage;
 use crate::smp::short_link::ShortLink;
 use crate::timestamp::Timestamp;
 
-/// Queues that are subscribed between two batches at the start (agent.md §6.7).
-const PAGE_MAX: usize = 1350;
+/// Queues that are subscribed between two batches at the start: whoever says something meanwhile waits for no more.
+const PAGE_MAX: usize = 256;
 /// Connections that are woken between two batches at the start.
 const WOKEN_MAX: usize = 256;
 /// Requests that one transaction makes.
@@ -105,9 +106,10 @@ enum Errand {
 enum Startup {
     /// The application has to be told.
     Telling,
-    /// Queues after this one are to be subscribed.
+    /// Queues after this one are to be subscribed, but for those of connections that went before all others.
     Subscribing {
         after: Option<(ConnectionId, RecipientId)>,
+        first: BTreeSet<ConnectionId>,
     },
     /// Connections that had requests when the program ended are to be woken.
     Waking(Vec<ConnectionId>),
@@ -248,7 +250,7 @@ impl<A: Application> Core<A> {
             self.application.on_start(&mut context)?;
             self.startup = match self.application.shares_store() {
                 true => Startup::Done,
-                false => Startup::Subscribing { after: None },
+                false => self.subscribe_first(outbox, now)?,
             };
         }
         for input in inputs {
@@ -343,6 +345,7 @@ impl<A: Application> Core<A> {
                 }
                 self.changed(NetworkChange::Up(server), now)
             }
+            NetworkEvent::Listening(server) => self.changed(NetworkChange::Listening(server), now),
             NetworkEvent::Down { server, reason } => {
                 self.changed(NetworkChange::Down { server, reason }, now)
             }
@@ -474,7 +477,7 @@ impl<A: Application> Core<A> {
     fn start_up(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
         match &mut self.startup {
             Startup::Telling | Startup::Done => {}
-            Startup::Subscribing { after } => {
+            Startup::Subscribing { after, first } => {
                 let page = self.application.store().queues_after(*after, PAGE_MAX)?;
                 match page.last() {
                     Some((connection, _, queue)) => *after = Some((*connection, *queue)),
@@ -485,8 +488,9 @@ impl<A: Application> Core<A> {
                         return Ok(());
                     }
                 }
+                let page: Vec<_> = page.into_iter().filter(|(id, ..)| !first.contains(id)).collect();
                 for (connection, _, queue) in page {
-                    self.subscribe(connection, Some(queue), outbox, now)?;
+                    self.subscribe(connection, Some(queue), Lane::Bulk, outbox, now)?;
                 }
             }
             Startup::Waking(with_jobs) => {
@@ -503,19 +507,29 @@ impl<A: Application> Core<A> {
         Ok(())
     }
 
+    /// Has the queues subscribed that go before all others.
+    fn subscribe_first(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<Startup, Fatal> {
+        let first: BTreeSet<_> = self.application.subscribed_first()?.into_iter().collect();
+        for connection in &first {
+            self.subscribe(*connection, None, Lane::Control, outbox, now)?;
+        }
+        Ok(Startup::Subscribing { after: None, first })
+    }
+
     /// Has the queue of a connection subscribed; nothing when another one than `queue` is its own.
     fn subscribe(
         &mut self,
         connection: ConnectionId,
         queue: Option<RecipientId>,
+        lane: Lane,
         outbox: &mut Outbox,
         now: Timestamp,
     ) -> Result<(), Fatal> {
         let mut context = Context::new(now, &mut *self.rng, &mut self.wishes);
         let own = context.agent(self.application.store()).own_queue(connection)?;
         if let Some(own) = own.filter(|own| queue.is_none_or(|queue| own.recipient_id == queue)) {
-            let subscription =
-                Subscription { queue: own.recipient_id, key: AuthPrivateKey::Ed25519(own.key) };
+            let key = AuthPrivateKey::Ed25519(own.key);
+            let subscription = Subscription { queue: own.recipient_id, key, lane };
             outbox.subscriptions.entry(own.server).or_default().push(subscription);
         }
         Ok(())
@@ -526,7 +540,7 @@ impl<A: Application> Core<A> {
         self.adopted.extend(self.wishes.adopted.drain(..));
         let page = self.adopted.len().min(WOKEN_MAX);
         for id in self.adopted.drain(..page).collect::<Vec<_>>() {
-            self.subscribe(id, None, outbox, now)?;
+            self.subscribe(id, None, Lane::Bulk, outbox, now)?;
             self.wake(id, now)?;
         }
         Ok(())
@@ -592,7 +606,7 @@ impl<A: Application> Core<A> {
         }
         let again = |queue: OwnQueue| {
             let key = AuthPrivateKey::Ed25519(queue.key);
-            (queue.server, Subscription { queue: queue.recipient_id, key })
+            (queue.server, Subscription { queue: queue.recipient_id, key, lane: Lane::Bulk })
         };
         Effects {
             requests,

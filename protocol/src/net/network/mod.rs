@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 
 use super::dial::Dialer;
 use super::error::{CallError, ConnectError};
+use crate::agent::Lane;
 use crate::agent::request::Request;
 use crate::smp::address::ServerAddress;
 use crate::smp::command::Command;
@@ -91,6 +92,8 @@ pub struct Subscription {
     pub queue: RecipientId,
     /// The recipient's key.
     pub key: AuthPrivateKey,
+    /// Control is asked for before all others, in each session.
+    pub lane: Lane,
 }
 
 /// All sessions of a program. Copies are handles to the same sessions, which end with the last handle.

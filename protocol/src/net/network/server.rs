@@ -20,6 +20,7 @@ use super::subscriptions::Subscriptions;
 use super::{Limits, Registration, Subscription};
 use crate::agent::request::Request;
 use crate::net::backoff::Backoff;
+use crate::net::clock;
 use crate::net::dial::Dialer;
 use crate::net::error::{CallError, ConnectError};
 use crate::net::service::ServiceIdentity;
@@ -113,7 +114,7 @@ struct State {
 /// What a command in the session is for.
 #[derive(Debug)]
 enum Tag {
-    Subscribe(RecipientId),
+    Subscribe { queue: RecipientId, asked: Instant },
     SubscribeAll(oneshot::Sender<Result<BrokerMessage<'static>, CallError>>),
     Call { reply: Reply, then: Then },
 }
@@ -312,15 +313,16 @@ async fn feed(
     {
         state.subscriptions().counted(queues);
     }
+    state.tell_when_listening();
     while let Some((request, reply)) = calls.pop_front() {
         state.forward(&to_session, call(request, reply)).await;
     }
     // not put off by the commands meanwhile
     let mut ask_at = None;
     loop {
-        let (has_due, has_unanswered, holds, recounts) = {
+        let (may_ask, has_unanswered, holds, recounts) = {
             let all = state.subscriptions();
-            (all.has_due(), all.has_unanswered(), all.is_recount_near(), all.is_recount_due())
+            (all.may_ask(), all.has_unanswered(), all.is_recount_near(), all.is_recount_due())
         };
         if let Some(service) = service.filter(|_| recounts) {
             let queues = state.subscribe_to_all(service, &to_session).await;
@@ -339,7 +341,7 @@ async fn feed(
                     state.forward(&to_session, call(request, reply)).await;
                 }
             },
-            room = to_session.reserve(), if has_due => {
+            room = to_session.reserve(), if may_ask => {
                 // the session has ended: what is due is asked for in the next one
                 let Ok(room) = room else { return };
                 let next = {
@@ -349,12 +351,12 @@ async fn feed(
                 if let Some((queue, key)) = next {
                     room.send(Outgoing {
                         request: Box::new(subscribe(&state.server, queue, key)),
-                        tag: Tag::Subscribe(queue),
+                        tag: Tag::Subscribe { queue, asked: Instant::now() },
                     });
                 }
             }
             () = state.changed.notified() => {}
-            () = tokio::time::sleep_until(moment.into()), if !has_due && has_unanswered => {
+            () = tokio::time::sleep_until(moment.into()), if !may_ask && has_unanswered => {
                 state.subscriptions().ask_again();
                 ask_at = None;
             }
@@ -432,6 +434,23 @@ impl State {
         }
     }
 
+    /// A queue that was asked for has its answer: maybe there is room to ask for others.
+    fn heard(&self, queue: &RecipientId, asked: Instant) {
+        let mut subscriptions = self.subscriptions();
+        let could_ask = subscriptions.may_ask();
+        subscriptions.heard(queue, asked.elapsed(), clock::now());
+        if !could_ask && subscriptions.may_ask() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Once all that is asked for first is answered.
+    fn tell_when_listening(&self) {
+        if self.subscriptions().begins_to_listen() {
+            self.inbox.put(NetworkEvent::Listening(self.server.clone()));
+        }
+    }
+
     /// A command that changes what the server has of us is answered.
     fn settled(&self) {
         let mut subscriptions = self.subscriptions();
@@ -476,9 +495,11 @@ impl Owner for State {
 
     fn answered(&self, tag: Tag, result: Result<BrokerMessage<'static>, CallError>) {
         match tag {
-            Tag::Subscribe(queue) => {
+            Tag::Subscribe { queue, asked } => {
+                self.heard(&queue, asked);
                 self.subscribed(queue, result);
                 self.settled();
+                self.tell_when_listening();
             }
             Tag::SubscribeAll(sender) => {
                 // whoever asked went with the session

@@ -1,17 +1,35 @@
 //! The queues that shall be subscribed at one server.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use crate::agent::Lane;
+use crate::net::window::Window;
 use crate::smp::ids::RecipientId;
 use crate::smp::key::AuthPrivateKey;
+use crate::timestamp::Timestamp;
 
 use super::Subscription;
 
+/// Queues that are asked for at a time, from what fills a block up to a page (agent.md §6.7): other commands wait behind
+/// them.
+const ASKED: RangeInclusive<usize> = 135..=1350;
+
 /// What shall be subscribed, and what of it has yet to be asked for in this session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Subscriptions {
-    wanted: BTreeMap<RecipientId, AuthPrivateKey>,
-    due: VecDeque<RecipientId>,
+    wanted: BTreeMap<RecipientId, Wanted>,
+    due: Due,
+    /// Of those that are asked for first, which have no answer in this session yet.
+    unheard: BTreeSet<RecipientId>,
+    /// Whether it was told that there are none.
+    is_listening: bool,
+    /// Queues that are being asked for.
+    asked: usize,
+    window: Window,
+    /// Whether as many are asked for as may be: then some have to be answered first, so that others fill a block.
+    is_full: bool,
     /// The server did not say yes or no; to be asked again.
     unanswered: Vec<RecipientId>,
     /// Commands on their way that subscribe to a queue, create or delete one.
@@ -22,28 +40,79 @@ pub(super) struct Subscriptions {
     is_recounting: bool,
 }
 
+/// How a queue is wanted.
+#[derive(Debug)]
+struct Wanted {
+    key: AuthPrivateKey,
+    lane: Lane,
+}
+
+/// What has yet to be asked for.
+#[derive(Debug, Default)]
+struct Due {
+    control: VecDeque<RecipientId>,
+    bulk: VecDeque<RecipientId>,
+}
+
+impl Due {
+    fn push(&mut self, queue: RecipientId, lane: Lane) {
+        match lane {
+            Lane::Control => self.control.push_back(queue),
+            Lane::Bulk => self.bulk.push_back(queue),
+        }
+    }
+
+    fn pop(&mut self) -> Option<RecipientId> {
+        self.control.pop_front().or_else(|| self.bulk.pop_front())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.bulk.is_empty()
+    }
+}
+
 impl Subscriptions {
     pub(super) fn new(surplus: i64) -> Self {
-        Self { surplus, ..Self::default() }
+        Self {
+            wanted: BTreeMap::new(),
+            due: Due::default(),
+            unheard: BTreeSet::new(),
+            is_listening: false,
+            asked: 0,
+            window: Window::new(ASKED),
+            is_full: false,
+            unanswered: Vec::new(),
+            in_flight: 0,
+            surplus,
+            is_recounting: false,
+        }
     }
 
     /// Wants queues, and asks for them.
     pub(super) fn want(&mut self, queues: Vec<Subscription>) {
-        for Subscription { queue, key } in queues {
-            self.wanted.insert(queue, key);
-            self.due.push_back(queue);
+        for Subscription { queue, key, lane } in queues {
+            self.wanted.insert(queue, Wanted { key, lane });
+            self.ask(queue, lane);
         }
     }
 
     /// Wants a queue, and asks for it after a while.
     pub(super) fn want_later(&mut self, subscription: Subscription) {
-        self.wanted.insert(subscription.queue, subscription.key);
-        self.unanswered.push(subscription.queue);
+        let Subscription { queue, key, lane } = subscription;
+        self.wanted.insert(queue, Wanted { key, lane });
+        self.unanswered.push(queue);
     }
 
     /// A queue was created with a subscription.
     pub(super) fn has(&mut self, queue: RecipientId, key: AuthPrivateKey) {
-        self.wanted.insert(queue, key);
+        self.wanted.insert(queue, Wanted { key, lane: Lane::Bulk });
+    }
+
+    fn ask(&mut self, queue: RecipientId, lane: Lane) {
+        self.due.push(queue, lane);
+        if lane == Lane::Control {
+            self.unheard.insert(queue);
+        }
     }
 
     /// A command leaves that changes what the server has of us.
@@ -60,7 +129,8 @@ impl Subscriptions {
     pub(super) fn counted(&mut self, queues: i64) {
         let is_right = self.expected() == queues;
         if is_right {
-            self.due.clear();
+            self.due = Due::default();
+            self.unheard.clear();
         }
         self.is_recounting = !is_right;
     }
@@ -99,6 +169,7 @@ impl Subscriptions {
 
     /// The queue is gone, or somebody else has it. Says whether it was wanted.
     pub(super) fn forget(&mut self, queue: &RecipientId) -> bool {
+        self.unheard.remove(queue);
         self.wanted.remove(queue).is_some()
     }
 
@@ -114,28 +185,60 @@ impl Subscriptions {
 
     /// The time for another attempt has come.
     pub(super) fn ask_again(&mut self) {
-        self.due.extend(self.unanswered.drain(..));
+        for queue in std::mem::take(&mut self.unanswered) {
+            if let Some(wanted) = self.wanted.get(&queue) {
+                self.due.push(queue, wanted.lane);
+            }
+        }
     }
 
     /// A session begins, in which nothing is subscribed yet.
     pub(super) fn begin(&mut self) {
         self.unanswered.clear();
         (self.in_flight, self.is_recounting) = (0, false);
-        self.due = self.wanted.keys().copied().collect();
+        (self.due, self.unheard, self.is_listening) = (Due::default(), BTreeSet::new(), false);
+        (self.asked, self.window, self.is_full) = (0, Window::new(ASKED), false);
+        let wanted: Vec<_> = self.wanted.iter().map(|(queue, wanted)| (*queue, wanted.lane)).collect();
+        for (queue, lane) in wanted {
+            self.ask(queue, lane);
+        }
     }
 
-    /// The next queue to ask for.
+    /// The next queue to ask for, while there is room for it.
     pub(super) fn next_due(&mut self) -> Option<(RecipientId, AuthPrivateKey)> {
-        while let Some(queue) = self.due.pop_front() {
-            if let Some(key) = self.wanted.get(&queue) {
-                return Some((queue, key.clone()));
+        while self.may_ask()
+            && let Some(queue) = self.due.pop()
+        {
+            if let Some(wanted) = self.wanted.get(&queue) {
+                let key = wanted.key.clone();
+                self.asked = self.asked.saturating_add(1);
+                self.is_full = self.asked >= self.window.size();
+                return Some((queue, key));
             }
         }
         None
     }
 
-    pub(super) fn has_due(&self) -> bool {
-        !self.due.is_empty()
+    /// A queue that was asked for is answered, after so long.
+    pub(super) fn heard(&mut self, queue: &RecipientId, took: Duration, now: Timestamp) {
+        self.window.answered(took, self.is_full, now);
+        self.unheard.remove(queue);
+        self.asked = self.asked.saturating_sub(1);
+        if self.asked <= self.window.size() / 2 {
+            self.is_full = false;
+        }
+    }
+
+    /// Whether [`Self::next_due`] may have something.
+    pub(super) fn may_ask(&self) -> bool {
+        !self.due.is_empty() && !self.is_full
+    }
+
+    /// Whether what is asked for first is answered by now. Says so once in each session.
+    pub(super) fn begins_to_listen(&mut self) -> bool {
+        let begins = self.unheard.is_empty() && !self.is_listening;
+        self.is_listening |= begins;
+        begins
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -150,7 +253,7 @@ mod tests {
 
     fn subscription(number: u8) -> Subscription {
         let key = AuthPrivateKey::Ed25519(Ed25519PrivateKey::from_seed(&[number; 32]));
-        Subscription { queue: RecipientId([number; 24]), key }
+        Subscription { queue: RecipientId([number; 24]), key, lane: Lane::Bulk }
     }
 
     fn due(subscriptions: &mut Subscriptions) -> Vec<u8> {
@@ -159,7 +262,7 @@ mod tests {
 
     #[test]
     fn all_that_is_wanted_is_asked_for_in_each_session() {
-        let mut subscriptions = Subscriptions::default();
+        let mut subscriptions = Subscriptions::new(0);
         subscriptions.want(vec![subscription(1), subscription(2)]);
         assert_eq!(due(&mut subscriptions), [1, 2]);
         let new = subscription(3);
@@ -216,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_was_not_answered_is_asked_again_unless_it_is_not_wanted_any_more() {
-        let mut subscriptions = Subscriptions::default();
+        let mut subscriptions = Subscriptions::new(0);
         subscriptions.want(vec![subscription(1), subscription(2)]);
         due(&mut subscriptions);
         subscriptions.retry(RecipientId([1; 24]));
@@ -225,5 +328,48 @@ mod tests {
         assert!(subscriptions.has_unanswered());
         subscriptions.ask_again();
         assert_eq!(due(&mut subscriptions), [2]);
+    }
+
+    #[test]
+    fn control_is_asked_for_first_in_each_session_and_its_answers_are_told_once() {
+        let mut subscriptions = wants(2, 0);
+        assert!(subscriptions.begins_to_listen(), "there is none");
+        assert!(!subscriptions.begins_to_listen());
+        let first = [8, 9].map(|number| Subscription { lane: Lane::Control, ..subscription(number) });
+        subscriptions.want(first.to_vec());
+        subscriptions.begin();
+        assert_eq!(due(&mut subscriptions), [8, 9, 1, 2]);
+        let mut hear = |number: u8| {
+            subscriptions.heard(&RecipientId([number; 24]), Duration::from_millis(1), Timestamp(1));
+            subscriptions.begins_to_listen()
+        };
+        assert_eq!([9, 1, 8, 2].map(&mut hear), [false, false, true, false]);
+        subscriptions.begin();
+        subscriptions.counted(4);
+        assert!(subscriptions.begins_to_listen(), "all are subscribed at once");
+    }
+
+    #[test]
+    fn who_is_gone_is_not_waited_for() {
+        let mut subscriptions = Subscriptions::new(0);
+        subscriptions.want(vec![Subscription { lane: Lane::Control, ..subscription(1) }]);
+        assert!(!subscriptions.begins_to_listen());
+        subscriptions.forget(&RecipientId([1; 24]));
+        assert!(subscriptions.begins_to_listen());
+    }
+
+    #[test]
+    fn no_more_is_asked_for_at_a_time_than_has_room_and_half_of_it_makes_room_again() {
+        let mut subscriptions = wants(200, 0);
+        let asked = due(&mut subscriptions);
+        assert_eq!((asked.len(), subscriptions.may_ask()), (*ASKED.start(), false));
+        let (mut heard, mut left) = (asked.iter(), 200 - asked.len());
+        while !subscriptions.may_ask() {
+            let number = heard.next().unwrap();
+            subscriptions.heard(&RecipientId([*number; 24]), Duration::from_millis(1), Timestamp(1));
+        }
+        assert!(heard.len() >= asked.len() / 2 && heard.len() < asked.len());
+        left -= due(&mut subscriptions).len();
+        assert_eq!(left, 0, "the window has grown meanwhile");
     }
 }

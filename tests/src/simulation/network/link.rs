@@ -155,7 +155,10 @@ impl Network {
             (link.wanted.keys().copied().collect(), link.calls.drain(..).collect());
         self.sessions.insert(id, Session::new(program, server, self.now));
         if let Some(host) = self.servers.get(server) {
-            self.arrivals.push((program, Arrival::Event(NetworkEvent::Up(host.address.clone()))));
+            // Nobody is asked for before others here: what is to be heard is heard at once.
+            for event in [NetworkEvent::Up(host.address.clone()), NetworkEvent::Listening(host.address.clone())] {
+                self.arrivals.push((program, Arrival::Event(event)));
+            }
         }
         for (purpose, request) in calls {
             self.send(id, purpose, request);

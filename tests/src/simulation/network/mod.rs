@@ -143,7 +143,7 @@ impl Network {
         }
         for (address, queues) in effects.subscriptions {
             let Some(server) = self.server(&address) else { continue };
-            for Subscription { queue, key } in queues {
+            for Subscription { queue, key, .. } in queues {
                 self.links.entry((program, server)).or_default().wanted.insert(queue, key);
                 if let Some(session) = self.session_of(program, server) {
                     self.subscribe(session, queue);
@@ -151,7 +151,7 @@ impl Network {
             }
             self.connect(program, server);
         }
-        for (address, Subscription { queue, key }) in effects.resubscriptions {
+        for (address, Subscription { queue, key, .. }) in effects.resubscriptions {
             let Some(server) = self.server(&address) else { continue };
             self.links.entry((program, server)).or_default().wanted.insert(queue, key);
             self.ask_later(program, server, queue);
