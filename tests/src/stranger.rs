@@ -247,7 +247,7 @@ impl Stranger {
             let (job, request) = match work {
                 Work::Run(job, request) => (job, request),
                 Work::Idle => return Ok(()),
-                Work::NotBefore(_) => bail!("a request failed"),
+                Work::NotBefore(_) | Work::NoRoom(_) => bail!("a request failed"),
             };
             let outcome = match self.runtime.block_on(self.network.call(*request)) {
                 Ok(answer) => RequestOutcome::Answer(answer),

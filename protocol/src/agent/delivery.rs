@@ -2,6 +2,7 @@
 
 use crate::crypto::sign::Ed25519PrivateKey;
 use crate::encoding::{Decode as _, Encode as _};
+use crate::smp::address::ServerAddress;
 use crate::smp::command::{Command, ContactLink, LinkData, NewQueue, QueueRequest};
 use crate::smp::key::{AuthPrivateKey, AuthPublicKey};
 
@@ -20,7 +21,11 @@ use super::store::{AgentStore, ConnectionId, JobId};
 use super::{Agent, Outcome};
 
 impl<S: AgentStore> Agent<'_, S> {
-    pub(super) fn next_work(&mut self, id: ConnectionId) -> Outcome<Work, S> {
+    pub(super) fn next_work(
+        &mut self,
+        id: ConnectionId,
+        has_room: impl Fn(&ServerAddress) -> bool,
+    ) -> Outcome<Work, S> {
         let mut next = self.first_job(id)?;
         if next.is_none() {
             // Mostly: then the record need not be read.
@@ -33,6 +38,11 @@ impl<S: AgentStore> Agent<'_, S> {
                     && at > self.now
                 {
                     return Ok(Work::NotBefore(at));
+                }
+                if let Some(server) = connection.server_of(&job.task)
+                    && !has_room(server)
+                {
+                    return Ok(Work::NoRoom(server.clone()));
                 }
                 if let Some(request) = self.build(&connection, &job.task)? {
                     return Ok(Work::Run(job_id, Box::new(request)));
@@ -192,6 +202,23 @@ impl<S: AgentStore> Agent<'_, S> {
 }
 
 impl Connection {
+    /// The server that a job is for; nothing when there is nothing to ask.
+    fn server_of(&self, task: &Task) -> Option<&ServerAddress> {
+        let queue = match task {
+            Task::CreateQueue { .. }
+            | Task::SetLinkData { .. }
+            | Task::SecureOwnQueue { .. }
+            | Task::DeleteQueue => return Some(&self.receive.server.server),
+            Task::SecurePeerQueue | Task::Confirm { .. } => self.send.as_ref(),
+            Task::Invite => match &self.opening {
+                Opening::Request { to, .. } => Some(to.as_ref()),
+                Opening::Nothing | Opening::Join { .. } | Opening::Key(_) => None,
+            },
+            Task::Message(_) | Task::RatchetKey { .. } => self.target(),
+        };
+        queue.map(|queue| &queue.location.server)
+    }
+
     /// Whether a job still serves a purpose where the connection stands.
     pub(super) fn wants(&self, task: &Task) -> bool {
         if self.discards_jobs && *task != Task::DeleteQueue {

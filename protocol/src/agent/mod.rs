@@ -274,7 +274,19 @@ impl<'a, S: AgentStore> Agent<'a, S> {
     /// # Errors
     /// [`AgentError::Store`], [`AgentError::Record`].
     pub fn job(&mut self, id: ConnectionId) -> Outcome<Work, S> {
-        self.next_work(id)
+        self.next_work(id, |_| true)
+    }
+
+    /// The same, but a request for a server without room is not made: that is most of the work.
+    ///
+    /// # Errors
+    /// As [`Agent::job`].
+    pub fn job_within(
+        &mut self,
+        id: ConnectionId,
+        has_room: impl Fn(&ServerAddress) -> bool,
+    ) -> Outcome<Work, S> {
+        self.next_work(id, has_room)
     }
 
     /// The request that `job` gave leaves after the commit. A request that is not sent for now is not reported: so

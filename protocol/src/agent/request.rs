@@ -43,6 +43,8 @@ pub enum Work {
     Idle,
     /// A request that failed before, not to be repeated sooner.
     NotBefore(Timestamp),
+    /// A request for this server, which has no room for it.
+    NoRoom(ServerAddress),
     /// This request. One at a time for each connection: report it by `job_done` before asking again.
     Run(JobId, Box<Request>),
 }

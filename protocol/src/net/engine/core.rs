@@ -304,16 +304,17 @@ impl<A: Application> Core<A> {
             NetworkEvent::Message { server, queue, message_id, body } => {
                 self.receive(&server, queue, message_id, &body, outbox, now)
             }
-            NetworkEvent::Answer { ticket, result } => match self.tickets.remove(&ticket) {
+            NetworkEvent::Answer { ticket, result, took } => match self.tickets.remove(&ticket) {
                 Some(Errand::Job { connection, job, server }) => {
                     outbox.has_answers = true;
                     let wait = self.finish_job(connection, job, &server, result, now)?;
-                    self.jobs.finish(connection, &server, wait);
+                    self.jobs.finish(connection, &server, wait, took, now);
                     Ok(())
                 }
                 Some(Errand::Acknowledge(queue)) => self.acknowledged(*queue, result, outbox, now),
                 Some(Errand::Released { server }) => {
-                    self.jobs.answered(&server, !result.is_err_and(|error| error.is_temporary()));
+                    let answers = !result.is_err_and(|error| error.is_temporary());
+                    self.jobs.answered(&server, answers, took, now);
                     Ok(())
                 }
                 // of a command that nobody remembers
@@ -576,15 +577,16 @@ impl<A: Application> Core<A> {
             && let Some(id) = self.jobs.next()
         {
             let mut context = Context::new(now, &mut *self.rng, &mut self.wishes);
-            let work = context.agent(self.application.store()).job(id)?;
+            let has_room = |server: &ServerAddress| self.jobs.may_start(id, server);
+            let work = context.agent(self.application.store()).job_within(id, has_room)?;
             match work {
                 Work::Idle => self.jobs.rest(id),
                 Work::NotBefore(moment) => self.jobs.wait(id, Wait { moment, server: None }),
+                Work::NoRoom(server) => self.jobs.park(id, &server),
                 Work::Run(job, request) => {
-                    if self.jobs.start(id, &request.server) {
-                        context.agent(self.application.store()).job_started(id, job, &request)?;
-                        outbox.requests.push((id, job, request));
-                    }
+                    self.jobs.start(id, &request.server, now);
+                    context.agent(self.application.store()).job_started(id, job, &request)?;
+                    outbox.requests.push((id, job, request));
                 }
             }
             // who is touched by these events is asked in the next batch, which follows at once

@@ -13,21 +13,28 @@
 //! and some room is theirs alone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use crate::agent::Lane;
 use crate::agent::store::ConnectionId;
+use crate::net::window::Window;
 use crate::smp::address::ServerAddress;
 use crate::timestamp::Timestamp;
 
-/// Most requests in flight at one server.
-const SERVER_MAX: usize = 256;
+/// Requests in flight at one server at most: as its window says.
+const SERVER: RangeInclusive<usize> = 32..=256;
 /// Most requests in flight in all: each may hold a block.
 const TOTAL_MAX: usize = 4096;
 /// So many more may be in flight, at one server and in all, that are not bulk.
 const RESERVED_FOR_CONTROL: usize = 64;
-/// Requests that may wait for servers which answer before nothing more is offered to send. Whoever is offered room by
-/// turns waits for no more than these.
-const AHEAD_MAX: usize = 512;
+/// Requests that may wait for room at their servers, or be ready, before nothing more is offered to send. Whoever is
+/// offered room by turns waits for these, and for what is in flight.
+const AHEAD_MAX: usize = 48;
+/// A server that says nothing for so long, while requests are in flight, does not answer.
+const SILENCE_MS: i64 = 1000;
+/// What is known of a server is kept so long after its last answer.
+const KEPT_MS: i64 = 60_000;
 
 /// The scheduler. Holds no requests: those are made when there is room for them.
 #[derive(Debug, Default)]
@@ -70,12 +77,40 @@ pub(super) struct Wait {
     pub(super) server: Option<ServerAddress>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Server {
     in_flight: usize,
+    window: Window,
     parked: Lanes,
-    /// It answers.
-    answers: bool,
+    /// Connections that are ready because there is room here.
+    called: usize,
+    /// Its last answer, or when the first of those in flight left.
+    heard: Timestamp,
+    /// It does not answer.
+    is_silent: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            in_flight: 0,
+            window: Window::new(SERVER),
+            parked: Lanes::default(),
+            called: 0,
+            heard: Timestamp::default(),
+            is_silent: false,
+        }
+    }
+}
+
+impl Server {
+    fn has_room(&self, lane: Lane) -> bool {
+        self.in_flight < with_reserve(self.window.size(), lane)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.called == 0 && self.parked.len() == 0
+    }
 }
 
 /// Two queues. A connection that moves up to control is left in the other one, too: whoever takes from a queue checks.
@@ -140,9 +175,10 @@ impl Jobs {
     /// How many more messages may be made ready. What waits for servers that do not answer does not count: nobody else
     /// is to wait for them.
     pub(super) fn room(&self) -> usize {
-        let answering = self.servers.values().filter(|server| server.answers);
-        let waiting = answering.map(|server| server.in_flight.saturating_add(server.parked.len()));
-        AHEAD_MAX.saturating_sub(waiting.fold(self.ready.len(), usize::saturating_add))
+        let answering = self.servers.values().filter(|server| !server.is_silent);
+        let waiting =
+            answering.map(|server| server.parked.len()).fold(self.ready.len(), usize::saturating_add);
+        AHEAD_MAX.saturating_sub(waiting)
     }
 
     /// How many connections are not idle.
@@ -156,26 +192,42 @@ impl Jobs {
         self.pass_room_on(id, None);
     }
 
-    /// The connection that [`Self::next`] gave has a request for this server. Says whether it may be sent now; else ask
-    /// again later.
-    pub(super) fn start(&mut self, id: ConnectionId, server: &ServerAddress) -> bool {
-        self.pass_room_on(id, Some(server));
+    /// Whether a request of the connection that [`Self::next`] gave may be sent to this server now.
+    pub(super) fn may_start(&self, id: ConnectionId, server: &ServerAddress) -> bool {
         let lane = self.lane(id);
+        self.servers.get(server).is_none_or(|entry| entry.has_room(lane))
+    }
+
+    /// The connection that [`Self::next`] gave has a request for this server, which is sent.
+    pub(super) fn start(&mut self, id: ConnectionId, server: &ServerAddress, now: Timestamp) {
+        self.pass_room_on(id, Some(server));
         let entry = self.servers.entry(server.clone()).or_default();
-        if entry.in_flight >= server_max(lane) {
-            entry.parked.of(lane).push_back(id);
-            self.set(id, State::Parked);
-            return false;
+        if entry.in_flight == 0 {
+            entry.heard = now;
         }
         entry.in_flight += 1;
         self.in_flight += 1;
         self.set(id, State::InFlight { again: false });
-        true
     }
 
-    /// The request of a connection has its outcome. The connection is ready again, or has to wait.
-    pub(super) fn finish(&mut self, id: ConnectionId, server: &ServerAddress, wait: Option<Wait>) {
-        self.count_answer(server, wait.as_ref().is_none_or(|wait| wait.server.is_none()));
+    /// The connection that [`Self::next`] gave has a request for this server, which has enough to do: it asks again later.
+    pub(super) fn park(&mut self, id: ConnectionId, server: &ServerAddress) {
+        self.pass_room_on(id, Some(server));
+        let lane = self.lane(id);
+        self.servers.entry(server.clone()).or_default().parked.of(lane).push_back(id);
+        self.set(id, State::Parked);
+    }
+
+    /// The request of a connection has its outcome, after so long. The connection is ready again, or has to wait.
+    pub(super) fn finish(
+        &mut self,
+        id: ConnectionId,
+        server: &ServerAddress,
+        wait: Option<Wait>,
+        took: Duration,
+        now: Timestamp,
+    ) {
+        self.count_answer(server, wait.as_ref().is_none_or(|wait| wait.server.is_none()), took, now);
         let touched =
             !matches!(self.state.get(&id), Some(Scheduled { state: State::InFlight { again: false }, .. }));
         match wait {
@@ -189,16 +241,20 @@ impl Jobs {
     }
 
     /// The request of a connection that was forgotten has its outcome.
-    pub(super) fn answered(&mut self, server: &ServerAddress, answers: bool) {
-        self.count_answer(server, answers);
+    pub(super) fn answered(&mut self, server: &ServerAddress, answers: bool, took: Duration, now: Timestamp) {
+        self.count_answer(server, answers, took, now);
         self.call_parked(server);
     }
 
-    fn count_answer(&mut self, server: &ServerAddress, answers: bool) {
+    fn count_answer(&mut self, server: &ServerAddress, answers: bool, took: Duration, now: Timestamp) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(entry) = self.servers.get_mut(server) {
+            if answers {
+                let is_full = entry.in_flight.saturating_add(entry.called) >= entry.window.size();
+                entry.window.answered(took, is_full, now);
+            }
             entry.in_flight = entry.in_flight.saturating_sub(1);
-            entry.answers = answers;
+            (entry.heard, entry.is_silent) = (now, !answers);
         }
     }
 
@@ -218,8 +274,12 @@ impl Jobs {
         self.set(id, State::Waiting(wait));
     }
 
-    /// Connections whose moment has come are ready.
+    /// Connections whose moment has come are ready. Servers that said nothing for long do not answer.
     pub(super) fn advance(&mut self, now: Timestamp) {
+        for server in self.servers.values_mut() {
+            server.is_silent |= server.in_flight > 0 && server.heard.plus_ms(SILENCE_MS) <= now;
+        }
+        self.servers.retain(|_, server| !server.is_idle() || server.heard.plus_ms(KEPT_MS) > now);
         while let Some((moment, id)) = self.moments.first().copied() {
             if moment > now {
                 break;
@@ -230,9 +290,11 @@ impl Jobs {
         }
     }
 
-    /// When the next connection's moment comes.
+    /// When the next connection's moment comes, or a server's silence is long.
     pub(super) fn next_moment(&self) -> Option<Timestamp> {
-        self.moments.first().map(|(moment, _)| *moment)
+        let awaited = self.servers.values().filter(|server| server.in_flight > 0 && !server.is_silent);
+        let silence = awaited.map(|server| server.heard.plus_ms(SILENCE_MS));
+        silence.chain(self.moments.first().map(|(moment, _)| *moment)).min()
     }
 
     /// A server is back: who waited for it. They keep waiting until they are touched.
@@ -244,33 +306,35 @@ impl Jobs {
         self.state.iter().filter(|(_, scheduled)| waits(scheduled)).map(|(id, _)| *id).collect()
     }
 
-    /// There is room at a server: for who waits longest, before those who have just been served.
+    /// There may be room at a server: for who waits longest, before those who have just been served.
     fn call_parked(&mut self, server: &ServerAddress) {
+        let Some(mut entry) = self.servers.remove(server) else { return };
         for lane in [Lane::Control, Lane::Bulk] {
-            loop {
-                let Some(entry) = self.servers.get_mut(server) else { return };
-                if entry.in_flight >= server_max(lane) {
-                    break;
-                }
-                let Some(id) = entry.parked.of(lane).pop_front() else { break };
+            let mut called = Vec::new();
+            while entry.in_flight.saturating_add(entry.called) < with_reserve(entry.window.size(), lane)
+                && let Some(id) = entry.parked.of(lane).pop_front()
+            {
                 if self.is(id, lane, |state| matches!(state, State::Parked)) {
-                    self.called.insert(id, server.clone());
-                    self.set(id, State::Ready);
-                    self.ready.of(lane).push_front(id);
-                    return;
+                    entry.called = entry.called.saturating_add(1);
+                    called.push(id);
                 }
             }
+            for id in called.into_iter().rev() {
+                self.called.insert(id, server.clone());
+                self.set(id, State::Ready);
+                self.ready.of(lane).push_front(id);
+            }
         }
-        if self.servers.get(server).is_some_and(|entry| entry.in_flight == 0 && entry.parked.len() == 0) {
-            self.servers.remove(server);
-        }
+        self.servers.insert(server.clone(), entry);
     }
 
     /// The connection was called because of room at a server. If it goes elsewhere, the next one is called.
     fn pass_room_on(&mut self, id: ConnectionId, used: Option<&ServerAddress>) {
-        if let Some(server) = self.called.remove(&id)
-            && used != Some(&server)
-        {
+        let Some(server) = self.called.remove(&id) else { return };
+        if let Some(entry) = self.servers.get_mut(&server) {
+            entry.called = entry.called.saturating_sub(1);
+        }
+        if used != Some(&server) {
             self.call_parked(&server);
         }
     }
@@ -298,11 +362,6 @@ impl Jobs {
     }
 }
 
-/// Most requests in flight at one server.
-fn server_max(lane: Lane) -> usize {
-    with_reserve(SERVER_MAX, lane)
-}
-
 fn with_reserve(max: usize, lane: Lane) -> usize {
     match lane {
         Lane::Control => max.saturating_add(RESERVED_FOR_CONTROL),
@@ -312,6 +371,8 @@ fn with_reserve(max: usize, lane: Lane) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn server(port: u16) -> ServerAddress {
@@ -324,6 +385,31 @@ mod tests {
 
     const ONE: ConnectionId = ConnectionId(1);
     const TWO: ConnectionId = ConnectionId(2);
+    const NOW: Timestamp = Timestamp(1);
+
+    /// How many requests a server gets before it has answered.
+    fn first() -> usize {
+        Window::new(SERVER).size()
+    }
+
+    /// Starts the request of a connection, if there is room.
+    fn start(jobs: &mut Jobs, id: ConnectionId, server: &ServerAddress) -> bool {
+        let has_room = jobs.may_start(id, server);
+        match has_room {
+            true => jobs.start(id, server, NOW),
+            false => jobs.park(id, server),
+        }
+        has_room
+    }
+
+    /// The server was quick.
+    fn finish(jobs: &mut Jobs, id: i64, server: &ServerAddress, wait: Option<Wait>) {
+        jobs.finish(ConnectionId(id), server, wait, Duration::ZERO, NOW);
+    }
+
+    fn touch(jobs: &mut Jobs, ids: impl IntoIterator<Item = i64>, lane: Lane) {
+        ids.into_iter().for_each(|id| jobs.touch(ConnectionId(id), lane));
+    }
 
     #[test]
     fn a_connection_has_one_request_in_flight() {
@@ -331,13 +417,13 @@ mod tests {
         jobs.touch(ONE, Lane::Bulk);
         jobs.touch(ONE, Lane::Bulk);
         assert_eq!(jobs.next(), Some(ONE));
-        assert!(jobs.start(ONE, &server));
+        assert!(start(&mut jobs, ONE, &server));
         assert_eq!(jobs.next(), None);
-        jobs.finish(ONE, &server, None);
+        finish(&mut jobs, ONE.0, &server, None);
         assert_eq!(jobs.next(), Some(ONE));
         jobs.rest(ONE);
         assert_eq!(jobs.next(), None);
-        assert!(jobs.state.is_empty() && jobs.servers.is_empty());
+        assert!(jobs.state.is_empty() && jobs.servers.values().all(Server::is_idle));
     }
 
     #[test]
@@ -347,14 +433,14 @@ mod tests {
             jobs.touch(id, Lane::Bulk);
         }
         assert_eq!(jobs.next(), Some(ONE));
-        assert!(jobs.start(ONE, &server));
+        assert!(start(&mut jobs, ONE, &server));
         jobs.forget(ONE);
         jobs.forget(TWO);
         assert_eq!(jobs.next(), None, "both are somebody else's");
         assert_eq!(jobs.in_flight, 1);
-        jobs.answered(&server, true);
+        jobs.answered(&server, true, Duration::ZERO, NOW);
         assert_eq!(jobs.in_flight, 0);
-        assert!(jobs.state.is_empty() && jobs.servers.is_empty());
+        assert!(jobs.state.is_empty() && jobs.servers.values().all(Server::is_idle));
 
         jobs.touch(ONE, Lane::Bulk);
         assert_eq!(jobs.next(), Some(ONE));
@@ -366,41 +452,26 @@ mod tests {
     #[test]
     fn a_full_server_parks_connections_and_others_go_on() {
         let (mut jobs, slow, quick) = (Jobs::default(), server(1), server(2));
-        for id in 0..300 {
-            jobs.touch(ConnectionId(id), Lane::Bulk);
-        }
-        let mut started = 0;
-        while let Some(id) = jobs.next() {
-            started += usize::from(jobs.start(id, &slow));
-        }
-        assert_eq!(started, SERVER_MAX);
-        jobs.touch(ConnectionId(1000), Lane::Bulk);
+        touch(&mut jobs, 0..300, Lane::Bulk);
+        assert_eq!(started(&mut jobs, &slow).len(), first());
+        touch(&mut jobs, [1000], Lane::Bulk);
         assert_eq!(jobs.next(), Some(ConnectionId(1000)));
-        assert!(jobs.start(ConnectionId(1000), &quick));
-        jobs.finish(ConnectionId(0), &slow, None);
-        assert_eq!(
-            [jobs.next(), jobs.next(), jobs.next()],
-            [Some(ConnectionId(256)), Some(ConnectionId(0)), None]
-        );
+        assert!(start(&mut jobs, ConnectionId(1000), &quick));
+        finish(&mut jobs, 0, &slow, None);
+        let longest = i64::try_from(first()).unwrap();
+        let next: Vec<_> = std::iter::from_fn(|| jobs.next()).map(|id| id.0).collect();
+        assert_eq!(next, [longest, longest + 1, 0], "its room and one more, since it was quick");
     }
 
     #[test]
     fn who_is_parked_takes_turns_with_those_who_have_more_to_ask() {
         let (mut jobs, server) = (Jobs::default(), server(1));
-        for id in 0..300 {
-            jobs.touch(ConnectionId(id), Lane::Bulk);
-        }
+        touch(&mut jobs, 0..300, Lane::Bulk);
         let mut served = BTreeSet::new();
         for _ in 0..3 {
-            let mut started = Vec::new();
-            while let Some(id) = jobs.next() {
-                if jobs.start(id, &server) {
-                    started.push(id);
-                }
-            }
-            assert_eq!(started.len(), SERVER_MAX);
+            let started = started(&mut jobs, &server);
             for id in &started {
-                jobs.finish(*id, &server, None);
+                finish(&mut jobs, *id, &server, None);
             }
             served.extend(started);
         }
@@ -410,14 +481,9 @@ mod tests {
     #[test]
     fn room_that_a_parked_connection_does_not_use_is_passed_on() {
         let (mut jobs, slow, quick) = (Jobs::default(), server(1), server(2));
-        for id in 0..300 {
-            jobs.touch(ConnectionId(id), Lane::Bulk);
-        }
-        while let Some(id) = jobs.next() {
-            jobs.start(id, &slow);
-        }
-        for id in 0..256 {
-            jobs.finish(ConnectionId(id), &slow, None);
+        touch(&mut jobs, 0..300, Lane::Bulk);
+        for id in started(&mut jobs, &slow) {
+            finish(&mut jobs, id, &slow, None);
         }
         let mut asked = BTreeSet::new();
         while let Some(id) = jobs.next() {
@@ -425,27 +491,25 @@ mod tests {
             match id.0 % 3 {
                 0 => jobs.rest(id),
                 1 => jobs.wait(id, until(10, None)),
-                _ => assert!(jobs.start(id, &quick)),
+                _ => drop(start(&mut jobs, id, &quick)),
             }
         }
         assert_eq!(asked.len(), 300);
-        assert!(jobs.called.is_empty() && !jobs.servers.contains_key(&slow));
+        assert!(jobs.called.is_empty() && jobs.servers[&slow].is_idle());
     }
 
     #[test]
     fn in_all_only_so_many_are_in_flight() {
         let mut jobs = Jobs::default();
-        for id in 0..5000 {
-            jobs.touch(ConnectionId(id), Lane::Bulk);
-        }
+        touch(&mut jobs, 0..5000, Lane::Bulk);
         let mut started = 0;
         while let Some(id) = jobs.next() {
-            assert!(jobs.start(id, &server(u16::try_from(id.0 % 50).unwrap())));
+            assert!(start(&mut jobs, id, &server(u16::try_from(id.0 % 100).unwrap())));
             started += 1;
         }
         assert_eq!(started, TOTAL_MAX);
         assert!(!jobs.has_next());
-        jobs.finish(ConnectionId(0), &server(0), None);
+        finish(&mut jobs, 0, &server(0), None);
         assert!(jobs.has_next());
     }
 
@@ -470,11 +534,11 @@ mod tests {
         for touched in [false, true] {
             jobs.touch(ONE, Lane::Bulk);
             assert_eq!(jobs.next(), Some(ONE));
-            jobs.start(ONE, &server);
+            assert!(start(&mut jobs, ONE, &server));
             if touched {
                 jobs.touch(ONE, Lane::Bulk);
             }
-            jobs.finish(ONE, &server, Some(until(10, None)));
+            finish(&mut jobs, ONE.0, &server, Some(until(10, None)));
             assert_eq!(jobs.next(), touched.then_some(ONE));
             jobs.advance(Timestamp(10));
             jobs.next();
@@ -494,7 +558,7 @@ mod tests {
     fn started(jobs: &mut Jobs, server: &ServerAddress) -> Vec<i64> {
         let mut started = Vec::new();
         while let Some(id) = jobs.next() {
-            if jobs.start(id, server) {
+            if start(jobs, id, server) {
                 started.push(id.0);
             }
         }
@@ -504,22 +568,19 @@ mod tests {
     #[test]
     fn control_goes_first_and_has_room_when_bulk_has_none() {
         let (mut jobs, server) = (Jobs::default(), server(1));
-        for id in 0..300 {
-            jobs.touch(ConnectionId(id), Lane::Bulk);
-        }
-        jobs.touch(ConnectionId(1000), Lane::Control);
+        touch(&mut jobs, 0..300, Lane::Bulk);
+        touch(&mut jobs, [1000], Lane::Control);
         assert_eq!(started(&mut jobs, &server).first(), Some(&1000));
-        jobs.touch(ConnectionId(1001), Lane::Control);
+        touch(&mut jobs, [1001], Lane::Control);
         assert_eq!(started(&mut jobs, &server), [1001], "the server has as much bulk as it may have");
-        jobs.touch(ConnectionId(299), Lane::Control);
+        touch(&mut jobs, [299], Lane::Control);
         assert_eq!(started(&mut jobs, &server), [299], "a parked connection moves up");
-        for id in 1100..1200 {
-            jobs.touch(ConnectionId(id), Lane::Control);
-        }
-        let most = SERVER_MAX + RESERVED_FOR_CONTROL;
-        assert_eq!(started(&mut jobs, &server).len(), most - 258);
-        jobs.finish(ConnectionId(0), &server, None);
-        assert_eq!(started(&mut jobs, &server), [1162], "control that waits is called before bulk");
+        touch(&mut jobs, 1100..1200, Lane::Control);
+        let left = RESERVED_FOR_CONTROL - 2;
+        assert_eq!(started(&mut jobs, &server).len(), left);
+        finish(&mut jobs, 0, &server, None);
+        let next = 1100 + i64::try_from(left).unwrap();
+        assert_eq!(started(&mut jobs, &server), [next, next + 1], "control that waits is called before bulk");
     }
 
     #[test]
@@ -529,7 +590,7 @@ mod tests {
         jobs.touch(TWO, Lane::Bulk);
         jobs.touch(TWO, Lane::Control);
         assert_eq!(started(&mut jobs, &server), [2, 1]);
-        jobs.finish(TWO, &server, None);
+        finish(&mut jobs, TWO.0, &server, None);
         assert_eq!(jobs.next(), Some(TWO));
         jobs.rest(TWO);
         jobs.touch(TWO, Lane::Bulk);
@@ -540,15 +601,92 @@ mod tests {
     #[test]
     fn room_is_offered_until_enough_waits_for_servers_that_answer() {
         let (mut jobs, server) = (Jobs::default(), server(1));
-        for id in 0..2000 {
-            jobs.touch(ConnectionId(id), Lane::Bulk);
-        }
+        touch(&mut jobs, 0..2000, Lane::Bulk);
         assert_eq!(jobs.room(), 0);
         started(&mut jobs, &server);
-        assert_eq!(jobs.room(), AHEAD_MAX, "it has not answered yet");
-        jobs.finish(ConnectionId(0), &server, None);
-        assert_eq!(jobs.room(), 0);
-        jobs.finish(ConnectionId(1), &server, Some(until(9, Some(server.clone()))));
+        assert_eq!(jobs.room(), 0, "enough waits for it");
+        assert_eq!(jobs.next_moment(), Some(NOW.plus_ms(SILENCE_MS)));
+        jobs.advance(NOW.plus_ms(SILENCE_MS));
+        assert_eq!((jobs.room(), jobs.next_moment()), (AHEAD_MAX, None), "it does not answer");
+        finish(&mut jobs, 0, &server, None);
+        assert_eq!(jobs.room(), 0, "it does");
+        finish(&mut jobs, 1, &server, Some(until(9, Some(server.clone()))));
         assert!(jobs.room() > 0, "it does not answer any more");
+    }
+
+    #[test]
+    fn who_is_offered_room_waits_for_what_is_in_flight_and_little_more() {
+        let (mut jobs, server) = (Jobs::default(), server(1));
+        let (mut next, mut flying) = (0_i64, VecDeque::new());
+        for _ in 0..100 {
+            let room = i64::try_from(jobs.room()).unwrap();
+            touch(&mut jobs, next..next + room, Lane::Bulk);
+            next += room;
+            flying.extend(started(&mut jobs, &server));
+            let entry = &jobs.servers[&server];
+            assert!(entry.in_flight <= entry.window.size() && entry.in_flight == flying.len());
+            assert!(jobs.ready.len() + entry.parked.len() <= AHEAD_MAX);
+            for id in flying.drain(..32) {
+                finish(&mut jobs, id, &server, None);
+                jobs.rest_if_ready(ConnectionId(id));
+            }
+        }
+        assert_eq!(jobs.servers[&server].window.size(), *SERVER.end(), "a quick server is given ever more");
+    }
+
+    proptest! {
+        /// However servers answer, none has more in flight than its window allows, each connection that wants something
+        /// is served within as many steps as there are connections, and nothing is left behind.
+        #[test]
+        fn everybody_gets_a_turn(
+            steps in proptest::collection::vec((0..40_i64, 0..3_u16, 0..2000_u64, any::<bool>()), 1..300),
+        ) {
+            let mut jobs = Jobs::default();
+            let mut flying: VecDeque<(i64, ServerAddress)> = VecDeque::new();
+            let mut now = 0;
+            let begin = |jobs: &mut Jobs, flying: &mut VecDeque<_>| {
+                while let Some(id) = jobs.next() {
+                    let server = server(u16::try_from(id.0 % 3).unwrap());
+                    if start(jobs, id, &server) {
+                        flying.push_back((id.0, server));
+                    }
+                }
+            };
+            for (id, _, took, is_control) in steps {
+                now += 7;
+                let lane = if is_control { Lane::Control } else { Lane::Bulk };
+                touch(&mut jobs, (0..40).map(|other| other * 40 + id), lane);
+                begin(&mut jobs, &mut flying);
+                for entry in jobs.servers.values() {
+                    prop_assert!(entry.in_flight <= *SERVER.end() + RESERVED_FOR_CONTROL);
+                }
+                if let Some((id, server)) = flying.pop_front() {
+                    let took = Duration::from_millis(took);
+                    jobs.finish(ConnectionId(id), &server, None, took, Timestamp(now));
+                    begin(&mut jobs, &mut flying);
+                }
+            }
+            let mut left = jobs.entries();
+            while let Some((id, server)) = flying.pop_front() {
+                jobs.finish(ConnectionId(id), &server, None, Duration::from_secs(1), Timestamp(now));
+                jobs.rest_if_ready(ConnectionId(id));
+                begin(&mut jobs, &mut flying);
+                prop_assert!(jobs.entries() < left, "each answer serves one for good");
+                left = jobs.entries();
+            }
+            prop_assert_eq!(left, 0);
+            prop_assert!(jobs.servers.values().all(Server::is_idle) && jobs.called.is_empty());
+            jobs.advance(Timestamp(now + KEPT_MS));
+            prop_assert!(jobs.servers.is_empty());
+        }
+    }
+
+    impl Jobs {
+        /// A connection that was just served wants nothing more.
+        fn rest_if_ready(&mut self, id: ConnectionId) {
+            self.ready.bulk.retain(|ready| *ready != id);
+            self.ready.control.retain(|ready| *ready != id);
+            self.rest(id);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What happens on the network, in the order in which it happened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -37,6 +38,8 @@ pub enum NetworkEvent {
         ticket: Ticket,
         /// The answer.
         result: Result<BrokerMessage<'static>, CallError>,
+        /// How long it took, from the moment when the command was submitted.
+        took: Duration,
     },
     /// A queue is not subscribed any more, and will not be again by itself.
     SubscriptionEnded {

@@ -16,7 +16,7 @@ mod subscriptions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -157,7 +157,7 @@ impl Network {
 
     /// Sends a command; the answer comes as [`NetworkEvent::Answer`] with this ticket.
     pub fn submit(&self, request: impl Into<Box<Request>>, ticket: Ticket) {
-        self.send(request.into(), Reply::Ticket(ticket));
+        self.send(request.into(), Reply::Ticket { ticket, submitted: Instant::now() });
     }
 
     /// Subscribes to queues, now and after each reconnect, until the server says otherwise. Queues that are

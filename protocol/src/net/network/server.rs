@@ -54,7 +54,7 @@ pub(super) enum Instruction {
 #[derive(Debug)]
 pub(super) enum Reply {
     Caller(oneshot::Sender<Result<BrokerMessage<'static>, CallError>>),
-    Ticket(Ticket),
+    Ticket { ticket: Ticket, submitted: Instant },
 }
 
 impl Reply {
@@ -64,7 +64,9 @@ impl Reply {
                 // the caller may have stopped waiting
                 let _unheard = sender.send(result);
             }
-            Self::Ticket(ticket) => inbox.put(NetworkEvent::Answer { ticket, result }),
+            Self::Ticket { ticket, submitted } => {
+                inbox.put(NetworkEvent::Answer { ticket, result, took: submitted.elapsed() });
+            }
         }
     }
 }

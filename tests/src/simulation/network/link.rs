@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::agent::request::Request;
 use protocol::net::engine::LinkTag;
@@ -29,7 +30,7 @@ const ASK_AGAIN_MS: Moment = 10_000;
 /// What a command is for.
 #[derive(Debug)]
 pub(super) enum Purpose {
-    Ticket { ticket: Ticket, then: Then },
+    Ticket { ticket: Ticket, then: Then, submitted: Moment },
     Link { tag: LinkTag, link: ShortLink },
     Subscribe(RecipientId),
 }
@@ -156,7 +157,9 @@ impl Network {
         self.sessions.insert(id, Session::new(program, server, self.now));
         if let Some(host) = self.servers.get(server) {
             // Nobody is asked for before others here: what is to be heard is heard at once.
-            for event in [NetworkEvent::Up(host.address.clone()), NetworkEvent::Listening(host.address.clone())] {
+            for event in
+                [NetworkEvent::Up(host.address.clone()), NetworkEvent::Listening(host.address.clone())]
+            {
                 self.arrivals.push((program, Arrival::Event(event)));
             }
         }
@@ -231,7 +234,7 @@ impl Network {
             (Purpose::Link { tag, link }, _) => {
                 self.arrivals.push((program, Arrival::Link((tag, link_answer(&link, result)))));
             }
-            (Purpose::Ticket { ticket, then }, link) => {
+            (Purpose::Ticket { ticket, then, submitted }, link) => {
                 match (&result, then, link) {
                     (Ok(BrokerMessage::Ids(ids)), Then::Subscribed(key), Some(link)) => {
                         link.wanted.insert(ids.recipient_id, *key);
@@ -241,7 +244,9 @@ impl Network {
                     }
                     _ => {}
                 }
-                self.arrivals.push((program, Arrival::Event(NetworkEvent::Answer { ticket, result })));
+                let took_ms = self.now.saturating_sub(submitted).unsigned_abs();
+                let answer = NetworkEvent::Answer { ticket, result, took: Duration::from_millis(took_ms) };
+                self.arrivals.push((program, Arrival::Event(answer)));
             }
             (Purpose::Subscribe(queue), _) => {
                 let Some(server) = server else { return };

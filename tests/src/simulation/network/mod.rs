@@ -139,7 +139,8 @@ impl Network {
                 }
                 _ => Then::Nothing,
             };
-            self.call(program, Purpose::Ticket { ticket, then }, request);
+            let submitted = self.now;
+            self.call(program, Purpose::Ticket { ticket, then, submitted }, request);
         }
         for (address, queues) in effects.subscriptions {
             let Some(server) = self.server(&address) else { continue };
