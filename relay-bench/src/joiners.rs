@@ -32,8 +32,8 @@ pub(crate) struct Joiners {
     group: PublicGroupId,
     relay: MemberId,
     server: ServerAddressWithAuth,
-    /// Connected, and not heard of the group yet.
-    connected: BTreeSet<ConnectionId>,
+    /// Who has heard of the group. Its first message may come before the word that ours arrived.
+    welcomed: BTreeSet<ConnectionId>,
     /// What became of some in this transaction: they are welcomed, or cannot join.
     outcomes: Vec<Outcome>,
     /// Told of each when it is durable.
@@ -48,7 +48,7 @@ impl Joiners {
         told: mpsc::UnboundedSender<Outcome>,
     ) -> anyhow::Result<Self> {
         let store = SqlStore::in_memory()?;
-        Ok(Self { store, link, group, relay, server, connected: BTreeSet::new(), outcomes: Vec::new(), told })
+        Ok(Self { store, link, group, relay, server, welcomed: BTreeSet::new(), outcomes: Vec::new(), told })
     }
 }
 
@@ -72,10 +72,7 @@ impl Application for Joiners {
                 let info = Message::new(None, info).to_json();
                 context.agent(&mut self.store).allow(connection, &info)?;
             }
-            AgentEvent::Connected => {
-                self.connected.insert(connection);
-            }
-            AgentEvent::Message { .. } if self.connected.remove(&connection) => {
+            AgentEvent::Message { .. } if self.welcomed.insert(connection) => {
                 self.outcomes.push(Ok(()));
             }
             AgentEvent::Failed { reason } => self.outcomes.push(Err(reason)),

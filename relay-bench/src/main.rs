@@ -49,7 +49,7 @@ struct Cli {
     /// Bytes of a post's text
     #[arg(long, default_value_t = 500)]
     text_bytes: usize,
-    /// People who join in `joins`
+    /// People who join in `joins`, and at each size of `growth`
     #[arg(long, default_value_t = 1_000)]
     joiners: u32,
     /// Members at the largest size of `growth`, and of `storage`

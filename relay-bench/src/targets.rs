@@ -56,6 +56,7 @@ const TARGETS: &[Target] = &[
         AtMost(50.0),
     ),
     target("growth with members, ratio", "growth, members in all", 0, "ratio_worst", AtMost(2.0)),
+    target("growth of joins with members, ratio", "growth, joins in all", 0, "ratio_worst", AtMost(2.0)),
     target("growth with groups, ratio", "growth, groups in all", 0, "ratio_worst", AtMost(2.0)),
     target("growth with relays, ratio", "growth, relays in all", 0, "ratio_worst", AtMost(2.0)),
     target("growth with backlog, ratio", "growth, backlog in all", 0, "ratio_worst", AtMost(2.0)),

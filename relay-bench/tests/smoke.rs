@@ -31,6 +31,7 @@ fn every_phase_runs_and_measures() {
         ("storage: first", "bytes_per_item", 1),
         ("storage: further", "bytes_per_message", 1),
         ("joins: 3", "per_s", 1),
+        ("growth, joins: ", "per_s", 3),
         ("fairness: ", "first_copy_ms", 2),
         ("resubscription: ", "seconds", 5),
     ] {

@@ -1,6 +1,6 @@
-//! How the relay's processor time for one copy grows with what there is.
+//! How the relay's processor time for one copy, and for one join, grows with what there is.
 
-use super::{Plan, posted};
+use super::{Plan, joins, posted};
 use crate::report::Report;
 use crate::usage;
 use crate::world::{Group, World};
@@ -16,6 +16,7 @@ const COST: &str = "relay_us_per_copy";
 
 pub(super) fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
     members(plan, report)?;
+    joins(plan, report)?;
     groups(plan, report)?;
     relays(plan, report)?;
     backlog(plan, report)
@@ -27,6 +28,14 @@ fn members(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
         one(plan, report, 1, (members, 1), format!("growth, members: {members}"))?;
     }
     report.growth("growth, members", COST);
+    Ok(())
+}
+
+fn joins(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    for part in [100, 10, 1] {
+        joins::one_size(plan, report, plan.growth_members.div_euclid(part).max(1))?;
+    }
+    report.growth("growth, joins", "relay_ms");
     Ok(())
 }
 
