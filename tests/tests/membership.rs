@@ -216,6 +216,88 @@ fn what_is_unread_is_counted_once_over_relays_and_reconnections() -> anyhow::Res
     Ok(())
 }
 
+/// How many messages of a person's group are unread.
+fn unread(person: &Person) -> anyhow::Result<u64> {
+    let groups = person.ok(&["group", "list"])?;
+    let row = groups.of_type("group").next().context("There is a group")?;
+    row.get("unread").and_then(Value::as_u64).context("A count")
+}
+
+#[test]
+fn a_restored_home_has_what_was_said_to_the_lost_one_and_counts_each_once() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 2, 1, "member")?;
+    let ann = stage.member(0)?.clone();
+    stage.owner.ok(&["send", GROUP, "before"])?;
+    has(&ann, &["before"])?;
+    let archive = stage.world.path().join("ann.conclave").display().to_string();
+    ann.ok(&["export", &archive])?;
+    // Only the home that is lost then is told of these, by both relays.
+    for words in ["one", "two", "gone"] {
+        stage.owner.ok(&["send", GROUP, words])?;
+    }
+    ann.ok(&["send", GROUP, "by Ann"])?;
+    stage.owner.ok(&["delete", GROUP, &message_id(&stage.owner, "gone")?])?;
+    let edited = message_id(&stage.owner, "two")?;
+    stage.owner.ok(&["edit", GROUP, &edited, "two, corrected"])?;
+    eventually("the home that is lost has all", || {
+        Ok((ann.texts(GROUP)?.iter().filter(|text| text.contains("two, corrected")).count() == 1)
+            .then_some(()))
+    })?;
+    stage.listening.pop().context("Ann listens")?.kill()?;
+    std::fs::rename(&ann.home, stage.world.path().join("lost"))?;
+    ann.ok(&["import", &archive])?;
+    eventually("the restored home has what it was not told", || {
+        ann.ok(&["flush"])?;
+        let mut texts = ann.texts(GROUP)?;
+        texts.retain(|text| !text.is_empty());
+        texts.sort();
+        Ok((texts == ["before", "by Ann", "one", "two, corrected"]).then_some(()))
+    })?;
+    // Shown before it was lost; said by herself; and what is deleted is not there.
+    let first = unread(&ann)?;
+    assert_eq!(first, 2, "{:?}", ann.history(GROUP)?);
+    assert_eq!(message(&ann, "by Ann")?.get("own"), Some(&Value::Bool(true)));
+    // In the middle of whatever still comes, and again.
+    ann.ok(&["flush"])?;
+    stage.relay(0)?.kill()?;
+    stage.relay(0)?.start(&[])?;
+    ann.ok(&["flush"])?;
+    assert_eq!(unread(&ann)?, first);
+    stage.owner.ok(&["send", GROUP, "after"])?;
+    eventually("what comes now is one more", || {
+        ann.ok(&["flush"])?;
+        Ok((unread(&ann)? == first + 1).then_some(()))
+    })
+}
+
+#[test]
+fn an_owners_other_device_has_the_history() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "member")?;
+    let ann = stage.member(0)?.clone();
+    stage.owner.ok(&["send", GROUP, "one"])?;
+    has(&ann, &["one"])?;
+    ann.ok(&["send", GROUP, "two"])?;
+    has(&stage.owner, &["one", "two"])?;
+    stage.owner.ok(&["send", GROUP, "three"])?;
+    stage.everybody_has(&["one", "two", "three"])?;
+    let archive = stage.world.path().join("owner.conclave").display().to_string();
+    stage.owner.ok(&["export", "--group", GROUP, &archive])?;
+    stage.listening.remove(0).kill()?;
+
+    let other = stage.world.person("Olga-2", &stage.servers.iter().collect::<Vec<_>>())?;
+    other.ok(&["import", "--group", &archive, "--timeout", "60"])?;
+    eventually("the other device has all", || {
+        other.ok(&["flush"])?;
+        Ok((other.texts(GROUP)?.len() >= 3).then_some(()))
+    })?;
+    assert_eq!(other.texts(GROUP)?, ["one", "two", "three"]);
+    let own = |words| Ok::<_, anyhow::Error>(message(&other, words)?.get("own").cloned());
+    assert_eq!((own("one")?, own("two")?), (Some(Value::Bool(true)), Some(Value::Bool(false))));
+    assert_eq!(unread(&other)?, 1, "what the owner said is not new to the owner");
+    other.ok(&["send", GROUP, "four"])?;
+    stage.everybody_has(&["one", "two", "three", "four"])
+}
+
 #[test]
 fn a_new_member_reads_all_that_a_relay_keeps_also_when_killed_meanwhile() -> anyhow::Result<()> {
     let mut stage = Stage::set(1, 1, 1, "observer")?;

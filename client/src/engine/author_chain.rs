@@ -89,11 +89,18 @@ impl Step<'_, '_> {
         said: Chained<'_>,
         recalled: bool,
     ) -> Done<bool> {
-        // What we said ourselves is no news, and another device of ours has an epoch of its own.
+        let (id, number) = (relay.group, said.link.number());
+        // What we said ourselves is no news. Another device of ours has an epoch of its own: what it said has its place.
         if *said.author == group.member_id {
+            let chain = match self.store.author_chain(id, said.author, said.link.epoch)? {
+                Some((known, _)) => known,
+                None => self.store.add_author_chain(id, said.author, said.link.epoch)?.0,
+            };
+            let digest = forward.statement.digest(&group.public_id, said.author);
+            let held = Held { digest, previous: said.link.previous().copied() };
+            self.store.hold_link(chain, number, said.shared_id, held, false)?;
             return Ok(false);
         }
-        let (id, number) = (relay.group, said.link.number());
         let (chain_id, chain) = match self.store.author_chain(id, said.author, said.link.epoch)? {
             Some(known) => known,
             None => self.store.add_author_chain(id, said.author, said.link.epoch)?,

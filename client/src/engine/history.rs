@@ -42,9 +42,27 @@ impl Step<'_, '_> {
         let is_new = relay.record.catch_up == CatchUp::Unasked;
         match (is_read, is_new) {
             (false, _) => self.catch_up(relay, CatchUpEvent::Wanted(Want::Everything)),
-            (true, false) => self.catch_up(relay, CatchUpEvent::Returned(Want::Missing)),
+            (true, false) => self.returned(relay),
             (true, true) => self.search(relay.group),
         }
+    }
+
+    /// We go on as the owner on this device, and a relay has let us in: the first that gives history is asked for all.
+    pub(super) fn recall_as_owner(&mut self, relay: RelayRow) -> Done<()> {
+        let relays = self.store.relays(relay.group)?;
+        let is_read = relays.iter().any(|other| other.record.catch_up != CatchUp::Unasked);
+        if is_read || !relay.record.gives_history {
+            return Ok(());
+        }
+        self.catch_up(relay, CatchUpEvent::Wanted(Want::Everything))
+    }
+
+    /// We are back at a relay, or it is back: what was said meanwhile may have gone to another copy of us.
+    pub(super) fn returned(&mut self, relay: RelayRow) -> Done<()> {
+        if !relay.record.gives_history || !relay.record.connected {
+            return Ok(());
+        }
+        self.catch_up(relay, CatchUpEvent::Returned(Want::Missing))
     }
 
     /// Takes the header off a message of an answer, before its items are taken.

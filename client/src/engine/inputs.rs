@@ -147,9 +147,12 @@ impl Step<'_, '_> {
             AgentEvent::Message { server_time, body, .. } => self.receive(connection, server_time, &body),
             AgentEvent::Failed { reason } if invited => self.invited_failed(relay, connection, reason),
             AgentEvent::Failed { reason } => self.joined_failed(relay, reason),
-            AgentEvent::RatchetSync(SyncState::Ok) | AgentEvent::QuotaResumed => {
-                self.flush_outbox(relay.group)
+            AgentEvent::RatchetSync(SyncState::Ok) => {
+                let group = relay.group;
+                self.returned(relay)?;
+                self.flush_outbox(group)
             }
+            AgentEvent::QuotaResumed => self.flush_outbox(relay.group),
             AgentEvent::RatchetSync(SyncState::Required | SyncState::Allowed) => {
                 // Refused only while it is under way already.
                 let _ = self.ask_agent(|agent| agent.resync(connection))?;

@@ -260,8 +260,9 @@ impl Step<'_, '_> {
             Some(Said::LinkInvitation(invitation)) if is_of(&invitation, &group) => {
                 relay.record.has_roster = versions
                     .is_some_and(|range| range.max() >= protocol::group::constants::ROSTER_CHAT_VERSION);
-                relay.record.takes_two =
-                    invitation.relay_cap.as_ref().is_some_and(Capabilities::takes_two_connections);
+                let can = invitation.relay_cap.as_ref();
+                relay.record.takes_two = can.is_some_and(Capabilities::takes_two_connections);
+                relay.record.gives_history = can.and_then(|can| can.history).unwrap_or(false);
                 let step = match invitation.group_link_invitation.accepted {
                     Some(Acceptance::PendingReview | Acceptance::PendingApproval) => Joining::Knocking,
                     Some(Acceptance::Accepted | Acceptance::Unknown) | None => Joining::Admitted,
@@ -350,6 +351,9 @@ impl Step<'_, '_> {
             self.tell(Event::Joined { group: group.alias.clone(), relay: relay.record.name.clone() });
         }
         protocol::crash_point!("client.join.connected");
+        if group.owner.is_some() {
+            self.recall_as_owner(relay.clone())?;
+        }
         self.want_second(&relay)?;
         self.settle_restore(relay.group)?;
         self.flush_outbox(relay.group)
