@@ -170,7 +170,7 @@ pub fn admit<S: RelayStore>(
     let owners = quota(Quota::OwnerMessagesPerDay, Quota::OwnerBytesPerDay);
     let total = quota(Quota::TotalMessagesPerDay, Quota::TotalBytesPerDay);
     let more = Taken { messages: 1, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) };
-    let day = now.0.div_euclid(DAY_MS);
+    let day = day(now);
     // Counted only where there is a bound: no other message costs a write.
     let mut counted = Vec::new();
     if owners != (None, None)
@@ -191,6 +191,11 @@ pub fn admit<S: RelayStore>(
         turn.store.add_taken(&account, day, more)?;
     }
     Ok(Ok(()))
+}
+
+/// The day of a moment, in UTC.
+pub(crate) fn day(moment: Timestamp) -> i64 {
+    moment.0.div_euclid(DAY_MS)
 }
 
 #[cfg(test)]

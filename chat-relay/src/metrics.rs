@@ -119,16 +119,9 @@ impl Metrics {
 
     /// A message to a member was given up.
     pub fn gave_up(&self, reason: SendFailure) {
-        let word = match reason {
-            SendFailure::Expired => "expired",
-            SendFailure::QuotaExpired => "quota_expired",
-            SendFailure::BlockedForLong => "blocked",
-            SendFailure::NoQueue => "no_queue",
-            // What was passed over is given by history.
-            SendFailure::TakenBack => return,
-            SendFailure::Refused => "refused",
-        };
-        self.with(|counted| grow(&mut counted.given_up, word, 1));
+        if let Some(word) = word(reason) {
+            self.with(|counted| grow(&mut counted.given_up, word, 1));
+        }
     }
 
     /// A message was handed out to the last of its recipients so long after it came.
@@ -183,8 +176,10 @@ impl Metrics {
                 out.sample("refusals_total", &[("what", what.word()), ("reason", reason)], *count);
             }
             out.family("given_up_total", "counter", "Messages to members that were given up, by reason.");
-            for (reason, count) in &counted.given_up {
-                out.sample("given_up_total", &[("reason", reason)], *count);
+            // Each from the start: a rate sees the first of a kind too.
+            for reason in FAILURES.into_iter().filter_map(word) {
+                let count = counted.given_up.get(reason).copied().unwrap_or(0);
+                out.sample("given_up_total", &[("reason", reason)], count);
             }
             let times = &counted.fan_out;
             let name = "fan_out_seconds";
@@ -202,6 +197,28 @@ impl Metrics {
     fn with<R>(&self, change: impl FnOnce(&mut Counted) -> R) -> R {
         // Counts are whole at every moment, also where a thread died.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Why messages are given up.
+const FAILURES: [SendFailure; 5] = [
+    SendFailure::Expired,
+    SendFailure::QuotaExpired,
+    SendFailure::BlockedForLong,
+    SendFailure::NoQueue,
+    SendFailure::Refused,
+];
+
+/// The word of the label.
+fn word(reason: SendFailure) -> Option<&'static str> {
+    match reason {
+        SendFailure::Expired => Some("expired"),
+        SendFailure::QuotaExpired => Some("quota_expired"),
+        SendFailure::BlockedForLong => Some("blocked"),
+        SendFailure::NoQueue => Some("no_queue"),
+        // What was passed over is given by history.
+        SendFailure::TakenBack => None,
+        SendFailure::Refused => Some("refused"),
     }
 }
 
@@ -254,6 +271,7 @@ mod tests {
             "chat_relay_copies_handed_out_total 3",
             "chat_relay_refusals_total{what=\"join\",reason=\"full\"} 1",
             "chat_relay_given_up_total{reason=\"no_queue\"} 1",
+            "chat_relay_given_up_total{reason=\"refused\"} 0",
             "chat_relay_fan_out_seconds_bucket{le=\"0.1\"} 0",
             "chat_relay_fan_out_seconds_bucket{le=\"0.25\"} 1",
             "chat_relay_fan_out_seconds_bucket{le=\"+Inf\"} 2",

@@ -31,6 +31,8 @@ pub struct Survey {
     pub totals: Totals,
     /// Messages that were not handed out to everybody yet.
     pub waiting: u64,
+    /// Members whose servers have not all of it.
+    pub members_behind: u64,
     /// Requests to servers that wait.
     pub requests: Vec<WaitingJobs>,
     /// Whether all messages are kept back.
@@ -39,7 +41,7 @@ pub struct Survey {
     pub missing: Option<&'static str>,
     /// The largest groups, if they were asked for: members that are in, messages that wait.
     pub groups: Vec<(GroupId, GroupNumbers)>,
-    /// Queues by server, and whether each is reached, if that was tried.
+    /// Servers, and whether each is reached, if that was tried; with queues, and those that were not tried, if asked for.
     pub servers: Vec<(ServerAddress, u64, Option<ServerHealth>)>,
 }
 
@@ -93,8 +95,14 @@ struct Watched {
 impl Watched {
     async fn survey(&self) -> Option<Survey> {
         let (answer, answered) = oneshot::channel();
-        let command = Command::Survey { groups: self.labels.groups, answer };
+        let command = Command::Survey { labels: self.labels, answer };
         self.commands.upgrade()?.send(command).await.ok()?;
+        answered.await.ok()
+    }
+
+    async fn missing(&self) -> Option<Option<&'static str>> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.upgrade()?.send(Command::Readiness { answer }).await.ok()?;
         answered.await.ok()
     }
 }
@@ -102,14 +110,14 @@ impl Watched {
 impl Monitored for Watched {
     async fn metrics(self: Arc<Self>) -> String {
         let now = self.survey().await.map(|survey| render(&survey, self.labels)).unwrap_or_default();
-        self.metrics.render() + &now
+        self.metrics.render() + &now + &daemon::process::render()
     }
 
     async fn readiness(self: Arc<Self>) -> Result<(), String> {
-        match self.survey().await {
+        match self.missing().await {
             None => Err("the relay has stopped".to_owned()),
-            Some(Survey { missing: Some(missing), .. }) => Err(missing.to_owned()),
-            Some(Survey { missing: None, .. }) => Ok(()),
+            Some(Some(missing)) => Err(missing.to_owned()),
+            Some(None) => Ok(()),
         }
     }
 }
@@ -126,6 +134,7 @@ fn render(survey: &Survey, labels: Labels) -> String {
         ("knocks_waiting", "Joiners who wait for a moderator of their group.", survey.totals.knocks),
         ("messages_kept", "Messages in the store.", survey.totals.messages),
         ("messages_waiting", "Messages that were not handed out to everybody yet.", survey.waiting),
+        ("members_behind", "Members whose servers have not all that was passed on.", survey.members_behind),
         ("paused", "1 while all messages are kept back.", survey.paused.into()),
         ("ready", "1 while owners and members are served.", survey.missing.is_none().into()),
     ];
@@ -187,6 +196,7 @@ mod tests {
         Survey {
             totals: Totals { groups: vec![("active", 2)], members: 7, ..Totals::default() },
             waiting: 3,
+            members_behind: 2,
             requests: vec![WaitingJobs { kind: "message", waiting: 4, retrying: 1 }],
             paused: false,
             missing: None,
@@ -201,6 +211,7 @@ mod tests {
         for line in [
             "chat_relay_groups{state=\"active\"} 2",
             "chat_relay_messages_waiting 3",
+            "chat_relay_members_behind 2",
             "chat_relay_requests_retried{kind=\"message\"} 1",
             "chat_relay_servers{state=\"reached\"} 1",
             "chat_relay_ready 1",

@@ -33,7 +33,7 @@ use crate::delivery::worker::{self, Turns};
 use crate::history::{give, peers};
 use crate::identity::RelayIdentity;
 use crate::metrics::{Count, Metrics, Refused};
-use crate::monitoring::{GROUPS_SHOWN_MAX, GroupNumbers, Survey};
+use crate::monitoring::{GROUPS_SHOWN_MAX, GroupNumbers, Labels, Survey};
 use crate::notices::{self, Concern};
 use crate::operation::{Operation, Rules, ServerHealth};
 use crate::receive::Source;
@@ -67,10 +67,15 @@ pub enum Command {
     },
     /// Monitoring looks.
     Survey {
-        /// So many groups are looked at one by one, those with most members.
-        groups: u32,
+        /// What is looked at one by one.
+        labels: Labels,
         /// Where the answer goes.
         answer: oneshot::Sender<Survey>,
+    },
+    /// Somebody asks what is missing until owners are served: nothing when they are. Asked often, costs nothing.
+    Readiness {
+        /// Where the answer goes.
+        answer: oneshot::Sender<Option<&'static str>>,
     },
 }
 
@@ -156,15 +161,31 @@ impl<S: RelayStore> Relay<S> {
         self.operation.metrics.clone()
     }
 
+    /// What is missing until owners are served.
+    fn missing(&self) -> Option<&'static str> {
+        let own = self.operation.servers.get(&self.identity.server.server);
+        if self.operation.drain_until.is_some() {
+            Some("draining: ends when what waits is handed out")
+        } else if own == Some(&ServerHealth::Down) {
+            Some("the relay's own server is not reached")
+        } else if self.readiness != Readiness::Told {
+            Some("the relay's address is not there yet")
+        } else {
+            None
+        }
+    }
+
     /// What there is now.
-    fn survey(&mut self, groups: u32) -> Result<Survey, Fatal> {
+    fn survey(&mut self, labels: Labels) -> Result<Survey, Fatal> {
         let mut largest = Vec::new();
-        for (group, members) in self.store.largest_groups(groups.min(GROUPS_SHOWN_MAX))? {
+        for (group, members) in self.store.largest_groups(labels.groups.min(GROUPS_SHOWN_MAX))? {
             let waiting = self.store.backlog(Some(group))?;
             largest.push((group, GroupNumbers { members, waiting }));
         }
         let mut queues = BTreeMap::new();
-        for (server, count) in self.store.queues_by_server()? {
+        // Looks at every queue: only for who wants to see them.
+        let by_server = if labels.servers { self.store.queues_by_server()? } else { Vec::new() };
+        for (server, count) in by_server {
             queues.insert(ServerAddress::from_bytes(&server)?, count);
         }
         // Servers of peers are reached too.
@@ -172,15 +193,6 @@ impl<S: RelayStore> Relay<S> {
             queues.entry(server.clone()).or_default();
         }
         let health = |server: &ServerAddress| self.operation.servers.get(server).copied();
-        let missing = if self.operation.drain_until.is_some() {
-            Some("draining: ends when what waits is handed out")
-        } else if self.readiness != Readiness::Told {
-            Some("the relay's address is not there yet")
-        } else if health(&self.identity.server.server) == Some(ServerHealth::Down) {
-            Some("the relay's own server is not reached")
-        } else {
-            None
-        };
         Ok(Survey {
             groups: largest,
             servers: queues
@@ -192,9 +204,10 @@ impl<S: RelayStore> Relay<S> {
                 .collect(),
             totals: self.store.totals()?,
             waiting: self.store.backlog(None)?,
+            members_behind: self.store.members_behind()?,
             requests: self.store.waiting_jobs(control::JOBS_MAX)?.0,
             paused: self.operation.rules.paused,
-            missing,
+            missing: self.missing(),
         })
     }
 
@@ -502,10 +515,13 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
                 let value = control::answer(&mut self.turn(context), request)?;
                 self.answers.push((answer, value));
             }
-            Command::Survey { groups, answer } => {
-                let survey = self.survey(groups)?;
-                // Whoever asked may be gone.
+            // Whoever asked may be gone.
+            Command::Survey { labels, answer } => {
+                let survey = self.survey(labels)?;
                 let _unheard = answer.send(survey);
+            }
+            Command::Readiness { answer } => {
+                let _unheard = answer.send(self.missing());
             }
         }
         Ok(())

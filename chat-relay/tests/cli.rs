@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test ends when a program cannot be run")]
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -87,4 +89,30 @@ fn the_manual_is_as_in_the_golden_file() {
         shown, golden,
         "after a change on purpose: UPDATE_GOLDEN=1 cargo test -p chat-relay --test cli"
     );
+}
+
+#[test]
+fn a_relay_whose_server_is_away_is_in_its_operators_hands_all_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("relay");
+    assert_eq!(json(&directory, &["init", "--server", SERVER, "--display-name", "x"]).0, 0);
+    let notify = UnixDatagram::bind(place.path().join("notify")).unwrap();
+    notify.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut relay = Command::new(env!("CARGO_BIN_EXE_chat-relay"))
+        .env_clear()
+        .env("NOTIFY_SOCKET", place.path().join("notify"))
+        .arg("--directory")
+        .arg(&directory)
+        .arg("start")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 64];
+    let told = notify.recv(&mut said);
+    let (code, used) = json(&directory, &["ctl", "quotas", "used"]);
+    relay.kill().unwrap();
+    relay.wait().unwrap();
+    assert_eq!(&said[..told.unwrap()], b"READY=1\n");
+    assert_eq!((code, &used["used"][0]["account"]), (0, &"all".into()));
 }

@@ -142,9 +142,10 @@ fn serve(
     if let Some(listener) = monitored {
         runtime.spawn(monitoring::serve(listener, handle.commands(), metrics, labels));
     }
+    // It is in the operator's hands now. Whether its server is reached, `/ready` tells: that may take as long as it likes.
+    supervision::ready();
     runtime.block_on(run_engine(handle, notices, |notice| match notice {
         Notice::Ready => {
-            supervision::ready();
             let monitoring = monitored_at.map(|at| at.to_string());
             let at = monitoring.iter().map(|at| format!("Monitoring at http://{at}/metrics\n"));
             let text =

@@ -19,11 +19,11 @@ use crate::invitation::GROUP_LINK_BYTES_MAX;
 use crate::operation::{Change, Quota, Rules, ServerHealth};
 use crate::steps::Step;
 use crate::store::RelayStore;
-use crate::store::operation::{CodeId, GroupOverview, IssuedCode};
+use crate::store::operation::{CodeId, GroupOverview, IssuedCode, Usage};
 use crate::store::records::GroupId;
 use crate::store::workers::WorkerOverview;
 use crate::turn::Turn;
-use crate::{closing, lifecycle, sharing};
+use crate::{closing, intake, lifecycle, sharing};
 
 /// Requests to servers that are looked at for `jobs` and for metrics.
 pub(crate) const JOBS_MAX: u32 = 10_000;
@@ -71,6 +71,7 @@ pub(crate) fn answer<S: RelayStore>(turn: &mut Turn<'_, '_, S>, request: Request
         },
         Request::Quotas { quotas } => match quotas {
             Quotas::Show => Ok(Ok(quotas_in_force(&turn.operation.rules))),
+            Quotas::Used { limit } => used(turn, limit),
             Quotas::Set { quota, value } => {
                 change(turn, &Change::quota(quota, value))?;
                 Ok(Ok(quotas_in_force(&turn.operation.rules)))
@@ -100,6 +101,7 @@ fn stats<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Answered {
         ("knocks_waiting", totals.knocks),
         ("messages_kept", totals.messages),
         ("messages_waiting", waiting),
+        ("members_behind", turn.store.members_behind()?),
     ] {
         out.insert(name.to_owned(), json!(value));
     }
@@ -348,6 +350,23 @@ fn quotas_in_force(rules: &Rules) -> Value {
     let quotas =
         Quota::ALL.iter().map(|quota| (quota.word().to_owned(), json!(rules.quota(*quota).unwrap_or(0))));
     Value::Object(quotas.collect())
+}
+
+fn used<S: RelayStore>(turn: &mut Turn<'_, '_, S>, limit: u32) -> Answered {
+    let today = intake::day(turn.now());
+    let row = |account: &str, usage: &Usage| {
+        json!({
+            "account": account,
+            "groups": usage.groups,
+            "members": usage.members,
+            "messages_today": usage.taken.messages,
+            "bytes_today": usage.taken.bytes,
+        })
+    };
+    let all = turn.store.usage_of_all(today)?;
+    let accounts = turn.store.usage(today, limit.clamp(1, 1000))?;
+    let accounts = accounts.iter().map(|(account, usage)| row(account, usage));
+    Ok(Ok(json!({ "used": std::iter::once(row("all", &all)).chain(accounts).collect::<Vec<_>>() })))
 }
 
 /// Stores a rule and puts it into force.

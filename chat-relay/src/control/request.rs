@@ -122,6 +122,12 @@ pub enum Codes {
 pub enum Quotas {
     /// Show the quotas in force; 0 is no bound
     Show,
+    /// Show how much of them is used: of all, and by owner or code, those with most messages today (UTC) first
+    Used {
+        /// So many owners and codes at most
+        #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
     /// Set one, also for after a restart
     Set {
         /// Which

@@ -5,7 +5,7 @@ use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::timestamp::Timestamp;
 
 use super::contract::{NOW, another_group, group, member};
-use super::operation::{Bar, Taken};
+use super::operation::{Bar, Taken, Usage};
 use super::records::{GroupId, Member, MemberStatus, NewMember};
 use super::{RelayStore, StoreError};
 
@@ -184,6 +184,15 @@ pub(super) fn groups_are_counted_for_their_account<S: RelayStore>(store: &mut S)
     store.update_group(&group)?;
     assert_eq!(store.groups_of_account("code:1", GroupId(0))?, 1);
     assert_eq!(store.groups_of_account("code:1", group.id)?, 0);
+
+    let taken = Taken { messages: 2, bytes: 20 };
+    store.add_taken("code:1", 1, taken)?;
+    store.add_taken("", 1, taken)?;
+    let today = Usage { groups: 1, members: 1, taken };
+    assert_eq!(store.usage(1, 9)?, [("code:1".to_owned(), today)]);
+    assert_eq!(store.usage_of_all(1)?, today);
+    assert_eq!(store.usage(2, 9)?, [("code:1".to_owned(), Usage { taken: Taken::default(), ..today })]);
+    assert_eq!(store.usage(1, 0)?, []);
 
     store.set_paused(group.id, true)?;
     let overview = store.group_overviews(GroupId(0), 10)?.pop().expect("a group");

@@ -76,6 +76,17 @@ pub struct Taken {
     pub bytes: u64,
 }
 
+/// How much of the quotas an account uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Groups whose links were read.
+    pub groups: u64,
+    /// Members that are in.
+    pub members: u64,
+    /// What was taken on the day.
+    pub taken: Taken,
+}
+
 /// A group with what an operator wants to know of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupOverview {
@@ -201,6 +212,10 @@ pub trait OperationStore {
     /// Members that are in, of all groups of an account, or of all groups. Asked at each join: costs the same with
     /// any number of members and groups.
     fn members_of_account(&mut self, account: Option<&str>) -> Result<u64, StoreError>;
+    /// How much accounts use, those with most messages on the day first.
+    fn usage(&mut self, day: i64, limit: u32) -> Result<Vec<(String, Usage)>, StoreError>;
+    /// How much all of them use.
+    fn usage_of_all(&mut self, day: i64) -> Result<Usage, StoreError>;
     /// What was taken for an account on a day; the empty account is everybody.
     fn taken(&mut self, account: &str, day: i64) -> Result<Taken, StoreError>;
     /// Adds to it.

@@ -1,5 +1,7 @@
 //! What is looked at when it is asked for: how much there is of something now.
 
+use daemon::process::{open_files, resident_bytes};
+
 use crate::server::Server;
 use crate::web::Web;
 
@@ -104,19 +106,6 @@ pub fn gauges(server: &Server) -> Vec<Gauge> {
     ]
 }
 
-/// Memory that this process holds, bytes; nothing where the system does not tell.
-#[must_use]
-pub fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
-fn open_files() -> usize {
-    std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or_default()
-}
-
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
 fn count(count: usize) -> f64 {
     count as f64
@@ -125,16 +114,4 @@ fn count(count: usize) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "metrics are floating point numbers")]
 fn seconds(seconds: i64) -> f64 {
     seconds as f64
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_process_knows_its_memory() {
-        // Where there is no /proc nothing is told.
-        if std::path::Path::new("/proc/self/status").exists() {
-            assert!(super::resident_bytes().unwrap() > 1 << 20);
-            assert!(super::open_files() > 2);
-        }
-    }
 }

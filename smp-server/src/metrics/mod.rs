@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use commands::{CommandCounts, Outcome};
 pub use exposition::Exposition;
-pub use gauges::{Gauge, gauges, resident_bytes};
+pub use gauges::{Gauge, gauges};
 
 /// A number that only grows.
 #[derive(Debug, Default)]

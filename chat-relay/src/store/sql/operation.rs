@@ -12,7 +12,7 @@ use rusqlite::{ToSql, params};
 
 use super::{Row, SqlStore, stored};
 use crate::store::operation::{
-    AllowedOwner, Bar, CodeId, GroupOverview, IssuedCode, OperationStore, Rejection, Taken, Totals,
+    AllowedOwner, Bar, CodeId, GroupOverview, IssuedCode, OperationStore, Rejection, Taken, Totals, Usage,
     WaitingJobs,
 };
 use crate::store::records::{GroupId, ServedGroup};
@@ -298,6 +298,31 @@ impl OperationStore for SqlStore {
     fn members_of_account(&mut self, account: Option<&str>) -> Result<u64, StoreError> {
         let sql = "SELECT members FROM account_counts WHERE account = ?1";
         self.big_count(sql, params![account.unwrap_or_default()])
+    }
+
+    fn usage(&mut self, day: i64, limit: u32) -> Result<Vec<(String, Usage)>, StoreError> {
+        self.all(
+            "SELECT account, groups, members, messages, bytes FROM
+                (SELECT account, count(*) AS groups, CAST(coalesce(sum(members), 0) AS BIGINT) AS members
+                 FROM group_accounts JOIN served_groups USING (group_id) LEFT JOIN group_counts USING (group_id)
+                 WHERE public_group_id IS NOT NULL GROUP BY account) AS held
+             LEFT JOIN
+                (SELECT account AS whose, CAST(sum(messages) AS BIGINT) AS messages, CAST(sum(bytes) AS BIGINT) AS bytes
+                 FROM account_days WHERE day = ?1 GROUP BY account) AS came ON account = whose
+             ORDER BY coalesce(messages, 0) DESC, members DESC, account LIMIT ?2",
+            params![day, limit],
+            |row| {
+                let count = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.unwrap_or(0).unsigned_abs());
+                let taken = Taken { messages: count(3)?, bytes: count(4)? };
+                Ok((row.get(0)?, Usage { groups: count(1)?, members: count(2)?, taken }))
+            },
+        )
+    }
+
+    fn usage_of_all(&mut self, day: i64) -> Result<Usage, StoreError> {
+        let groups = "SELECT count(*) FROM served_groups WHERE public_group_id IS NOT NULL";
+        let groups = self.big_count(groups, params![])?;
+        Ok(Usage { groups, members: self.members_of_account(None)?, taken: self.taken("", day)? })
     }
 
     fn taken(&mut self, account: &str, day: i64) -> Result<Taken, StoreError> {
