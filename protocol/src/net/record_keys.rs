@@ -89,3 +89,98 @@ impl MessageDecrypter for Direction {
         self.library.decrypter(self.key.into(), self.iv.into()).decrypt(record, number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
+    use rustls::crypto::cipher::OutboundChunks;
+    use rustls::{ContentType, ProtocolVersion};
+
+    use super::*;
+
+    /// Type, version and length ahead of a record's sealed bytes.
+    const HEADER_BYTES: usize = 5;
+
+    fn library() -> &'static dyn Tls13AeadAlgorithm {
+        TLS13_CHACHA20_POLY1305_SHA256.tls13().expect("a suite of TLS 1.3").aead_alg
+    }
+
+    /// The record as it goes over the wire.
+    fn seal(by: &dyn Tls13AeadAlgorithm, key: [u8; 32], iv: [u8; 12], number: u64, text: &[u8]) -> Vec<u8> {
+        let mut encrypter = by.encrypter(key.into(), iv.into());
+        let record = OutboundPlainMessage {
+            typ: ContentType::ApplicationData,
+            version: ProtocolVersion::TLSv1_3,
+            payload: OutboundChunks::Single(text),
+        };
+        let length = encrypter.encrypted_payload_len(text.len());
+        let sealed = encrypter.encrypt(record, number).expect("it is short enough").encode();
+        assert_eq!(sealed.len(), HEADER_BYTES + length);
+        sealed
+    }
+
+    fn open(
+        by: &dyn Tls13AeadAlgorithm,
+        key: [u8; 32],
+        iv: [u8; 12],
+        number: u64,
+        record: &[u8],
+    ) -> Option<Vec<u8>> {
+        let mut sealed = record.get(HEADER_BYTES..)?.to_vec();
+        let record =
+            InboundOpaqueMessage::new(ContentType::ApplicationData, ProtocolVersion::TLSv1_2, &mut sealed);
+        let opened = by.decrypter(key.into(), iv.into()).decrypt(record, number).ok()?;
+        assert_eq!(opened.typ, ContentType::ApplicationData);
+        Some(opened.payload.to_vec())
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_the_librarys(
+            key: [u8; 32],
+            iv: [u8; 12],
+            number: u64,
+            text in prop::collection::vec(any::<u8>(), 0..2000),
+        ) {
+            let ours = AtRest(library());
+            let sealed = seal(&ours, key, iv, number, &text);
+            prop_assert_eq!(&sealed, &seal(library(), key, iv, number, &text));
+            prop_assert_eq!(open(&ours, key, iv, number, &sealed), Some(text.clone()));
+            prop_assert_eq!(open(library(), key, iv, number, &sealed), Some(text));
+        }
+
+        #[test]
+        fn what_is_altered_or_out_of_turn_is_refused(
+            key: [u8; 32],
+            iv: [u8; 12],
+            number in 0..u64::MAX,
+            text in prop::collection::vec(any::<u8>(), 1..200),
+            at: prop::sample::Index,
+            bit in 0_u8..8,
+        ) {
+            let ours = AtRest(library());
+            let mut sealed = seal(&ours, key, iv, number, &text);
+            prop_assert_eq!(open(&ours, key, iv, number + 1, &sealed), None);
+            let place = HEADER_BYTES + at.index(sealed.len() - HEADER_BYTES);
+            sealed[place] ^= 1 << bit;
+            prop_assert_eq!(open(&ours, key, iv, number, &sealed), None);
+        }
+    }
+
+    #[test]
+    fn records_of_a_connection_have_one_key_and_numbers_of_their_own() {
+        let ours = AtRest(library());
+        let mut encrypter = ours.encrypter([7; 32].into(), [9; 12].into());
+        let mut sealed = |number| {
+            let payload = OutboundChunks::Single(b"again");
+            let (typ, version) = (ContentType::ApplicationData, ProtocolVersion::TLSv1_3);
+            encrypter.encrypt(OutboundPlainMessage { typ, version, payload }, number).unwrap().encode()
+        };
+        let records = [sealed(0), sealed(1)];
+        assert_ne!(records[0], records[1]);
+        for (number, record) in (0..).zip(&records) {
+            assert_eq!(open(&ours, [7; 32], [9; 12], number, record).as_deref(), Some(b"again".as_slice()));
+        }
+    }
+}
