@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod ciphers;
+mod database;
 mod joiners;
 mod phases;
 mod report;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum as _};
 
+use crate::database::Engine;
 use crate::phases::{Phase, Plan};
 use crate::report::Report;
 
@@ -58,6 +60,9 @@ struct Cli {
     /// Queues of the relay in `resubscription`
     #[arg(long, default_value_t = 20_000)]
     queues: u32,
+    /// What keeps the relay's state; with both each phase runs on each, and their ratio is told
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STORES", default_value = "sqlite")]
+    store: Vec<Engine>,
     /// The server program [default: smp-server beside this program]
     #[arg(long)]
     server: Option<PathBuf>,
@@ -76,8 +81,9 @@ fn main() -> anyhow::Result<()> {
         None => std::env::current_exe().context("Unable to find this program")?.with_file_name("smp-server"),
     };
     let sized = |size: u32, quick: u32| if cli.quick { quick } else { size };
-    let plan = Plan {
-        program,
+    let plan = |store: Engine| Plan {
+        program: program.clone(),
+        store,
         members: sized(cli.members, 20),
         posts: sized(cli.posts, 2),
         burst: sized(cli.burst, 5),
@@ -89,8 +95,12 @@ fn main() -> anyhow::Result<()> {
     let mut report = Report::new(cli.json);
     let phases = if cli.phases.is_empty() { Phase::value_variants().to_vec() } else { cli.phases };
     for phase in phases {
-        phase.run(&plan, &mut report).with_context(|| format!("The phase {phase:?} failed"))?;
+        for store in cli.store.iter().filter(|store| phase.is_for(**store)) {
+            report.begin(*store);
+            phase.run(&plan(*store), &mut report).with_context(|| format!("The phase {phase:?} failed"))?;
+        }
     }
+    report.stores();
     report.targets();
     Ok(())
 }

@@ -2,13 +2,21 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::database::Engine;
 use crate::targets::{self, Verdict};
 use crate::usage;
+
+/// Behind the name of what was measured on PostgreSQL.
+const POSTGRES: &str = " (postgres)";
+/// Figures that are compared between stores.
+const COMPARED: [&str; 6] =
+    ["first_copy_ms", "last_answer_s", "copies_per_s", "relay_us_per_copy", "per_s", "relay_ms_with_posts"];
 
 /// All results of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     as_json: bool,
+    store: Option<Engine>,
     results: Vec<Measurement>,
 }
 
@@ -47,11 +55,19 @@ impl Measurement {
 
 impl Report {
     pub(crate) fn new(as_json: bool) -> Self {
-        Self { as_json, results: Vec::new() }
+        Self { as_json, store: None, results: Vec::new() }
+    }
+
+    /// What follows is measured on this store.
+    pub(crate) fn begin(&mut self, store: Engine) {
+        self.store = Some(store);
     }
 
     /// Prints a result at once and keeps it for the end.
-    pub(crate) fn add(&mut self, result: Measurement) {
+    pub(crate) fn add(&mut self, mut result: Measurement) {
+        if self.store == Some(Engine::Postgres) {
+            result.phase.push_str(POSTGRES);
+        }
         let value = result.to_json();
         if self.as_json {
             println!("{value}");
@@ -69,13 +85,36 @@ impl Report {
     /// How a figure grew from the first to each further of these phases.
     pub(crate) fn growth(&mut self, phase: &str, figure: &str) {
         let starts = format!("{phase}:");
-        let found = self.results.iter().filter(|result| result.phase.starts_with(&starts));
+        let is_here = |phase: &str| phase.ends_with(POSTGRES) == (self.store == Some(Engine::Postgres));
+        let found =
+            self.results.iter().filter(|result| result.phase.starts_with(&starts) && is_here(&result.phase));
         let values: Vec<f64> = found.filter_map(|result| result.figure(figure)).collect();
         let Some(first) = values.first().copied().filter(|first| *first > 0.0) else { return };
         let worst = values.iter().map(|value| value / first).fold(0.0, f64::max);
         let last = values.last().map_or(0.0, |value| value / first);
         let result = Measurement::new(format!("{phase} in all"), 0);
         self.add(result.with("ratio_largest_to_smallest", last).with("ratio_worst", worst));
+    }
+
+    /// How PostgreSQL compares with a file, where both were measured.
+    pub(crate) fn stores(&mut self) {
+        self.store = None;
+        let mut compared = Vec::new();
+        for result in &self.results {
+            let Some(phase) = result.phase.strip_suffix(POSTGRES) else { continue };
+            // Posts between the joins are as many as there was time for.
+            let name = |phase: &str| phase.split(", and ").next().map(str::to_owned);
+            let Some(file) = self.results.iter().find(|file| name(&file.phase) == name(phase)) else {
+                continue;
+            };
+            let mut ratios = Measurement::new(format!("{phase}: postgres to sqlite"), result.members);
+            for figure in COMPARED {
+                let (Some(one), Some(other)) = (result.figure(figure), file.figure(figure)) else { continue };
+                ratios = ratios.with(figure, one / other);
+            }
+            compared.push(ratios);
+        }
+        compared.into_iter().for_each(|ratios| self.add(ratios));
     }
 
     /// The targets with what was measured, as a table for `docs/performance.md`.

@@ -32,7 +32,8 @@ use protocol::smp::ids::{RecipientId, SenderId};
 use protocol::smp::response::{BrokerMessage, QueueIds};
 use protocol::smp::short_link::{LinkType, ShortLink};
 use protocol::timestamp::Timestamp;
-use tokio::task::JoinSet;
+// PostgreSQL's client waits, which a runtime wants to know.
+use tokio::task::{JoinSet, block_in_place};
 
 use crate::world::Group;
 
@@ -90,7 +91,7 @@ pub(crate) async fn group(network: &Network, store: &mut SqlStore, plan: &Plan<'
     let root_key = Ed25519PrivateKey::generate(&mut rng);
     let public = PublicGroupId::of_root_key(&root_key.public_key());
     transaction(store, "begin", |store| store.begin())?;
-    let (group, link) = served(store, plan.server, &id, &root_key, &public)?;
+    let (group, link) = block_in_place(|| served(store, plan.server, &id, &root_key, &public))?;
 
     let from_owner = queue(network, plan.server, false).await?;
     let to_relay = queue(network, plan.server, true).await?;
@@ -99,8 +100,10 @@ pub(crate) async fn group(network: &Network, store: &mut SqlStore, plan: &Plan<'
     done(network, owner_end.secure()).await?;
     let mut owner_store = MemoryStore::default();
     let connection = owner_end.insert(&mut owner_store, false)?;
-    let at_relay = relay_end.insert(store, true)?;
-    join(store, &group, &id, MemberRole::Owner, &key, at_relay)?;
+    block_in_place(|| {
+        let at_relay = relay_end.insert(store, true)?;
+        join(store, &group, &id, MemberRole::Owner, &key, at_relay)
+    })?;
     transaction(store, "commit", |store| store.commit())?;
 
     let mut first = None;
@@ -124,9 +127,11 @@ pub(crate) async fn group(network: &Network, store: &mut SqlStore, plan: &Plan<'
         transaction(store, "begin", |store| store.begin())?;
         while let Some(made) = tasks.join_next().await {
             let (end, queue) = made??;
-            let connection = end.insert(store, plan.listening)?;
             let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
-            join(store, &group, &id, MemberRole::Observer, &key, connection)?;
+            block_in_place(|| {
+                let connection = end.insert(store, plan.listening)?;
+                join(store, &group, &id, MemberRole::Observer, &key, connection)
+            })?;
             first = first.or(queue);
         }
         transaction(store, "commit", |store| store.commit())?;
@@ -194,13 +199,16 @@ pub(crate) async fn link(
     let draft = AddressDraft::new(plan, &mut rng).map_err(|error| anyhow::anyhow!("{error}"))?;
     let link = draft.short_link();
     transaction(store, "begin", |store| store.begin())?;
-    let mut group = store.group(owner.served)?.context("The group is there")?;
-    group.draft = Some(draft.to_bytes());
-    store.update_group(&group)?;
-    store.insert_member(group.id, &own, Timestamp(0))?;
-    let data = identity.link_data();
-    let connection = Agent::new(store, &mut rng, Timestamp(0)).create_address(draft, &data)?;
-    store.set_purpose(connection, Purpose::RelayLink(group.id), None)?;
+    let group = block_in_place(|| {
+        let mut group = store.group(owner.served)?.context("The group is there")?;
+        group.draft = Some(draft.to_bytes());
+        store.update_group(&group)?;
+        store.insert_member(group.id, &own, Timestamp(0))?;
+        let data = identity.link_data();
+        let connection = Agent::new(store, &mut rng, Timestamp(0)).create_address(draft, &data)?;
+        store.set_purpose(connection, Purpose::RelayLink(group.id), None)?;
+        anyhow::Ok(group)
+    })?;
     transaction(store, "commit", |store| store.commit())?;
 
     let profile = group.identity.context("A served group has an identity")?.profile;
@@ -341,5 +349,5 @@ fn transaction(
     what: &str,
     run: impl FnOnce(&mut SqlStore) -> Result<(), protocol::net::engine::Fatal>,
 ) -> anyhow::Result<()> {
-    run(store).map_err(|error| anyhow::anyhow!("Unable to {what} a transaction: {error}"))
+    block_in_place(|| run(store)).map_err(|error| anyhow::anyhow!("Unable to {what} a transaction: {error}"))
 }

@@ -1,7 +1,6 @@
 //! Who takes part in a phase: a server, relays, and those who post and listen.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,6 +29,8 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
+use crate::database::{Database, Engine};
+use crate::phases::Plan;
 use crate::seed::{self, Owner};
 use crate::server::Server;
 use crate::usage::{self, RelayThreads};
@@ -50,12 +51,13 @@ pub(crate) struct World {
     /// What first members have and nobody has asked for yet.
     heard: BTreeMap<RecipientId, (Instant, MessageId)>,
     directory: TempDir,
+    store: Engine,
 }
 
 /// A relay and what outlives it.
 pub(crate) struct RelayHost {
     pub(crate) identity: RelayIdentity,
-    database: PathBuf,
+    database: Database,
     /// Its database, beside the relay.
     pub(crate) store: SqlStore,
     running: Option<Running>,
@@ -66,6 +68,8 @@ struct Running {
     metrics: Arc<Metrics>,
     handle: EngineHandle<Command>,
     runtime: Runtime,
+    /// Its number among workers, where there may be several.
+    worker: Option<i64>,
 }
 
 /// A group as the measuring side knows it.
@@ -77,18 +81,18 @@ pub(crate) struct Group {
 }
 
 impl World {
-    pub(crate) fn start(program: &Path) -> anyhow::Result<Self> {
-        let server = Server::start(program)?;
+    pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
+        let server = Server::start(&plan.program)?;
         let own = runtime("bench")?;
         let (network, events) = Network::new(network::Limits::BACKGROUND, own.handle().clone());
         let directory = TempDir::new().context("Unable to make a directory for the relay")?;
-        Ok(Self { server, network, events, own, heard: BTreeMap::new(), directory })
+        Ok(Self { server, network, events, own, heard: BTreeMap::new(), directory, store: plan.store })
     }
 
     /// A relay that was initialised and does not run.
     pub(crate) fn relay(&self, name: &str, server: &ServerAddressWithAuth) -> anyhow::Result<RelayHost> {
-        let database = self.directory.path().join(format!("{name}.sqlite"));
-        let mut store = SqlStore::open(&database)?;
+        let database = Database::make(self.store, self.directory.path().join(format!("{name}.sqlite")))?;
+        let mut store = database.open()?;
         let identity = seed::relay(&mut store, server)?;
         Ok(RelayHost { identity, database, store, running: None })
     }
@@ -204,7 +208,9 @@ impl RelayHost {
         world
             .own
             .block_on(async { tokio::time::timeout(PATIENCE, ready).await })??
-            .context("The relay stopped")
+            .context("The relay stopped")?;
+        self.database.taken();
+        Ok(())
     }
 
     /// Starts it; what is given resolves when it can be invited.
@@ -214,22 +220,25 @@ impl RelayHost {
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<Option<()>>> + use<>> {
         let runtime = runtime(usage::RELAY_RUNTIME)?;
         let (notify, mut notices) = mpsc::unbounded_channel();
-        let mut store = SqlStore::open(&self.database)?;
-        let services = if as_service { Some(store.services()?) } else { None };
+        let mut store = self.database.open()?;
+        let worker = self.database.join(&mut store)?;
+        // As in `chat-relay start`: workers of one database are no service.
+        let services = if as_service && worker.is_none() { Some(store.services()?) } else { None };
         let settings = NetworkSettings { services, ..network::Limits::BACKGROUND.into() };
         let relay = Relay::new(store, self.identity.clone(), Limits::default(), notify);
         let metrics = relay.metrics();
         let others = usage::engines();
         let handle = engine::start(relay, settings, runtime.handle())?;
-        self.running = Some(Running { threads: RelayThreads::beside(&others), metrics, handle, runtime });
+        self.running =
+            Some(Running { threads: RelayThreads::beside(&others), metrics, handle, runtime, worker });
         Ok(async move { Ok(notices.recv().await.map(|_| ())) })
     }
 
     pub(crate) fn stop(&mut self, world: &World) -> anyhow::Result<()> {
-        let Some(Running { handle, runtime, .. }) = self.running.take() else { return Ok(()) };
+        let Some(Running { handle, runtime, worker, .. }) = self.running.take() else { return Ok(()) };
         world.own.block_on(handle.stop()).context("The relay stopped")?;
         runtime.shutdown_background();
-        Ok(())
+        worker.map_or(Ok(()), |worker| Ok(self.store.leave(worker)?))
     }
 
     /// Waits until all members' servers have everything.
@@ -268,10 +277,7 @@ impl RelayHost {
 
     /// Bytes of the database that hold something.
     pub(crate) fn stored_bytes(&self) -> anyhow::Result<f64> {
-        let database = rusqlite::Connection::open(&self.database)?;
-        let read = |name: &str| database.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
-        let pages = read("page_count")?.saturating_sub(read("freelist_count")?);
-        Ok(f64::from(pages) * f64::from(read("page_size")?))
+        self.database.stored_bytes()
     }
 }
 

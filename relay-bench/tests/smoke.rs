@@ -43,3 +43,28 @@ fn every_phase_runs_and_measures() {
     let targets: Vec<_> = lines.iter().filter_map(|line| line["target"].as_str()).collect();
     assert!(targets.contains(&"joins per second while posting"), "{targets:?}");
 }
+
+#[test]
+fn stores_are_compared() {
+    if daemon::scratch::server().is_none() {
+        return;
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_relay-bench"))
+        .args(["--quick", "--json", "--store", "sqlite,postgres", "--phases", "delivery,joins", "--server"])
+        .arg(e2e::binaries::server().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (phase, figure) in [
+        ("delivery: post 2 (postgres)", "first_copy_ms"),
+        ("delivery: post 2: postgres to sqlite", "copies_per_s"),
+        ("joins: 3", "per_s"),
+    ] {
+        let found =
+            lines.iter().filter(|line| line["phase"].as_str().is_some_and(|it| it.starts_with(phase)));
+        let figures: Vec<_> = found.filter_map(|line| line[figure].as_f64()).collect();
+        assert!(!figures.is_empty() && figures.iter().all(|figure| *figure > 0.0), "{phase}: {text}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::usage;
 use crate::world::World;
 
 pub(super) fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
-    let mut world = World::start(&plan.program)?;
+    let mut world = World::start(plan)?;
     let started = Instant::now();
     let (mut relay, group) = world.relay_with("relay", plan.members)?;
     let seeded = Measurement::new("delivery: seed", plan.members);

@@ -12,7 +12,7 @@ const FEW: u32 = 10;
 const ROUNDS: u32 = 5;
 
 pub(super) fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
-    let mut world = World::start(&plan.program)?;
+    let mut world = World::start(plan)?;
     let (mut relay, mut huge) = world.relay_with("relay", plan.members)?;
     let mut small = world.group(&mut relay, FEW, true)?;
     relay.start(&world, true)?;

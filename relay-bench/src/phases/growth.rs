@@ -64,7 +64,7 @@ fn one(
     (members, posts): (u32, u32),
     phase: String,
 ) -> anyhow::Result<()> {
-    let mut world = World::start(&plan.program)?;
+    let mut world = World::start(plan)?;
     let mut relay = world.relay("relay", &world.server.address.clone())?;
     let made: anyhow::Result<Vec<Group>> =
         (0..groups).map(|_| world.group(&mut relay, members, false)).collect();
@@ -80,7 +80,7 @@ fn one(
 fn relays(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
     let members = plan.growth_members.div_euclid(3).max(1);
     for relays in RELAYS {
-        let mut world = World::start(&plan.program)?;
+        let mut world = World::start(plan)?;
         let mut all = Vec::new();
         for number in 0..relays {
             let mut relay = world.relay(&format!("relay {number}"), &world.server.address.clone())?;

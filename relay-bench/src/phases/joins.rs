@@ -89,7 +89,7 @@ struct Joined {
 
 impl Scene {
     fn new(plan: &Plan, members: u32) -> anyhow::Result<Self> {
-        let mut world = World::start(&plan.program)?;
+        let mut world = World::start(plan)?;
         let (mut relay, mut group) = world.relay_with("relay", members)?;
         let making = seed::link(&world.network, &mut relay.store, &relay.identity, &mut group.owner);
         let link = world.own.block_on(making)?;

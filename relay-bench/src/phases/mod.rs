@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 
+use crate::database::Engine;
 use crate::report::{Measurement, Report};
 use crate::world::{Group, RelayHost, World};
 use crate::{ciphers, usage};
@@ -41,6 +42,8 @@ pub(crate) enum Phase {
 pub(crate) struct Plan {
     /// The server program.
     pub(crate) program: PathBuf,
+    /// What keeps the relays' state.
+    pub(crate) store: Engine,
     pub(crate) members: u32,
     pub(crate) posts: u32,
     pub(crate) burst: u32,
@@ -51,6 +54,11 @@ pub(crate) struct Plan {
 }
 
 impl Phase {
+    /// Whether it says anything about a store: the size of tables, and services, are a file's alone.
+    pub(crate) fn is_for(self, store: Engine) -> bool {
+        store == Engine::Sqlite || !matches!(self, Self::Storage | Self::Resubscription)
+    }
+
     pub(crate) fn run(self, plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
         match self {
             Self::Delivery => delivery::run(plan, report),

@@ -8,7 +8,7 @@ use crate::world::{RelayHost, World};
 use crate::{seed, usage};
 
 pub(super) fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
-    let world = World::start(&plan.program)?;
+    let world = World::start(plan)?;
     let address = world.server.address.clone();
     let mut relay = world.relay("relay", &address)?;
     let queues = plan.queues;

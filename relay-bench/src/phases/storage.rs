@@ -14,7 +14,7 @@ const TEXT_BYTES: usize = 10_000;
 const FURTHER: u32 = 10;
 
 pub(super) fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
-    let mut world = World::start(&plan.program)?;
+    let mut world = World::start(plan)?;
     let mut members_at = Server::start(&plan.program)?;
     let address = world.server.address.clone();
     let mut relay = world.relay("relay", &address)?;

@@ -6,7 +6,7 @@ use crate::wire::Counter;
 use crate::world::World;
 
 pub(super) fn run(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
-    let mut world = World::start(&plan.program)?;
+    let mut world = World::start(plan)?;
     let counter = Counter::start(&world.own, &world.server.address)?;
     let mut relay = world.relay("relay", &counter.address)?;
     let members = plan.growth_members.div_euclid(3).max(1);
