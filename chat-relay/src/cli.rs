@@ -73,6 +73,11 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Read all that is stored and say whether it is sound; the relay must be stopped
     Check,
+    /// Move all that is stored from the relay's file to PostgreSQL; the relay must be stopped
+    ///
+    /// The connection string stands where `init --store postgres` wants it, and the database holds no relay yet. The address, the groups
+    /// and all connections stay as they are. The settings name PostgreSQL from then on, and the file is put aside.
+    ToPostgres,
     /// Look at or change a running relay, through the socket in its directory
     ///
     /// Whoever may open the socket, the owner of the relay's process, may do everything here.

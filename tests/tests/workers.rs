@@ -160,3 +160,31 @@ fn huge_groups_are_not_all_one_workers() -> anyhow::Result<()> {
     workers.post(&texts(0, 3))?;
     workers.all_have(&texts(0, 3))
 }
+
+#[test]
+fn a_relay_that_outgrew_its_file_goes_on_in_postgresql() -> anyhow::Result<()> {
+    let Some(database) = Database::start()? else { return Ok(()) };
+    let mut stage = Stage::set(1, 1, 2, "observer")?;
+    let post = |stage: &Stage, texts: &[String]| {
+        texts.iter().try_for_each(|text| stage.owner.ok(&["send", GROUP, text]).map(drop))
+    };
+    let all_have = |stage: &Stage, texts: &[String]| {
+        stage.everybody_has(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    post(&stage, &texts(0, 3))?;
+    all_have(&stage, &texts(0, 3))?;
+    stage.relay(0)?.kill()?;
+    post(&stage, &texts(3, 5))?;
+
+    let directory = stage.relay(0)?.directory.clone();
+    std::fs::write(directory.join("postgres"), database.connection())?;
+    let moved = stage.relay(0)?.run(&["to-postgres"])?;
+    assert_eq!(moved.get("members").and_then(Value::as_u64), Some(3), "{moved}");
+    assert!(!directory.join("relay.sqlite").exists(), "it cannot be started from its file again");
+    stage.relay(0)?.start(&[])?;
+    post(&stage, &texts(5, 8))?;
+    all_have(&stage, &texts(0, 8))?;
+    let workers = stage.relay(0)?.ctl(&["workers"])?;
+    assert_eq!(workers.pointer("/workers/0/members").and_then(Value::as_u64), Some(3), "{workers}");
+    Ok(())
+}

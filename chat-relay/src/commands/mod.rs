@@ -9,6 +9,7 @@ mod example_config;
 mod init;
 mod restore;
 mod start;
+mod to_postgres;
 
 use anyhow::Context as _;
 use protocol::agent::address_draft::AddressDraft;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Backup(args) => backup::run(&cli.global, &args),
         Command::Restore(args) => restore::run(&cli.global, &args),
         Command::Check => check::run(&cli.global),
+        Command::ToPostgres => to_postgres::run(&cli.global),
         Command::Ctl(args) => ctl::run(&cli.global, &args),
     }
 }

@@ -16,6 +16,7 @@ mod history;
 mod members;
 mod messages;
 mod migrations;
+mod moving;
 mod operation;
 mod positions;
 mod postgres;

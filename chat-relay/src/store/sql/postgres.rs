@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use ::postgres::binary_copy::BinaryCopyInWriter;
 use ::postgres::types::{FromSql, IsNull, ToSql as ToPostgres, Type, to_sql_checked};
 use ::postgres::{Client, Config, SimpleQueryMessage, Statement};
 use bytes::BytesMut;
@@ -146,6 +147,34 @@ impl Postgres {
         let statement = self.prepare(sql)?;
         let values = values(params)?;
         Ok(self.client.query(&statement, &references(&values))?)
+    }
+
+    /// Adds rows to a table, given one after the other.
+    pub(super) fn copy_in(
+        &mut self,
+        table: &str,
+        columns: &str,
+        rows: impl FnOnce(
+            &mut dyn FnMut(Vec<ToSqlOutput<'_>>) -> Result<(), StoreError>,
+        ) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let types = self.client.prepare(&format!("SELECT {columns} FROM \"{table}\""))?;
+        let types: Vec<Type> = types.columns().iter().map(|column| column.type_().clone()).collect();
+        let into = self.client.copy_in(&format!("COPY \"{table}\" ({columns}) FROM STDIN BINARY"))?;
+        let mut writer = BinaryCopyInWriter::new(into, &types);
+        rows(&mut |row| {
+            let values: Vec<_> = row.into_iter().map(Value).collect();
+            Ok(writer.write(&references(&values))?)
+        })?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    /// Numbers of a column's further rows follow this one.
+    pub(super) fn numbered_up_to(&mut self, table: &str, column: &str, last: i64) -> Result<(), StoreError> {
+        let sql = "SELECT setval(CAST(pg_get_serial_sequence($1, $2) AS regclass), $3)";
+        self.client.query_one(sql, &[&table, &column, &last])?;
+        Ok(())
     }
 
     fn prepare(&mut self, sql: &str) -> Result<Statement, StoreError> {
