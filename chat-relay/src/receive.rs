@@ -409,14 +409,7 @@ fn allowed<S: RelayStore>(
     }
     let change = match event {
         Event::MessageUpdate(_) => Change::Edit,
-        Event::MessageDelete(delete) if delete.member_id.as_ref().is_none_or(|of| *of == author.id) => {
-            if delete.only_history.unwrap_or(false) {
-                Change::Withdraw
-            } else {
-                Change::DeleteOwn
-            }
-        }
-        Event::MessageDelete(_) => Change::Moderate,
+        Event::MessageDelete(delete) => Change::of_deletion(delete, Some(&author.id)),
         Event::FileDescription(_) | Event::FileCancel(_) => {
             return Ok(match meant {
                 Some(post) if is_by(post, author) => Ok(()),

@@ -239,12 +239,7 @@ impl Step<'_, '_> {
 fn kind_of_change(event: &Said, author: &Author) -> Option<Change> {
     match event {
         Said::MessageUpdate(_) => Some(Change::Edit),
-        Said::MessageDelete(delete)
-            if delete.member_id.as_ref().is_some_and(|of| Some(of) != author.id.as_ref()) =>
-        {
-            Some(Change::Moderate)
-        }
-        Said::MessageDelete(_) => Some(Change::DeleteOwn),
+        Said::MessageDelete(delete) => Some(Change::of_deletion(delete, author.id.as_ref())),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@
 use thiserror::Error;
 
 use super::constants::{OWN_CHANGE_RECEIVED_MS_MAX, OWN_CHANGE_SENT_MS_MAX, REACTIONS_PER_PERSON_MAX};
+use super::event::content::MessageDelete;
 use super::identity::MemberId;
 use super::signing::Verdict;
 use crate::timestamp::Timestamp;
@@ -30,11 +31,24 @@ pub enum Change {
     Edit,
     /// The author deletes it.
     DeleteOwn,
-    /// The author takes it out of the relays' history, at any time; the role was checked by
+    /// The author takes it out of the relays' history, or deletes it at any time; the role was checked by
     /// [`permissions`](super::permissions).
     Withdraw,
     /// A moderator deletes it; the role was checked by [`permissions`](super::permissions).
     Moderate,
+}
+
+impl Change {
+    /// What a deletion by `author` is; none is the group itself, for which an owner speaks. Stock apps take an author's
+    /// deletion at any time if it names the author, as a moderator's does, or is the group's.
+    #[must_use]
+    pub fn of_deletion(delete: &MessageDelete, author: Option<&MemberId>) -> Self {
+        match (&delete.member_id, author) {
+            (Some(of), author) if Some(of) != author => Self::Moderate,
+            (None, Some(_)) if !delete.only_history.unwrap_or(false) => Self::DeleteOwn,
+            _ => Self::Withdraw,
+        }
+    }
 }
 
 /// Why a change is not made.
@@ -134,6 +148,25 @@ mod tests {
 
     fn edit(held: Verdict, change: Verdict) -> Result<(), ChangeRefused> {
         permit_change(Some(&item(held)), Change::Edit, Some(&ann()), change, Timestamp(0))
+    }
+
+    #[test]
+    fn a_deletion_is_what_it_says_and_who_says_it() {
+        let (ann, bob) = (MemberId::new("ann").unwrap(), MemberId::new("bob").unwrap());
+        let delete = |params: &str| serde_json::from_str::<MessageDelete>(params).unwrap();
+        let own = delete(r#"{"msgId":"AQID"}"#);
+        let of_ann = delete(r#"{"msgId":"AQID","memberId":"YW5u"}"#);
+        let from_history = delete(r#"{"msgId":"AQID","onlyHistory":true}"#);
+        for (delete, author, change) in [
+            (&own, Some(&ann), Change::DeleteOwn),
+            (&own, None, Change::Withdraw),
+            (&of_ann, Some(&ann), Change::Withdraw),
+            (&of_ann, Some(&bob), Change::Moderate),
+            (&of_ann, None, Change::Moderate),
+            (&from_history, Some(&ann), Change::Withdraw),
+        ] {
+            assert_eq!(Change::of_deletion(delete, author), change, "{delete:?} by {author:?}");
+        }
     }
 
     #[test]
