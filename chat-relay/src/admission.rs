@@ -3,7 +3,7 @@
 //! ```text
 //! x.member ─▶ known id? ── no ──▶ new member with the joiner's role ─┐
 //!                 └─ yes ─▶ signed by the pinned key, naming us? ────┼─▶ x.grp.link.inv ─▶ connected ─▶ introductions,
-//!                                         └─ no ─▶ x.grp.link.reject ┘                                  roster, history
+//!                                         └─ no ─▶ x.grp.relay.notice┘                                  roster, history
 //! ```
 
 use protocol::agent::Body;
@@ -17,7 +17,7 @@ use protocol::group::event::joining::{
     Acceptance, GroupLinkInvitation, GroupLinkRejection, LinkInvitation, LinkMember, LinkReject,
 };
 use protocol::group::event::members::{MemberInfo, MemberIntro, MemberNew, Restriction, Restrictions};
-use protocol::group::event::owner_relay::{Capabilities, MemberIdRole};
+use protocol::group::event::owner_relay::{Capabilities, MemberIdRole, RelayNotice};
 use protocol::group::event::{Event, Message};
 use protocol::group::history_peer;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
@@ -100,6 +100,19 @@ impl NotAdmitted {
             Self::KnocksFull => "knocks_full",
             Self::OwnerQuota => "owner_quota",
             Self::RelayFull => "relay_full",
+        }
+    }
+
+    /// Whether the group does not want the joiner, whichever relay is asked.
+    const fn is_of_the_group(&self) -> bool {
+        match self {
+            Self::Removed | Self::Rejected(_) | Self::Entrance(_) => true,
+            Self::NotServed
+            | Self::Full
+            | Self::Request(_)
+            | Self::KnocksFull
+            | Self::OwnerQuota
+            | Self::RelayFull => false,
         }
     }
 }
@@ -338,7 +351,14 @@ fn refuse<S: RelayStore>(
 ) -> Result<(), Fatal> {
     turn.operation.metrics.refused(Refused::Join, reason.word());
     tracing::info!(group = group.id.0, %reason, "a joiner is refused");
-    reject(turn, group, invitation, joiner, &reason.to_string())?;
+    // The network's apps take a rejection for the group's, and do not join by its other relays any more.
+    if reason.is_of_the_group() {
+        reject(turn, group, invitation, joiner, &reason.to_string())?;
+    } else {
+        let (notice, text) = (reason.word().to_owned(), reason.to_string());
+        let answer = RelayNotice { notice, text, count: 1, member_id: None };
+        answer_refused(turn, invitation, Event::RelayNotice(answer))?;
+    }
     match Concern::of_joiner(&reason) {
         Some(concern) => notices::tell_owners(turn, group.id, concern, None),
         None => Ok(()),
@@ -372,12 +392,20 @@ pub fn reject<S: RelayStore>(
             decided_by: None,
         }))
     };
-    let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
     let event = match &group.identity {
         Some(identity) => with_group_profile(&identity.profile, |profile| rejection(Some(profile))),
         None => rejection(None),
     };
-    turn.accept(invitation, event, Purpose::Answer, Some(until))?;
+    answer_refused(turn, invitation, event)
+}
+
+fn answer_refused<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    invitation: &Invitation,
+    answer: Event,
+) -> Result<(), Fatal> {
+    let until = turn.now().plus_ms(turn.limits.refusal_ttl.ms());
+    turn.accept(invitation, answer, Purpose::Answer, Some(until))?;
     Ok(())
 }
 

@@ -51,7 +51,7 @@ async fn a_relay_that_is_listed_again_goes_on_without_an_invitation() {
     let (id, key) = (MemberId::generate(&mut system_rng()), Group::key());
     let relay = group.relay_id.clone();
     let (_, answer) = group.ask(id.clone(), key.clone(), &relay).await;
-    assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+    assert!(matches!(answer, Event::RelayNotice(_)), "{answer:?}");
 
     // A restart forgets nothing of it.
     group.relay.stop().await;

@@ -44,7 +44,9 @@ async fn the_owner_is_told_that_joiners_find_no_room() {
     let mut group = Group::served(Tuning { members_max: Some(2), ..Tuning::default() }).await;
     group.join().await;
     let answer = group.ask_as_stranger().await;
-    assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+    let Event::RelayNotice(answer) = answer else { panic!("the group rejects nobody: {answer:?}") };
+    assert_eq!(answer.notice, "full");
+    assert!(answer.text.contains("another relay"), "{answer:?}");
     let (told, _) = group.owner.hear("a notice", notice).await;
     assert_eq!(told.notice, "group_full");
     assert!(told.text.contains("add another relay"), "{told:?}");

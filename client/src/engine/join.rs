@@ -280,6 +280,7 @@ impl Step<'_, '_> {
                 let reason = reject.group_link_rejection.explained();
                 self.gone(relay, Joining::Refused, reason)
             }
+            Some(Said::RelayNotice(notice)) => self.gone(relay, Joining::Refused, notice.explained()),
             _ => {
                 self.accuse(
                     &relay,

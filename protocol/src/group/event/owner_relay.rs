@@ -136,7 +136,8 @@ fn truncate(text: &mut String) {
     text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
 }
 
-/// x.grp.relay.notice: a relay tells an owner what it refuses, in its own signed words. An extension.
+/// x.grp.relay.notice: a relay tells an owner what it refuses, in its own signed words; and a joiner, in the answer to its
+/// request, that this relay does not let it in. An extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RelayNotice {
@@ -153,7 +154,7 @@ pub struct RelayNotice {
 }
 
 impl RelayNotice {
-    /// The text, bounded, for the owner to read.
+    /// The text, bounded, for people to read.
     #[must_use]
     pub fn explained(&self) -> String {
         let mut text = self.text.clone();
