@@ -4,7 +4,7 @@ use chat_relay::config::Tuning;
 use protocol::agent::event::{Event as AgentEvent, SendFailure};
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::event::content::MessageDelete;
-use protocol::group::event::history::HistoryGet;
+use protocol::group::event::history::{HistoryGet, HistoryPosition};
 use protocol::group::event::members::{MemberDelete, MemberRoleChange};
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::ForwardSender;
@@ -57,10 +57,11 @@ async fn history_is_given_page_by_page_with_the_bytes_that_were_signed() {
         Event::HistoryPage(page) => Some(page.clone()),
         _ => None,
     };
-    let get = |before, limit| {
-        Message::new(None, Event::HistoryGet(HistoryGet { before, after: None, limit, ask_owner: false }))
-            .to_json()
+    let get_between = |before, after, limit| {
+        let get = HistoryGet { before, after, limit, ask_owner: false };
+        Message::new(None, Event::HistoryGet(get)).to_json()
     };
+    let get = |before, limit| get_between(before, None, limit);
     member.send(&get(None, 2)).await;
     let first = member.hear("the newest", page).await;
     assert!(first.last && first.before.is_none() && first.next.is_some());
@@ -68,9 +69,31 @@ async fn history_is_given_page_by_page_with_the_bytes_that_were_signed() {
     assert_eq!(member.hear_post("three").await.verbatim, said[2]);
     member.send(&get(first.next.clone(), 100)).await;
     let second = member.hear("the rest", page).await;
-    assert_eq!((second.before, second.next, second.last), (first.next, None, true));
+    assert_eq!((second.before, second.next, second.last), (first.next.clone(), None, true));
     assert_eq!(member.hear_post("one").await.verbatim, said[0]);
     assert!(!member.has_unheard_post("two"));
+
+    // After a position, which is left out itself; between two; after the newest; and after one that is not there.
+    let two = first.next.clone();
+    member.send(&get_between(None, two.clone(), 100)).await;
+    let newer = member.hear("what is newer", page).await;
+    assert_eq!((newer.before, newer.next, newer.last), (None, None, true));
+    member.hear_post("three").await;
+    member.send(&get_between(None, two.clone(), 1)).await;
+    let three = member.hear("one that is newer", page).await.next;
+    assert!(three.is_some() && three != two, "more may be there");
+    member.hear_post("three").await;
+    for (before, after) in [(three.clone(), two.clone()), (None, three.clone()), (two.clone(), three)] {
+        member.send(&get_between(before.clone(), after, 100)).await;
+        let nothing = member.hear("an empty page", page).await;
+        assert_eq!((nothing.before, nothing.next, nothing.last), (before, None, true));
+    }
+    // A position that was never given leaves nothing out.
+    let elsewhere = HistoryPosition::new("nowhere").unwrap();
+    member.send(&get_between(two, Some(elsewhere), 100)).await;
+    assert_eq!(member.hear("all that is older", page).await.next, None);
+    member.hear_post("one").await;
+    assert!(!member.has_unheard_post("two") && !member.has_unheard_post("three"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

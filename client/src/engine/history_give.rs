@@ -24,8 +24,9 @@ impl Step<'_, '_> {
         let Some(connection) = relay.connection else { return Ok(()) };
         // A position that we never gave stands at the end.
         let before = get.before.as_ref().map(|before| before.as_str().parse().unwrap_or(0));
+        let after = get.after.as_ref().and_then(|after| after.as_str().parse().ok());
         let limit = get.limit.clamp(1, HISTORY_PAGE_ITEMS_MAX);
-        let said = self.store.said_before(relay.group, before, limit)?;
+        let said = self.store.said_between(relay.group, before, after, limit)?;
         let oldest = said.last().filter(|_| said.len() >= limit as usize);
         let next = oldest.and_then(|oldest| position(oldest).ok());
         let mut items = Vec::new();

@@ -177,16 +177,18 @@ impl Store {
         self.note_bringer(group, shared_id, relay)
     }
 
-    /// What was said in a group, the newest first: at most `limit` statements that came before a place.
-    pub(crate) fn said_before(
+    /// What was said in a group, the newest first: at most `limit` statements that came before a place and after another.
+    pub(crate) fn said_between(
         &self,
         group: GroupId,
         before: Option<i64>,
+        after: Option<i64>,
         limit: u32,
     ) -> Result<Vec<SaidRow>, StoreError> {
         let sql = "SELECT came, shared_id, sent_at_ms, sealed FROM copies
-                   WHERE group_id = ?1 AND came IS NOT NULL AND came < ?2 ORDER BY came DESC LIMIT ?3";
-        let key = params![group.0, before.unwrap_or(i64::MAX), limit];
+                   WHERE group_id = ?1 AND came IS NOT NULL AND came < ?2 AND came > ?4
+                   ORDER BY came DESC LIMIT ?3";
+        let key = params![group.0, before.unwrap_or(i64::MAX), limit, after.unwrap_or(i64::MIN)];
         let rows: Vec<(i64, Vec<u8>, i64, Vec<u8>)> =
             self.all(sql, key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
         let open = |(came, shared_id, sent_at, sealed): (i64, Vec<u8>, i64, Vec<u8>)| {
@@ -648,12 +650,15 @@ mod tests {
         let brought = |id| [1, 3].map(|relay| store.has_brought(group, &id, RelayId(relay)).unwrap());
         assert_eq!(brought(id("m")), [true, false]);
         store.hold_copy(group, &id("event"), RelayId(1), Timestamp(5), &copy("x")).unwrap();
-        let said = |before, limit| {
-            let said = store.said_before(group, before, limit).unwrap();
+        let said = |before, after, limit| {
+            let said = store.said_between(group, before, after, limit).unwrap();
             said.into_iter().map(|said| (said.came, said.shared_id, said.sent_at)).collect::<Vec<_>>()
         };
-        assert_eq!(said(None, 9), [(2, id("event"), Timestamp(5)), (1, id("m"), Timestamp(5))]);
-        assert_eq!((said(None, 1), said(Some(1), 9)), (vec![(2, id("event"), Timestamp(5))], Vec::new()));
+        let (first, second) = ((1, id("m"), Timestamp(5)), (2, id("event"), Timestamp(5)));
+        assert_eq!(said(None, None, 9), [second.clone(), first.clone()]);
+        assert_eq!((said(None, None, 1), said(Some(1), None, 9)), (vec![second.clone()], Vec::new()));
+        assert_eq!((said(None, Some(1), 9), said(None, Some(2), 9)), (vec![second.clone()], Vec::new()));
+        assert_eq!((said(Some(2), Some(0), 9), said(Some(2), Some(1), 9)), (vec![first], Vec::new()));
         store.count_copy(group, &id("event"), RelayId(2), false).unwrap();
         assert_eq!(store.count_copies(group).unwrap(), (1, 1));
     }
