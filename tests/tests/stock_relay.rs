@@ -120,6 +120,9 @@ fn an_owner_and_a_member_get_on_with_a_stock_relay() -> anyhow::Result<()> {
         "msgId": "c2Vjb25k", "content": { "type": "text", "text": "and now?" } } });
     relay.say(to_ann, &batch(&[in_its_name(&edit.to_string())]))?;
     relay.say(to_ann, &batch(&[in_its_name(&post("c2Vjb25k", anew("and now?")))]))?;
+    eventually("the edit", || {
+        Ok((ann.texts(GROUP)?.last().map(String::as_str) == Some("and now?")).then_some(()))
+    })?;
     has(&ann, &["a film", "and now?"])?;
 
     // The owner posts, signed; the relay passes the bytes on.
