@@ -94,6 +94,8 @@ impl Scene {
         let making = seed::link(&world.network, &mut relay.store, &relay.identity, &mut group.owner);
         let link = world.own.block_on(making)?;
         relay.start(&world, true)?;
+        // It takes its queues up once, and no join pays for that.
+        world.server.subscribed(members.into(), true)?;
         let opened = world.own.block_on(opened(&world, &link))?;
         let (told, outcomes) = mpsc::unbounded_channel();
         let whom = (group.owner.group.clone(), group.owner.relay.clone());
