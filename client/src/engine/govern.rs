@@ -6,6 +6,7 @@ use protocol::group::event::group::{GroupDelete, GroupInfo};
 use protocol::group::event::members::{
     Leave, MemberDelete, MemberRestrict, MemberRoleChange, Restriction, Restrictions,
 };
+use protocol::group::identity::MemberId;
 use protocol::group::moderation::may_still_change;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::HistoryKept;
@@ -20,7 +21,7 @@ use crate::query;
 use crate::request::{EntranceChange, ProfileChange};
 use crate::rows;
 use crate::store::group::{GroupId, GroupStatus};
-use crate::store::member::MemberStatus;
+use crate::store::member::{Member, MemberStatus};
 use crate::store::message::MessageRow;
 
 /// Own reactions on one message, as far as others take them.
@@ -129,7 +130,7 @@ impl Step<'_, '_> {
     pub(super) fn give_role(&mut self, id: GroupId, name: &str, word: &str) -> Done<SharedMessageId> {
         let role = parse_role(word)?;
         let group = self.store.group(id)?;
-        let (member_id, mut member) = query::find_member(self.store, id, name)?;
+        let (member_id, mut member) = self.find_let_in(id, name)?;
         if role.is_roster_role() && member.key.is_none() {
             return Err(CommandError::new(
                 ExitCode::NotAllowed,
@@ -192,10 +193,21 @@ impl Step<'_, '_> {
         Ok(shared_id)
     }
 
+    /// A member who does not wait to be let in: whoever waits hears of no change, and is let in as it asked.
+    fn find_let_in(&self, id: GroupId, name: &str) -> Done<(MemberId, Member)> {
+        let (member_id, member) = query::find_member(self.store, id, name)?;
+        if member.status == MemberStatus::Knocking && member.decision.is_none() {
+            return Err(CommandError::new(ExitCode::NotAllowed, "This one waits to be let in")
+                .hint("Decide first, with `conclave accept` or `conclave reject`.")
+                .into());
+        }
+        Ok((member_id, member))
+    }
+
     /// Blocks a member for everybody, or no longer.
     pub(super) fn restrict(&mut self, id: GroupId, name: &str, blocked: bool) -> Done<SharedMessageId> {
         let group = self.store.group(id)?;
-        let (member_id, _) = query::find_member(self.store, id, name)?;
+        let (member_id, _) = self.find_let_in(id, name)?;
         let restriction = if blocked { Restriction::Blocked } else { Restriction::Unrestricted };
         let restrict = MemberRestrict {
             member_id: member_id.clone(),

@@ -46,6 +46,9 @@ impl Script {
     /// Somebody is given another role, or is blocked or freed.
     pub(super) fn change_rights(&mut self, number: usize) -> anyhow::Result<()> {
         let Some((person, row)) = self.somebody(number)? else { return Ok(()) };
+        if row["status"] == "pending_review" {
+            return Ok(());
+        }
         let role = self.world.chance.pick(&["observer", "member", "moderator"]).unwrap_or("member");
         let blocks = self.world.chance.happens(3_000).then(|| row["blocked"] != true);
         let group = self.groups.get_mut(number).context("a group")?;
