@@ -55,7 +55,8 @@ pub(crate) fn prepare<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<Optio
     Ok(turn.agent(|agent| agent.own_queue(connection))?.map(|queue| queue.server))
 }
 
-/// The server's answer to the creation was lost: another address takes its place. Nobody could have used the old one.
+/// The server's answer to the creation was lost: another address takes its place. The old one leads to a queue that nobody can
+/// read, so whoever was given it needs the new one.
 ///
 /// # Errors
 /// When the store fails.

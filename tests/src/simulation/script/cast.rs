@@ -44,6 +44,7 @@ impl Script {
         for number in 0..draw.between(2, 3) {
             script.add_relay(usize::try_from(number)?, tuning.clone())?;
         }
+        script.relays_start()?;
         let owners = draw.pick(&[1, 1, 2]).unwrap_or(1);
         let members = draw.between(2, 4);
         for number in 0..owners {
@@ -56,6 +57,19 @@ impl Script {
         }
         script.world.agenda.after(5 * SECOND, Happening::Script);
         Ok(script)
+    }
+
+    /// Nothing goes wrong until the relays have made their addresses: operators give out those of relays that run, since a
+    /// relay that never hears whether its address was made has another.
+    fn relays_start(&mut self) -> anyhow::Result<()> {
+        let faults = std::mem::take(&mut self.world.faults);
+        let network = std::mem::take(&mut self.world.network.faults);
+        let limit = self.world.now().saturating_add(5 * SECOND);
+        while let Some(happening) = self.world.agenda.next(limit) {
+            self.happen(happening)?;
+        }
+        (self.world.faults, self.world.network.faults) = (faults, network);
+        Ok(())
     }
 
     fn add_relay(&mut self, number: usize, tuning: Tuning) -> anyhow::Result<()> {
