@@ -213,6 +213,9 @@ fn carry_out<S: RelayStore>(
             ServedBulkEffect::Go => go(turn, member)?,
         }
     }
+    if before != ServedBulk::Single && stage == ServedBulk::Single {
+        turn.reached(Step::BulkEnded);
+    }
     if before != stage {
         tracing::debug!(group = member.group.0, ?before, ?stage, "a second connection changes");
     }

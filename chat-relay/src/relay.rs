@@ -623,6 +623,7 @@ fn set_link<S: RelayStore>(
     if member.connection == Some(connection) {
         member.link = state;
         turn.store.update_member(&member)?;
+        turn.reached(Step::LinkChanged);
     }
     Ok(())
 }
@@ -644,6 +645,7 @@ fn lost<S: RelayStore>(
     number: MemberNumber,
 ) -> Result<(), Fatal> {
     set_link(turn, connection, number, LinkState::Broken)?;
+    turn.reached(Step::ItemGivenUp);
     // Nobody waits for it any more.
     turn.deliver(group);
     let Some(member) = turn.store.member(number)? else { return Ok(()) };

@@ -223,5 +223,6 @@ pub fn requested<S: RelayStore>(
     };
     let elements = elements_for(turn, group, &mut member)?;
     turn.store.update_member(&member)?;
+    turn.reached(Step::RosterServed);
     turn.send_elements(connection, &elements)
 }

@@ -60,18 +60,30 @@ steps! {
     BulkBegun = "relay.bulk.begun", "relay.bulk.begun.durable",
     /// Both connections are in use.
     BulkDouble = "relay.bulk.double", "relay.bulk.double.durable",
+    /// The second connection is over: the stream stands on the first again.
+    BulkEnded = "relay.bulk.ended", "relay.bulk.ended.durable",
     /// Copies of a statement were handed out ahead.
     AheadServed = "relay.ahead.served", "relay.ahead.served.durable",
     /// A statement that came ahead has come in its turn, and is part of its group's stream.
     TurnTaken = "relay.turn.taken", "relay.turn.taken.durable",
     /// A message was stored, and is part of its group's stream.
     MessageStored = "relay.message.stored", "relay.message.stored.durable",
+    /// The owner was asked for a page of history.
+    HistoryAsked = "relay.history.asked", "relay.history.asked.durable",
     /// A message of the owner's answer was taken into the history.
     HistoryFilled = "relay.history.filled", "relay.history.filled.durable",
     /// Members were given what they had not, and the round went on.
     PageServed = "relay.page.served", "relay.page.served.durable",
     /// A member's server has what it was given, and its position moved.
     PositionMoved = "relay.position.moved", "relay.position.moved.durable",
+    /// A member's server takes nothing for it any more, or refuses an item for good: it is given up.
+    ItemGivenUp = "relay.item.given_up", "relay.item.given_up.durable",
+    /// A member's queue is full or blocked, or takes messages again.
+    LinkChanged = "relay.link.changed", "relay.link.changed.durable",
+    /// An item that did not reach a member's server for long, or a part of which was passed over, is made anew.
+    ItemMadeAnew = "relay.item.made_anew", "relay.item.made_anew.durable",
+    /// The roster was given on request.
+    RosterServed = "relay.roster.served", "relay.roster.served.durable",
     /// A member's server has the word of what was passed over.
     GapTold = "relay.gap.told", "relay.gap.told.durable",
     /// Members were told whom they meet for the first time.

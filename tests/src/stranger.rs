@@ -12,6 +12,13 @@ use protocol::agent::request::{Request, RequestOutcome, ServerMessage, Work};
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
 use protocol::agent::{Agent, Body, Lane};
+use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::group::event::joining::{Info, Join};
+use protocol::group::event::{Event as Said, Message};
+use protocol::group::identity::{MemberId, MemberKey};
+use protocol::group::opened::{OpenedGroupLink, OpenedRelayLink};
+use protocol::group::profile::Profile;
+use protocol::group::signed::sign;
 use protocol::net::clock;
 use protocol::net::error::CallError;
 use protocol::net::network::{Limits, Network, NetworkEvent, NetworkEvents, Subscription};
@@ -119,6 +126,38 @@ impl Stranger {
         })?;
         self.wait_for(id, |event| matches!(event, Event::Connected).then_some(()))?;
         Ok(info)
+    }
+
+    /// Joins a group at the first of its relays; gives the connection.
+    ///
+    /// # Errors
+    /// When the relay does not let it in.
+    pub fn join(&mut self, group_link: &str, reply_server: &str) -> anyhow::Result<ConnectionId> {
+        let link: ShortLink = group_link.parse().context("Not a link")?;
+        let opened = self.read(group_link)?;
+        let group = OpenedGroupLink::read(&link, &opened)?;
+        let relay_link = group.relays.first().context("The group has a relay")?;
+        let opened = self.read(&relay_link.to_string())?;
+        let relay = OpenedRelayLink::read(&opened)?;
+        let mut rng = system_rng();
+        let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+        let profile = Profile::named("Stranger");
+        let join = Join {
+            profile: profile.clone(),
+            new_member_id: id.clone(),
+            new_member_key: MemberKey(key.public_key()),
+            via_relay: Some(relay.member_id),
+            entrance: None,
+        };
+        let join = Message::new(None, Said::Join(Box::new(join))).to_json();
+        let connection =
+            self.request(&opened.request, reply_server, &sign(&key, &group.group, &id, &join))?;
+        self.answer(connection)?;
+        let info = Message::new(None, Said::Info(Box::new(Info { profile }))).to_json();
+        Agent::new(&mut self.store, &mut system_rng(), clock::now()).allow(connection, &info)?;
+        self.work(connection)?;
+        self.wait_for(connection, |event| matches!(event, Event::Connected).then_some(()))?;
+        Ok(connection)
     }
 
     /// Waits for the next message of the peer.

@@ -5,20 +5,27 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use protocol::crypto::sign::Ed25519PublicKey;
+use protocol::group::event::group::RosterRequest;
+use protocol::group::event::{Event as Said, Message};
 use protocol::group::identity::MemberKey;
 use serde_json::Value;
 
 use crate::binaries::tested;
 use crate::process::{PATIENCE, Process};
 use crate::stage::GROUP;
+use crate::stranger::Stranger;
+use crate::tampering::queues;
 use crate::world::{Person, Relay, Server, World, text};
 
 /// Exit codes of `conclave` that mean "ask again": another process held the home, or a part of it died meanwhile.
 const ASK_AGAIN: [i32; 5] = [1, 4, 11, 13, 17];
+
+/// How long an answer is waited for that may never come.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Exit codes of `conclave` that mean "an earlier attempt did it": it is there already, the group has ended.
 const DONE_BEFORE: [i32; 2] = [7, 12];
@@ -106,7 +113,7 @@ impl Troupe {
             Ok(listed.then_some(()))
         })?;
         // A guest's role and removal go ahead, and come in their turn.
-        self.doubled()?;
+        self.doubled(&[self.owner.clone(), self.member.clone()])?;
         self.say("one", &mut expected)?;
         self.say("two", &mut expected)?;
         self.has(&expected)?;
@@ -167,6 +174,10 @@ impl Troupe {
     /// Somebody else joins, and listens.
     fn guest(&mut self, name: &str) -> anyhow::Result<(Person, Process)> {
         let guest = self.world.person(name, &[&self.server])?;
+        self.join(guest)
+    }
+
+    fn join(&mut self, guest: Person) -> anyhow::Result<(Person, Process)> {
         let listening = guest.listen()?;
         let link = self.link()?;
         self.does(&guest, &["join", &link, "--timeout", "20"])?;
@@ -189,37 +200,103 @@ impl Troupe {
             row.map(|row| text(row, "member_id")).transpose()
         })?;
         self.does(&hal, &["leave", GROUP, "--timeout", "20"])?;
+        // Meanwhile the relay may have to be started again.
+        let (link, server) = (self.link()?, self.server.address().to_owned());
+        let joining = std::thread::spawn(move || -> anyhow::Result<_> {
+            let mut stranger = Stranger::new()?;
+            let connection = stranger.join(&link, &server)?;
+            Ok((stranger, connection))
+        });
+        self.until("the stranger is in", |_| Ok(joining.is_finished().then_some(())))?;
+        let joined = joining.join().map_err(|_| anyhow!("The stranger panicked"))?;
+        let (mut stranger, connection) = joined.context("The stranger joins")?;
         self.owner_does(&["role", GROUP, &id, "moderator", "--timeout", "20"])?;
+        // Who says that it missed that is given the roster.
+        let mut asked = None::<Instant>;
+        self.relay_reached("relay.roster.served", |_| {
+            // Again, in case it came before the roster.
+            if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN_AFTER) {
+                asked = Some(Instant::now());
+                let asks = Message::new(None, Said::RosterRequest(RosterRequest { version: Some(0) }));
+                stranger.say(connection, &asks.to_json())?;
+            }
+            Ok(())
+        })?;
         self.owner_does(&["remove", GROUP, &id, "--timeout", "20"])?;
         self.until("the guest sees its removal", |_| {
             Ok((group_status(&gil).as_deref() == Some("removed")).then_some(()))
         })
     }
 
-    /// Waits until owner and member have two connections each.
-    fn doubled(&mut self) -> anyhow::Result<()> {
-        self.until("two connections each", |troupe| {
+    /// Waits until people have two connections each.
+    fn doubled(&mut self, people: &[Person]) -> anyhow::Result<()> {
+        self.until("two connections each", |_| {
             let is_doubled = |person: &Person| {
                 let Ok(answer) = person.ok(&["group", "relays", GROUP]) else { return false };
                 answer
                     .of_type("group_relay")
                     .any(|row| row.get("two_connections") == Some(&Value::Bool(true)))
             };
-            Ok((is_doubled(&troupe.owner) && is_doubled(&troupe.member)).then_some(()))
+            Ok(people.iter().all(is_doubled).then_some(()))
         })
     }
 
-    /// So much is kept back that the member is passed over: it is given history instead.
+    /// Waits until a step of the relay is durable, doing something all the while.
+    fn relay_reached(
+        &mut self,
+        step: &str,
+        mut meanwhile: impl FnMut(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let durable = format!("{step}.durable");
+        self.until(step, |troupe| {
+            if troupe.reached(Part::Relay)?.contains(&durable) {
+                return Ok(Some(()));
+            }
+            meanwhile(troupe)?;
+            Ok(None)
+        })
+    }
+
+    /// So much is kept back that the member is passed over, and a guest, for whom a part is on its way: both ask for it. Then
+    /// the guest's queue is gone.
     fn fall_behind(&mut self, expected: &mut Vec<String>) -> anyhow::Result<()> {
+        let elsewhere = self.world.server("server-2")?;
+        let (ida, mut listening) = self.join(self.world.person("Ida", &[&elsewhere])?)?;
+        self.shows(&ida, expected)?;
+        self.doubled(std::slice::from_ref(&ida))?;
+        listening.kill()?;
+        let blocked = queues(&elsewhere)?;
+        for queue in &blocked {
+            elsewhere.ctl(&["block", &queue.to_string(), "--reason", "spam"])?;
+        }
+        self.say("not for Ida yet", expected)?;
+        self.until("a request is tried again", |troupe| {
+            let relay = troupe.relays.first().context("There is a relay")?;
+            let Ok(answer) = relay.ctl(&["jobs"]) else { return Ok(None) };
+            let kinds = answer.get("jobs").and_then(Value::as_array).context("A list")?;
+            let retrying = kinds.iter().filter_map(|kind| kind.get("retrying")?.as_u64()).sum::<u64>();
+            Ok((retrying > 0).then_some(()))
+        })?;
         self.relay_does(&["pause"])?;
         for number in 1..=6 {
             self.say(&format!("kept back {number}"), expected)?;
         }
-        self.until("members are passed over", |troupe| {
-            let passed = |point: &String| point == "relay.members.passed_over.durable";
-            Ok(troupe.reached(Part::Relay)?.iter().any(passed).then_some(()))
-        })?;
+        self.relay_reached("relay.members.passed_over", |_| Ok(()))?;
+        self.relay_reached("relay.item.made_anew", |_| Ok(()))?;
+        for queue in &blocked {
+            elsewhere.ctl(&["unblock", &queue.to_string()])?;
+        }
         self.relay_does(&["resume"])?;
+        listening = ida.listen()?;
+        self.has(expected)?;
+        self.shows(&ida, expected)?;
+
+        listening.kill()?;
+        for queue in queues(&elsewhere)? {
+            elsewhere.ctl(&["delete", &queue.to_string()])?;
+        }
+        self.say("not for Ida any more", expected)?;
+        self.relay_reached("relay.item.given_up", |_| Ok(()))?;
         self.has(expected)
     }
 

@@ -19,8 +19,9 @@ const fn deaths_max(part: Part) -> usize {
     }
 }
 
-/// Which of two queues brings a statement first is a race: nobody is armed with what only one outcome reaches. The relay's
-/// own tests decide it.
+/// Which of two queues brings a statement first is a race between two sessions' messages, and a life has no hold on one of
+/// the two alone: whatever keeps the one queue back is an event of the other, too. Nobody is armed with what only one
+/// outcome reaches; in the relay's own tests (`two_connections`) the copy ahead comes first, surely.
 fn is_by_chance(point: &str) -> bool {
     point.starts_with("relay.turn.taken")
 }

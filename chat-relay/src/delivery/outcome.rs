@@ -52,6 +52,7 @@ pub fn failed<S: RelayStore>(
                 member.note_gap(first);
                 turn.store.update_member(&member)?;
             }
+            turn.reached(Step::ItemGivenUp);
             Ok(false)
         }
         // Out of reach, full or blocked for long; or a part of it was passed over.
@@ -64,6 +65,7 @@ pub fn failed<S: RelayStore>(
             reader.stage = reader.stage.apply(StageEvent::GivenUp);
             turn.store.update_reader(&reader)?;
             turn.deliver(group);
+            turn.reached(Step::ItemMadeAnew);
             Ok(true)
         }
     }

@@ -73,6 +73,7 @@ fn advance<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId, event: CatchU
     if let (Some(get), Some(connection)) = (get, owner.and_then(|owner| owner.connection)) {
         let element = turn.compose(Event::HistoryGet(get));
         turn.send(connection, Body::Inline(&element))?;
+        turn.reached(Step::HistoryAsked);
     }
     Ok(())
 }

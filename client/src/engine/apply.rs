@@ -253,6 +253,7 @@ impl Step<'_, '_> {
             group.restore.due_at_ms = None;
         })?;
         self.tell(Event::GroupEnded { group: group.alias, status: status.word().into() });
+        protocol::crash_point!("client.group.ended");
         Ok(())
     }
 

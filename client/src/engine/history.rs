@@ -95,10 +95,11 @@ impl Step<'_, '_> {
         let name = &relay.record.name;
         let text = format!("relay {name} has passed over messages while you were away; they are asked for");
         self.warn(Some(relay.group), text)?;
-        match relay.record.gives_history {
-            true => self.catch_up(relay, CatchUpEvent::PassedOver(after)),
-            false => Ok(()),
+        if relay.record.gives_history {
+            self.catch_up(relay, CatchUpEvent::PassedOver(after))?;
         }
+        protocol::crash_point!("client.history.gap");
+        Ok(())
     }
 
     /// Something is missing: a relay is asked for it.
@@ -130,6 +131,7 @@ impl Step<'_, '_> {
         self.store.save_relay(&relay)?;
         if let (Some(get), Some(connection)) = (get, relay.connection) {
             self.say_to(connection, Said::HistoryGet(get))?;
+            protocol::crash_point!("client.history.asked");
         }
         if was_reading && !is_reading { self.search(relay.group) } else { Ok(()) }
     }

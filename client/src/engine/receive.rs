@@ -199,9 +199,11 @@ impl Step<'_, '_> {
         relay.record.ended_at_ms = Some(at.0);
         self.store.save_relay(&relay)?;
         match relay.record.side {
-            Side::Owner(_) => self.relay_event(relay.id, RelayEvent::Left),
-            Side::Member { .. } => self.gone(relay, Joining::Gone, "the relay has left the group".into()),
+            Side::Owner(_) => self.relay_event(relay.id, RelayEvent::Left)?,
+            Side::Member { .. } => self.gone(relay, Joining::Gone, "the relay has left the group".into())?,
         }
+        protocol::crash_point!("client.relay.left");
+        Ok(())
     }
 
     /// The relay passes on what somebody said: in its turn, ahead of it, or in a page of history.
