@@ -6,9 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use anyhow::{Context as _, anyhow, ensure};
 use e2e::troupe::{Part, Troupe};
+
+/// Lives of one part at a time: they wait more than they work.
+const LIVES_AT_ONCE: usize = 3;
 
 /// Deaths of one life at most. The server's points all lie where the life begins, and each death costs all its clients
 /// the pauses of their retries: it dies once.
@@ -47,14 +52,26 @@ fn reached() -> anyhow::Result<&'static BTreeMap<Part, Vec<String>>> {
 fn abort_at_each_point_of(part: Part) -> anyhow::Result<()> {
     let points = reached()?.get(&part).context("Every part has its points")?;
     ensure!(!points.is_empty(), "{part:?} reaches no crash point");
-    let lives = points.len().div_ceil(deaths_max(part));
-    let mut failures = Vec::new();
-    for life in 0..lives {
-        let deaths: Vec<String> = points.iter().skip(life).step_by(lives).cloned().collect();
-        if let Err(error) = Troupe::start(Some((part, deaths.clone()))).and_then(|mut troupe| troupe.play()) {
-            failures.push(format!("{part:?} aborted at {deaths:?}: {error:#}"));
+    let count = points.len().div_ceil(deaths_max(part));
+    let lives: Vec<Vec<String>> =
+        (0..count).map(|life| points.iter().skip(life).step_by(count).cloned().collect()).collect();
+    let next = AtomicUsize::new(0);
+    // What went wrong in the lives that a thread takes, one after the other.
+    let live = || {
+        let mut failures = Vec::new();
+        while let Some(deaths) = lives.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let played = Troupe::start(Some((part, deaths.clone()))).and_then(|mut troupe| troupe.play());
+            if let Err(error) = played {
+                failures.push(format!("{part:?} aborted at {deaths:?}: {error:#}"));
+            }
         }
-    }
+        failures
+    };
+    let failures: Vec<String> = thread::scope(|scope| -> anyhow::Result<Vec<String>> {
+        let threads: Vec<_> = (0..LIVES_AT_ONCE).map(|_| scope.spawn(live)).collect();
+        let ended = threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a life panicked")));
+        Ok(ended.collect::<anyhow::Result<Vec<_>>>()?.concat())
+    })?;
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
 }
