@@ -121,6 +121,28 @@ pub fn happened<S: RelayStore>(
     carry_out(turn, &mut member, stage, effects)
 }
 
+/// The member's queue of its second connection is gone: whoever leaves takes it along. What the member said last may wait in
+/// ours, so that is read for as long as a connection may take to come about; nothing is written there any more.
+///
+/// # Errors
+/// When the store fails.
+pub fn unwritable<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    number: MemberNumber,
+) -> Result<(), Fatal> {
+    let Some(mut member) = turn.store.member(number)? else { return Ok(()) };
+    if member.bulk.connection != Some(connection) {
+        return Ok(());
+    }
+    let until = turn.now().plus_ms(turn.limits.joining_ttl.ms());
+    turn.store.set_purpose(connection, Purpose::Bulk(member.group, number), Some(until))?;
+    turn.wake_at(until);
+    member.bulk.connection = None;
+    let (stage, effects) = member.bulk.stage.apply(ServedBulkEvent::Gone);
+    carry_out(turn, &mut member, stage, effects)
+}
+
 /// The member has taken what came on the first connection until `begin`.
 ///
 /// # Errors

@@ -388,7 +388,7 @@ impl<S: RelayStore> Relay<S> {
             Event::Failed { .. } => bulk::happened(&mut turn, connection, number, ServedBulkEvent::Gone),
             Event::SendFailed { reason: reason @ SendFailure::NoQueue, .. } => {
                 turn.operation.metrics.gave_up(reason);
-                bulk::happened(&mut turn, connection, number, ServedBulkEvent::Gone)
+                bulk::unwritable(&mut turn, connection, number)
             }
             Event::SendFailed { number: message, reason } => {
                 turn.operation.metrics.gave_up(reason);
