@@ -244,17 +244,23 @@ impl Stranger {
                 self.runtime.block_on(async { tokio::time::timeout(PATIENCE, self.happened.next()).await });
             let next = next.context("Nothing in time")?.context("The network runs")?;
             let NetworkEvent::Message { server, queue, message_id, body } = next else { continue };
-            let mut rng = system_rng();
-            let mut agent = Agent::new(&mut self.store, &mut rng, clock::now());
-            let own = agent.receive(&server, &queue, ServerMessage { id: message_id, body: &body })?;
-            self.events.extend(agent.take_events());
-            let touched = agent.take_touched();
-            for id in touched.into_keys() {
-                self.work(id)?;
-            }
-            if let Some(own) = own {
-                let acknowledge = own.acknowledge(message_id);
-                self.runtime.block_on(self.network.call(acknowledge))?;
+            let mut came = Some((message_id, body));
+            while let Some((message_id, body)) = came.take() {
+                let mut rng = system_rng();
+                let mut agent = Agent::new(&mut self.store, &mut rng, clock::now());
+                let own = agent.receive(&server, &queue, ServerMessage { id: message_id, body: &body })?;
+                self.events.extend(agent.take_events());
+                let touched = agent.take_touched();
+                for id in touched.into_keys() {
+                    self.work(id)?;
+                }
+                let Some(own) = own else { break };
+                // The answer may bring the next one.
+                if let BrokerMessage::Msg { message_id, body } =
+                    self.runtime.block_on(self.network.call(own.acknowledge(message_id)))?
+                {
+                    came = Some((message_id, body.into_owned()));
+                }
             }
         }
     }
