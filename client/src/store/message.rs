@@ -351,7 +351,8 @@ impl Store {
 
     /// The newest of what was said before we came, oldest first, as far as a condition holds.
     fn recalled(&self, group: GroupId, condition: &str, limit: u32) -> Result<Vec<Columns>, StoreError> {
-        // Relays tell whole seconds of their own; within what one author says, the author's own numbers tell the order.
+        // Relays tell whole seconds: within one, what came first was said first. Within what one author says, the
+        // author's own numbers tell the order.
         let sql = format!(
             "WITH placed AS (
                 SELECT m.*, c.chain_id, l.number FROM messages m
@@ -360,9 +361,11 @@ impl Store {
                 WHERE m.group_id = ?1 AND m.recalled = 1 GROUP BY m.message_id),
              timed AS (
                 SELECT *, CASE WHEN chain_id IS NULL THEN sent_at_ms ELSE
-                    max(sent_at_ms) OVER (PARTITION BY chain_id ORDER BY number) END AS said_ms FROM placed)
+                    max(sent_at_ms) OVER said END AS said_ms,
+                    CASE WHEN chain_id IS NULL THEN message_id ELSE max(message_id) OVER said END AS came FROM placed
+                WINDOW said AS (PARTITION BY chain_id ORDER BY number))
              SELECT {COLUMNS} FROM timed WHERE {condition}
-             ORDER BY said_ms DESC, chain_id DESC, number DESC, message_id DESC LIMIT ?2"
+             ORDER BY said_ms DESC, came DESC, chain_id DESC, number DESC LIMIT ?2"
         );
         let mut rows = self.all(&sql, params![group.0, limit], columns)?;
         rows.reverse();
@@ -625,6 +628,27 @@ mod tests {
         store.add_message(group, &id("x"), None, Timestamp(15), place, &post("x")).unwrap();
         let rows = store.newest_messages(group, 9).unwrap();
         assert_eq!(rows.into_iter().map(|row| row.record.text).collect::<String>(), "xabc");
+    }
+
+    #[test]
+    fn within_a_second_what_came_first_was_said_first() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        let author = |byte| MemberId::new([byte; 12]).unwrap();
+        let mut chain = |byte| {
+            let epoch = protocol::group::author_chain::Epoch([byte; 12]);
+            store.add_author_chain(group, &author(byte), epoch).unwrap().0
+        };
+        let chains = [chain(1), chain(2)];
+        for (text, place, number) in [("a", 0, 1), ("b", 1, 1), ("c", 0, 2), ("d", 1, 2), ("e", 0, 3)] {
+            let by = author(u8::try_from(place + 1).unwrap());
+            let recalled = Place { shown: false, recalled: true };
+            store.add_message(group, &id(text), Some(&by), Timestamp(0), recalled, &post(text)).unwrap();
+            let held = protocol::group::author_chain::follow::Held { digest: [number; 32], previous: None };
+            store.hold_link(chains[place], number.into(), &id(text), held, false).unwrap();
+        }
+        let rows = store.newest_messages(group, 9).unwrap();
+        assert_eq!(rows.into_iter().map(|row| row.record.text).collect::<String>(), "abcde");
     }
 
     #[test]
