@@ -157,7 +157,7 @@ fn item<S: RelayStore>(
     }
     match want {
         Want::Everything if is_content(&message.event) || author.role == MemberRole::Owner => {
-            store(turn, group.id, &author, forward, newer)
+            store(turn, group.id, &author, forward, message, newer)
         }
         // How the group stands is told by its link and roster.
         Want::Everything => Ok(None),
@@ -175,11 +175,10 @@ pub(super) fn store<S: RelayStore>(
     group: GroupId,
     author: &Member,
     forward: &Forward<'_>,
+    message: Message,
     newer: Option<StoredMessageId>,
 ) -> Result<Option<StoredMessageId>, Fatal> {
-    let Message { message_id: Some(message_id), event, .. } = forward.statement.message()? else {
-        return Ok(None);
-    };
+    let Message { message_id: Some(message_id), event, .. } = message else { return Ok(None) };
     let target = receive::target_of(turn, group, author.number, &event)?;
     if let (Event::MessageDelete(_), Some(target)) = (&event, &target) {
         // Whoever gave the post has left this out.

@@ -255,7 +255,7 @@ enum Judged {
     /// What its author has not said.
     Lie,
     /// What its author has said and may say.
-    Said(Box<Member>, Option<ChainLink>),
+    Said(Box<Member>, Box<Message>),
 }
 
 /// A message of an answer.
@@ -276,8 +276,9 @@ fn came<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId, body: &[u8]) -> 
             Judged::Nothing => {}
             Judged::Left => is_doubtful = true,
             Judged::Lie => return lied(turn, id, &relay),
-            Judged::Said(author, link) => {
-                stored.extend(take(turn, id, &author, forward, stored.last().copied())?);
+            Judged::Said(author, message) => {
+                let link = message.chain;
+                stored.extend(take(turn, id, &author, forward, *message, stored.last().copied())?);
                 if let Some(link) = link.filter(|_| author.role == MemberRole::Owner)
                     && let Some(identity) = &group.identity
                 {
@@ -343,7 +344,7 @@ fn judged<S: RelayStore>(
             return Ok(Judged::Left);
         }
     }
-    Ok(Judged::Said(Box::new(author), message.chain))
+    Ok(Judged::Said(Box::new(author), Box::new(message)))
 }
 
 /// Stores what was said, unless it is stored; gives where it is.
@@ -352,11 +353,12 @@ fn take<S: RelayStore>(
     group: GroupId,
     author: &Member,
     forward: &Forward<'_>,
+    message: Message,
     newer: Option<StoredMessageId>,
 ) -> Result<Option<StoredMessageId>, Fatal> {
-    let Some(message_id) = forward.statement.message()?.message_id else { return Ok(None) };
-    match turn.store.message_by_id(group, &message_id)? {
+    let Some(message_id) = &message.message_id else { return Ok(None) };
+    match turn.store.message_by_id(group, message_id)? {
         Some(known) => Ok((known.message.author == author.number).then_some(known.id)),
-        None => fill::store(turn, group, author, forward, newer),
+        None => fill::store(turn, group, author, forward, message, newer),
     }
 }
