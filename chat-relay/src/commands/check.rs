@@ -7,13 +7,13 @@ use crate::cli::GlobalArgs;
 use crate::config::ConfigFile;
 use crate::directory::Directory;
 use crate::output;
+use crate::store::sql::Verified;
 
 #[derive(Serialize)]
 struct Sound {
     r#type: &'static str,
-    groups: u64,
-    members: u64,
-    messages: u64,
+    #[serde(flatten)]
+    verified: Verified,
 }
 
 pub(super) fn run(global: &GlobalArgs) -> anyhow::Result<()> {
@@ -24,15 +24,5 @@ pub(super) fn run(global: &GlobalArgs) -> anyhow::Result<()> {
     let verified = store
         .verify()
         .with_context(|| format!("Restore a backup: {} is not sound", directory.path().display()))?;
-    let text = format!(
-        "All is sound: {} groups, {} members, {} messages",
-        verified.groups, verified.members, verified.messages
-    );
-    let sound = Sound {
-        r#type: "sound",
-        groups: verified.groups,
-        members: verified.members,
-        messages: verified.messages,
-    };
-    output::print(global.json, &text, &sound)
+    output::print(global.json, &format!("All is sound: {verified}"), &Sound { r#type: "sound", verified })
 }

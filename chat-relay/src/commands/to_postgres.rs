@@ -9,16 +9,15 @@ use crate::cli::GlobalArgs;
 use crate::config::ConfigFile;
 use crate::directory::Directory;
 use crate::store::RelayStore as _;
-use crate::store::sql::SqlStore;
+use crate::store::sql::{SqlStore, Verified};
 use crate::store_config::{Engine, StoreConfig};
 use crate::{output, store_config};
 
 #[derive(Serialize)]
 struct Moved {
     r#type: &'static str,
-    groups: u64,
-    members: u64,
-    messages: u64,
+    #[serde(flatten)]
+    moved: Verified,
 }
 
 pub(super) fn run(global: &GlobalArgs) -> anyhow::Result<()> {
@@ -52,15 +51,9 @@ pub(super) fn run(global: &GlobalArgs) -> anyhow::Result<()> {
     std::fs::rename(directory.database(), &left).with_context(|| {
         format!("Unable to put {} aside: do not use it again", directory.database().display())
     })?;
-    let text = format!(
-        "Moved to PostgreSQL: {} groups, {} members, {} messages. Start the relay, and delete {} once it runs.",
-        moved.groups,
-        moved.members,
-        moved.messages,
-        left.display()
-    );
-    let (groups, members, messages) = (moved.groups, moved.members, moved.messages);
-    output::print(global.json, &text, &Moved { r#type: "moved", groups, members, messages })
+    let text =
+        format!("Moved to PostgreSQL: {moved}. Start the relay, and delete {} once it runs.", left.display());
+    output::print(global.json, &text, &Moved { r#type: "moved", moved })
 }
 
 /// The same settings with the other store.

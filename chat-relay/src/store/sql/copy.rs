@@ -1,10 +1,12 @@
 //! A copy of the whole store beside a running relay, and what a copy must pass before anybody relies on it.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, params};
+use serde::Serialize;
 
 use super::SqlStore;
 use crate::store::operation::OperationStore as _;
@@ -18,7 +20,7 @@ const COPY_MARK: &str = "copied";
 const PAGE: u32 = 1000;
 
 /// What a sound store holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// Groups.
     pub groups: u64,
@@ -26,6 +28,12 @@ pub struct Verified {
     pub members: u64,
     /// Messages that are kept.
     pub messages: u64,
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} groups, {} members, {} messages", self.groups, self.members, self.messages)
+    }
 }
 
 impl SqlStore {
