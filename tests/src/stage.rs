@@ -1,5 +1,7 @@
 //! A stage that most tests begin with: servers, relays, an owner whose group is active, and members who joined.
 
+use std::fmt::Debug;
+
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
@@ -78,6 +80,19 @@ impl Stage {
         Ok(Self { world, servers, relays, owner, members: people, listening, link })
     }
 
+    /// The owner says so many things with one command, the first member has them, and what they are is given.
+    ///
+    /// # Errors
+    /// When they do not come in time.
+    pub fn owner_says(&self, count: u32) -> anyhow::Result<Vec<String>> {
+        let texts: Vec<String> = (1..=count).map(|number| format!("message {number}")).collect();
+        let file = self.world.path().join("messages.txt");
+        std::fs::write(&file, texts.join("\n"))?;
+        self.owner.ok(&["send", GROUP, "--file", &file.display().to_string(), "--timeout", "60"])?;
+        has(self.member(0)?, &texts)?;
+        Ok(texts)
+    }
+
     /// A member by position.
     ///
     /// # Errors
@@ -115,13 +130,14 @@ impl Stage {
 ///
 /// # Errors
 /// When not in time; with what was there.
-pub fn has(person: &Person, texts: &[&str]) -> anyhow::Result<()> {
+pub fn has(person: &Person, texts: &[impl AsRef<str> + Debug]) -> anyhow::Result<()> {
     let mut last = Vec::new();
     let found = eventually("the texts", || {
         last = person.texts(GROUP)?;
         Ok((last.len() >= texts.len()).then_some(()))
     });
-    ensure!(found.is_ok() && last == texts, "{} has {last:?} instead of {texts:?}", person.name);
+    let are_these = last.iter().eq(texts.iter().map(AsRef::as_ref));
+    ensure!(found.is_ok() && are_these, "{} has {last:?} instead of {texts:?}", person.name);
     Ok(())
 }
 

@@ -305,12 +305,7 @@ fn a_new_member_reads_all_that_a_relay_keeps_also_when_killed_meanwhile() -> any
     stage.owner.ok(&["group", "profile", GROUP, "--history-items", "500", "--history-days", "7"])?;
     stage.relays[0].kill()?;
     stage.relays[0].start(&[("CHAT_RELAY_HISTORY_ITEMS", "2")])?;
-    let texts: Vec<String> = (1..=120).map(|number| format!("message {number}")).collect();
-    let file = stage.world.path().join("messages.txt");
-    std::fs::write(&file, texts.join("\n"))?;
-    stage.owner.ok(&["send", GROUP, "--file", &file.display().to_string(), "--timeout", "60"])?;
-    let expected: Vec<&str> = texts.iter().map(String::as_str).collect();
-    has(stage.member(0)?, &expected)?;
+    let expected = stage.owner_says(120)?;
 
     let late = stage.world.person("Late", &stage.servers.iter().collect::<Vec<_>>())?;
     let mut listening = late.listen_with(&[("CONCLAVE_CRASH_POINT", "client.history.page:2")])?;

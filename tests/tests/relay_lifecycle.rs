@@ -144,12 +144,7 @@ fn is_filled(relay: &mut Relay) -> anyhow::Result<()> {
 fn a_new_relay_takes_the_history_from_another_one_while_the_owner_is_away() -> anyhow::Result<()> {
     let mut stage = Stage::set(1, 1, 1, "observer")?;
     stage.owner.ok(&["group", "profile", GROUP, "--history-items", "500"])?;
-    let texts: Vec<String> = (1..=120).map(|number| format!("message {number}")).collect();
-    let file = stage.world.path().join("messages.txt");
-    std::fs::write(&file, texts.join("\n"))?;
-    stage.owner.ok(&["send", GROUP, "--file", &file.display().to_string(), "--timeout", "60"])?;
-    let expected: Vec<&str> = texts.iter().map(String::as_str).collect();
-    has(stage.member(0)?, &expected)?;
+    let expected = stage.owner_says(120)?;
 
     let mut fresh = stage.world.relay("relay-2", &stage.servers[0])?;
     fresh.kill()?;
