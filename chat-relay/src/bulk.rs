@@ -113,12 +113,18 @@ pub fn happened<S: RelayStore>(
     number: MemberNumber,
     event: ServedBulkEvent,
 ) -> Result<(), Fatal> {
-    let Some(mut member) = turn.store.member(number)? else { return Ok(()) };
-    if member.bulk.connection != Some(connection) {
-        return Ok(());
-    }
+    let Some(mut member) = with_second(turn, connection, number)? else { return Ok(()) };
     let (stage, effects) = member.bulk.stage.apply(event);
     carry_out(turn, &mut member, stage, effects)
+}
+
+/// The member, if this is its second connection still.
+fn with_second<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    number: MemberNumber,
+) -> Result<Option<Member>, Fatal> {
+    Ok(turn.store.member(number)?.filter(|member| member.bulk.connection == Some(connection)))
 }
 
 /// The member's queue of its second connection is gone: whoever leaves takes it along. What the member said last may wait in
@@ -131,10 +137,7 @@ pub fn unwritable<S: RelayStore>(
     connection: ConnectionId,
     number: MemberNumber,
 ) -> Result<(), Fatal> {
-    let Some(mut member) = turn.store.member(number)? else { return Ok(()) };
-    if member.bulk.connection != Some(connection) {
-        return Ok(());
-    }
+    let Some(mut member) = with_second(turn, connection, number)? else { return Ok(()) };
     let until = turn.now().plus_ms(turn.limits.joining_ttl.ms());
     turn.store.set_purpose(connection, Purpose::Bulk(member.group, number), Some(until))?;
     turn.wake_at(until);

@@ -3,11 +3,12 @@
 use chat_relay::config::Tuning;
 use chat_relay::store::RelayStore as _;
 use chat_relay::store::records::{GroupId, Purpose};
+use protocol::agent::event::Event as AgentEvent;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::batch;
 use protocol::group::bulk::joining;
 use protocol::group::event::bulk::{BulkAhead, BulkEnd, BulkJoin, BulkMark};
-use protocol::group::event::members::{MemberDelete, MemberRoleChange};
+use protocol::group::event::members::{Leave, MemberDelete, MemberRoleChange};
 use protocol::group::event::{Event, Message};
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::net::rng::system_rng;
@@ -186,6 +187,32 @@ async fn a_broken_second_connection_falls_back_to_the_first_without_loss() {
     group.owner.post("six").await;
     member.hear_post("six").await;
     assert!(!member.has_unheard_post("six"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_member_said_last_is_read_though_it_took_its_second_queue_along() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let mut second = attach(&mut group, &mut member, 1).await;
+    group.relay.stop().await;
+    // Much to read before the leave, so that the relay learns first that the queue is gone.
+    for words in ["one", "two", "three", "four", "five", "six"] {
+        second.post(words).await;
+    }
+    second.say(Event::Leave(Leave {})).await;
+    let connection = second.connection;
+    for _ in 0..7 {
+        let is_sent = |event: &AgentEvent| matches!(event, AgentEvent::Sent { .. }).then_some(());
+        second.peer.event(connection, "the server has it", is_sent).await;
+    }
+    second.peer.order(Order::Delete(connection)).await;
+    let is_deleted = |event: &AgentEvent| matches!(event, AgentEvent::Deleted).then_some(());
+    second.peer.event(connection, "the queue is gone", is_deleted).await;
+    group.owner.post("to all").await;
+    group.relay.resume().await;
+    let left = |heard: &Heard| matches!(heard.event, Event::Leave(_)).then(|| heard.from.clone());
+    let from = group.owner.hear("the leave", left).await.unwrap();
+    assert_eq!(from.member(), Some(&member.id));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
