@@ -63,6 +63,7 @@ pub fn requested<S: RelayStore>(
     }
     match (checked, known) {
         (Ok(join), Some(mut member)) => {
+            set_aside(turn, &mut member)?;
             let (stage, effects) = member.bulk.stage.apply(ServedBulkEvent::Asked);
             carry_out(turn, &mut member, stage, effects)?;
             accept(turn, member, invitation, join.number)
@@ -127,8 +128,7 @@ fn with_second<S: RelayStore>(
     Ok(turn.store.member(number)?.filter(|member| member.bulk.connection == Some(connection)))
 }
 
-/// The member's queue of its second connection is gone: whoever leaves takes it along. What the member said last may wait in
-/// ours, so that is read for as long as a connection may take to come about; nothing is written there any more.
+/// The member's queue of its second connection is gone: whoever leaves takes it along.
 ///
 /// # Errors
 /// When the store fails.
@@ -138,10 +138,7 @@ pub fn unwritable<S: RelayStore>(
     number: MemberNumber,
 ) -> Result<(), Fatal> {
     let Some(mut member) = with_second(turn, connection, number)? else { return Ok(()) };
-    let until = turn.now().plus_ms(turn.limits.joining_ttl.ms());
-    turn.store.set_purpose(connection, Purpose::Bulk(member.group, number), Some(until))?;
-    turn.wake_at(until);
-    member.bulk.connection = None;
+    set_aside(turn, &mut member)?;
     let (stage, effects) = member.bulk.stage.apply(ServedBulkEvent::Gone);
     carry_out(turn, &mut member, stage, effects)
 }
@@ -174,6 +171,7 @@ pub fn ended<S: RelayStore>(
     if !end.ends(member.bulk.number) {
         return Ok(());
     }
+    set_aside(turn, &mut member)?;
     let (stage, effects) = member.bulk.stage.apply(ServedBulkEvent::Gone);
     carry_out(turn, &mut member, stage, effects)
 }
@@ -194,6 +192,7 @@ pub fn first_gone<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &mut Member
 /// When the store fails.
 pub fn first_renewed<S: RelayStore>(turn: &mut Turn<'_, '_, S>, number: MemberNumber) -> Result<(), Fatal> {
     let Some(mut member) = turn.store.member(number)? else { return Ok(()) };
+    set_aside(turn, &mut member)?;
     let (stage, effects) = member.bulk.stage.apply(ServedBulkEvent::FirstGone);
     let had = member.bulk.stage != stage;
     carry_out(turn, &mut member, stage, effects)?;
@@ -201,6 +200,20 @@ pub fn first_renewed<S: RelayStore>(turn: &mut Turn<'_, '_, S>, number: MemberNu
         owe_history(turn, &mut member)?;
     }
     tell(turn, &member, Event::BulkEnd(BulkEnd { number: None }))
+}
+
+/// The second connection is about to end. What the member said on it may still wait in our queue, so that is read for as long
+/// as a connection may take to come about; nothing is written there any more.
+fn set_aside<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &mut Member) -> Result<(), Fatal> {
+    // Members say nothing on it before.
+    if member.bulk.stage != ServedBulk::Double {
+        return Ok(());
+    }
+    let Some(second) = member.bulk.connection.take() else { return Ok(()) };
+    let until = turn.now().plus_ms(turn.limits.joining_ttl.ms());
+    turn.store.set_purpose(second, Purpose::Bulk(member.group, member.number), Some(until))?;
+    turn.wake_at(until);
+    Ok(())
 }
 
 fn carry_out<S: RelayStore>(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chat_relay::config::Tuning;
 use chat_relay::identity::RelayIdentity;
+use chat_relay::recovery;
 use chat_relay::relay::{Command, Relay};
 use chat_relay::store::RelayStore as _;
 use chat_relay::store::records::RelayAddress;
@@ -54,7 +55,7 @@ pub(crate) async fn queue_server() -> ServerAddressWithAuth {
 
 /// A relay and what outlives it.
 pub(crate) struct RelayHost {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     database: PathBuf,
     identity: RelayIdentity,
     tuning: Tuning,
@@ -82,7 +83,7 @@ impl RelayHost {
             RelayAddress { draft: draft.to_bytes(), profile: identity.profile.clone(), connection: None };
         SqlStore::open(&database).unwrap().set_relay_address(&address).unwrap();
         let address = draft.short_link();
-        let mut host = Self { _directory: directory, database, identity, tuning, engine: None, address };
+        let mut host = Self { directory, database, identity, tuning, engine: None, address };
         host.resume().await;
         host
     }
@@ -92,6 +93,7 @@ impl RelayHost {
         let (notify, mut notices) = mpsc::unbounded_channel();
         let limits = self.tuning.clone().or(quick()).limits();
         let mut store = self.store();
+        recovery::renew_keys(&mut store).unwrap();
         let settings = NetworkSettings { services: Some(store.services().unwrap()), ..LIMITS.into() };
         let relay = Relay::new(store, self.identity.clone(), limits, notify);
         self.engine = Some(engine::start(relay, settings, &Handle::current()).unwrap());
@@ -101,6 +103,19 @@ impl RelayHost {
     /// Stops it; what it has not sent yet waits.
     pub(crate) async fn stop(&mut self) {
         self.engine.take().unwrap().stop().await.unwrap();
+    }
+
+    /// A backup, beside the running relay.
+    pub(crate) fn back_up(&self) -> PathBuf {
+        let backup = self.directory.path().join("backup.sqlite");
+        SqlStore::copy(&self.database, &backup).unwrap();
+        backup
+    }
+
+    /// Brings a backup back and starts it; the relay that it was made of is stopped.
+    pub(crate) async fn restore(&mut self, backup: PathBuf) {
+        self.database = backup;
+        self.resume().await;
     }
 
     /// Its database, beside the running relay.

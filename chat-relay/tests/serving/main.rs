@@ -9,6 +9,7 @@ mod listing;
 mod notices;
 mod passing_over;
 mod people;
+mod restored;
 mod scenes;
 mod stock;
 mod two_connections;

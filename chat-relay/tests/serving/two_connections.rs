@@ -21,7 +21,7 @@ fn json(event: Event) -> Vec<u8> {
 }
 
 /// The number of a mark on the first connection.
-fn mark(heard: &Heard) -> Option<(&'static str, i64)> {
+pub(crate) fn mark(heard: &Heard) -> Option<(&'static str, i64)> {
     match &heard.event {
         Event::BulkBegin(mark) => Some(("begin", mark.number)),
         Event::BulkGo(mark) => Some(("go", mark.number)),
@@ -31,14 +31,19 @@ fn mark(heard: &Heard) -> Option<(&'static str, i64)> {
 }
 
 /// Asks for a second connection with this key; gives the answer beside it.
-async fn ask(group: &mut Group, of: &MemberId, key: &Ed25519PrivateKey, number: i64) -> (Person, Event) {
+pub(crate) async fn ask(
+    group: &mut Group,
+    of: &MemberId,
+    key: &Ed25519PrivateKey,
+    number: i64,
+) -> (Person, Event) {
     let join = BulkJoin { member_id: of.clone(), via_relay: group.relay_id.clone(), number };
     let info = joining::request(key, &group.owner.group, join);
     group.ask_with(of.clone(), key.clone(), &info).await
 }
 
 /// Lets the relay make the connection that it accepted.
-async fn let_in((second, answer): (Person, Event)) -> Person {
+pub(crate) async fn let_in((second, answer): (Person, Event)) -> Person {
     assert!(matches!(answer, Event::Acknowledge(_)), "{answer:?}");
     let mut second = second;
     second.peer.order(Order::Allow(second.connection, json(Event::Acknowledge(Default::default())))).await;
@@ -47,13 +52,13 @@ async fn let_in((second, answer): (Person, Event)) -> Person {
 }
 
 /// Takes what comes on the first connection until the relay begins; both are in use when this returns.
-async fn take_over(first: &mut Person, number: i64) {
+pub(crate) async fn take_over(first: &mut Person, number: i64) {
     assert_eq!(first.hear("begin", mark).await, ("begin", number));
     first.send(&json(Event::BulkReady(BulkMark { number }))).await;
     assert_eq!(first.hear("go", mark).await, ("go", number));
 }
 
-async fn attach(group: &mut Group, member: &mut Person, number: i64) -> Person {
+pub(crate) async fn attach(group: &mut Group, member: &mut Person, number: i64) -> Person {
     let second = let_in(ask(group, &member.id, &member.key, number).await).await;
     take_over(member, number).await;
     second
