@@ -20,6 +20,7 @@ use protocol::net::engine::Fatal;
 
 use crate::admission;
 use crate::delivery::{forwarding, outcome};
+use crate::history::fill;
 use crate::metrics::{Count, Refused};
 use crate::steps::Step;
 use crate::store::RelayStore;
@@ -186,7 +187,8 @@ pub fn first_gone<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &mut Member
 }
 
 /// The keys of the first connection were agreed on anew: one of the two came back from a backup, perhaps from before the
-/// second connection that the other knows. It is made anew.
+/// second connection that the other knows. It is made anew. What came since on keys or a queue that a backup does not know
+/// cannot be read: the owner has it.
 ///
 /// # Errors
 /// When the store fails.
@@ -199,7 +201,9 @@ pub fn first_renewed<S: RelayStore>(turn: &mut Turn<'_, '_, S>, number: MemberNu
     if had {
         owe_history(turn, &mut member)?;
     }
-    tell(turn, &member, Event::BulkEnd(BulkEnd { number: None }))
+    tell(turn, &member, Event::BulkEnd(BulkEnd { number: None }))?;
+    // Behind the word of the end: all that the owner says later comes on the first connection.
+    fill::keys_renewed(turn, &member)
 }
 
 /// The second connection is about to end. What the member said on it may still wait in our queue, so that is read for as long

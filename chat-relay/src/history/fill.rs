@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! no other relay has all ─▶ everything that the group keeps: stored ahead of all that comes, for those who ask for it
-//! a member misses what we lack ─▶ the newest: taken as if it came now, and passed on
+//! a member misses what we lack, or one of us came back from a backup ─▶ the newest: taken as if it came now, and passed on
 //! ```
 //!
 //! Of each item the signature is verified, by the keys of owners, roster and members; for members whom we have not met the
@@ -17,6 +17,7 @@ use protocol::group::event::members::MemberInfo;
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::Forward;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::peer_reading::PeerReading;
 use protocol::group::signed::SignatureState;
 use protocol::net::engine::Fatal;
 
@@ -49,6 +50,21 @@ pub fn begin<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId) -> Result<(
 /// When the store fails.
 pub fn wanted<S: RelayStore>(turn: &mut Turn<'_, '_, S>, id: GroupId) -> Result<(), Fatal> {
     advance(turn, id, CatchUpEvent::Wanted(Want::Missing))
+}
+
+/// New keys were agreed on with a member, because one of us came back from a backup: what the owner who invited us has and we
+/// have not may be lost.
+///
+/// # Errors
+/// When the store fails.
+pub fn keys_renewed<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &Member) -> Result<(), Fatal> {
+    let Some(group) = turn.store.group(member.group)? else { return Ok(()) };
+    // As long as other relays are read, it is to be asked for everything yet.
+    let is_begun = group.fill != Some(CatchUp::Unasked) || group.peers == PeerReading::Over;
+    if member.id != group.key.owner || !is_begun || !group.life.status.serves() {
+        return Ok(());
+    }
+    advance(turn, group.id, CatchUpEvent::Returned(Want::Missing))
 }
 
 /// An answer is late, or a pause is over.
@@ -155,12 +171,15 @@ fn item<S: RelayStore>(
     if let Some(stored) = turn.store.message_by_id(group.id, message_id)? {
         return Ok((stored.message.author == author.number).then_some(stored.id));
     }
+    let remembered_since = turn.now().plus_ms(turn.limits.message_retention.ms().saturating_neg());
     match want {
         Want::Everything if is_content(&message.event) || author.role == MemberRole::Owner => {
             store(turn, group.id, &author, forward, message, newer)
         }
         // How the group stands is told by its link and roster.
         Want::Everything => Ok(None),
+        // That it was said is forgotten here: it would be said again.
+        Want::Missing if forward.sent_at < remembered_since => Ok(None),
         Want::Missing => {
             let said = Source { member: author.number, server_time: forward.sent_at, ..source };
             receive::statement(turn, group.clone(), author, said, &forward.statement)?;

@@ -11,24 +11,35 @@ use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::Profile;
 use protocol::group::signed::{Statement, sign};
+use protocol::net::clock;
 use protocol::net::rng::system_rng;
 use protocol::timestamp::Timestamp;
 
 use crate::people::{Group, Heard, Person, post};
 
-/// An item of the owner's answer.
-fn item(place: u32, author: &MemberId, introduction: Option<Vec<u8>>, statement: &[u8]) -> Item {
+/// An item of the owner's answer, said just now.
+pub(crate) fn item(place: u32, author: &MemberId, introduction: Option<Vec<u8>>, statement: &[u8]) -> Item {
+    item_of(clock::now(), place, author, introduction, statement)
+}
+
+/// An item said at another time.
+pub(crate) fn item_of(
+    time: Timestamp,
+    place: u32,
+    author: &MemberId,
+    introduction: Option<Vec<u8>>,
+    statement: &[u8],
+) -> Item {
     let sender = ForwardSender::Member { id: author.clone(), name: "somebody".to_owned() };
-    let time = Timestamp::from_seconds(i64::from(place));
     let forward = forward(&sender, time, &Statement::parse(statement).unwrap());
     Item { position: at(place), author: author.clone(), introduction, forward }
 }
 
-fn at(place: u32) -> HistoryPosition {
+pub(crate) fn at(place: u32) -> HistoryPosition {
     HistoryPosition::new(place.to_string()).unwrap()
 }
 
-async fn asked(owner: &mut Person) -> HistoryGet {
+pub(crate) async fn asked(owner: &mut Person) -> HistoryGet {
     let get = |heard: &Heard| match &heard.event {
         Event::HistoryGet(get) => Some(get.clone()),
         _ => None,
@@ -36,7 +47,7 @@ async fn asked(owner: &mut Person) -> HistoryGet {
     owner.hear("the relay's question", get).await
 }
 
-async fn answer(owner: &Person, get: &HistoryGet, newest_first: Vec<Item>, next: Option<u32>) {
+pub(crate) async fn answer(owner: &Person, get: &HistoryGet, newest_first: Vec<Item>, next: Option<u32>) {
     for body in bodies(get.before.as_ref(), newest_first, next.map(at).as_ref()) {
         owner.send(&body).await;
     }
