@@ -14,8 +14,9 @@ use protocol::net::rng::system_rng;
 use protocol::smp::ids::{LinkId, SenderId};
 use protocol::timestamp::Timestamp;
 use rusqlite::{Connection, params};
+use serde_json::Value;
 
-use crate::world::{Relay, Server};
+use crate::world::{Relay, Server, eventually};
 
 /// Where a relay stops: its owner's message is durable, nothing of it was acknowledged or forwarded.
 const MESSAGE_IS_DURABLE: &str = "relay.message.stored.durable";
@@ -194,12 +195,27 @@ impl RelayDatabase {
 /// Starts the relay so that it stops when it has taken a message, before it forwards it.
 ///
 /// # Errors
-/// When it does not start.
+/// When it does not come to rest before, or does not start.
 pub fn arm(relay: &mut Relay) -> anyhow::Result<()> {
     if relay.process().is_ok() {
+        rests(relay)?;
         relay.kill()?;
     }
     relay.start(&[("CONCLAVE_CRASH_POINT", MESSAGE_IS_DURABLE)])
+}
+
+/// Waits until a running relay has nothing under way: everybody has asked for history and has two connections, and nothing
+/// waits to be sent. Otherwise the message might go out, or be given as history, besides what it sets off by itself.
+fn rests(relay: &Relay) -> anyhow::Result<()> {
+    let database = RelayDatabase::open(relay)?.0;
+    database.busy_timeout(crate::process::PATIENCE)?;
+    let sql = "SELECT count(*) FROM members WHERE status = 'connected' AND bulk_stage <> 3";
+    eventually(&format!("{} rests", relay.name), || {
+        let jobs = relay.ctl(&["jobs"])?;
+        let is_idle = jobs.get("jobs").and_then(Value::as_array).is_some_and(Vec::is_empty);
+        let under_way: u32 = database.query_row(sql, [], |row| row.get(0))?;
+        Ok((is_idle && under_way == 0).then_some(()))
+    })
 }
 
 /// `text` with `from` replaced, which must be there once and as long as `to`.
