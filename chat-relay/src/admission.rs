@@ -54,6 +54,11 @@ const SHOWN_PROFILE_BYTES_MAX: usize = 12_800;
 /// server of several hosts (channels.md §22).
 const ANSWER_BYTES_MAX: usize = 14_400;
 
+/// After how many seconds somebody asks again who found no room.
+const FULL_S: u32 = 3600;
+/// The same where the group is not served now.
+const NOT_SERVED_S: u32 = 300;
+
 /// Why somebody is not let in; the joiner reads these words.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotAdmitted {
@@ -113,6 +118,15 @@ impl NotAdmitted {
             | Self::KnocksFull
             | Self::OwnerQuota
             | Self::RelayFull => false,
+        }
+    }
+
+    /// After how many seconds it may be otherwise.
+    const fn ask_again_after(&self) -> Option<u32> {
+        match self {
+            Self::NotServed => Some(NOT_SERVED_S),
+            Self::Full | Self::KnocksFull | Self::OwnerQuota | Self::RelayFull => Some(FULL_S),
+            Self::Request(_) | Self::Removed | Self::Rejected(_) | Self::Entrance(_) => None,
         }
     }
 }
@@ -355,8 +369,13 @@ fn refuse<S: RelayStore>(
     if reason.is_of_the_group() {
         reject(turn, group, invitation, joiner, &reason.to_string())?;
     } else {
-        let (notice, text) = (reason.word().to_owned(), reason.to_string());
-        let answer = RelayNotice { notice, text, count: 1, member_id: None };
+        let answer = RelayNotice {
+            notice: reason.word().to_owned(),
+            text: reason.to_string(),
+            count: 1,
+            member_id: None,
+            ask_again_after: reason.ask_again_after(),
+        };
         answer_refused(turn, invitation, Event::RelayNotice(answer))?;
     }
     match Concern::of_joiner(&reason) {

@@ -185,6 +185,7 @@ pub fn tell_owners<S: RelayStore>(
         text: concern.to_string(),
         count,
         member_id: about.cloned(),
+        ask_again_after: None,
     };
     let json = Message::new(Some(turn.message_id()), Event::RelayNotice(notice)).to_json();
     let element = sign(draft.root_key(), &identity.public_group_id, &group.key.relay, &json);

@@ -195,7 +195,7 @@ pub(crate) struct GroupRelayRow {
     /// Its member id, base64url; empty while it is not known.
     pub(crate) member_id: String,
     /// `new`, `invited`, `accepted`, `acknowledged_roster`, `active`, `inactive`, `rejected`; on a member's side
-    /// `new`, `invited`, `accepted`, `pending_review`, `active`, `inactive`, `rejected`.
+    /// `new`, `invited`, `accepted`, `pending_review`, `active`, `inactive`, `rejected`, `put_off`.
     pub(crate) status: String,
     /// Whether messages can be sent to it.
     pub(crate) connected: bool,

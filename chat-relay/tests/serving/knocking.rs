@@ -199,7 +199,8 @@ async fn a_decision_is_kept_for_those_who_have_not_knocked_here_yet() {
     let [(wanted, wanted_key), (unwanted, unwanted_key)] = asks.try_into().ok().unwrap();
     let stolen = Ed25519PrivateKey::generate(&mut rng);
     let (_, answer) = group.ask(wanted.clone(), stolen, &relay).await;
-    assert!(matches!(answer, Event::RelayNotice(_)), "the key was accepted, not the id: {answer:?}");
+    let Event::RelayNotice(answer) = answer else { panic!("the key was accepted, not the id: {answer:?}") };
+    assert_eq!(answer.ask_again_after, None, "it would be of no use");
     let (_, answer) = group.ask(wanted, wanted_key, &relay).await;
     let Event::LinkInvitation(answer) = answer else { panic!("{answer:?}") };
     let invitation = answer.group_link_invitation;
@@ -229,6 +230,7 @@ async fn knocks_are_bounded_lapse_and_are_taken_back() {
     let (_, answer) = group.ask(stranger.0, stranger.1, &relay).await;
     let Event::RelayNotice(answer) = answer else { panic!("the group rejects nobody: {answer:?}") };
     assert!(answer.text.contains("as many wait"), "{answer:?}");
+    assert_eq!(answer.ask_again_after, Some(3600), "there may be room then");
     second.say(Event::Leave(Leave {})).await;
     let told = group.owner.hear("the end", rejected).await;
     assert_eq!(told.member_id, Some(second.id.clone()));

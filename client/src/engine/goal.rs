@@ -263,6 +263,7 @@ fn joined(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError
     let settled = relays.iter().all(|relay| relay.record.is_settled());
     let is_reviewed = relays.iter().any(|relay| relay.record.is_waiting())
         && (late || relays.iter().all(|relay| relay.record.is_waiting() || relay.record.is_settled()));
+    let is_put_off = settled && relays.iter().any(|relay| relay.record.is_put_off());
     let result = match group.status {
         GroupStatus::Active if !settled && !late => {
             return Ok(Progress::Enough(End { events, result: Ok(()) }));
@@ -276,6 +277,10 @@ fn joined(store: &Store, id: GroupId, late: bool) -> Result<Progress, StoreError
             "A moderator of the group is to let you in: your request was sent, and waits",
         )
         .hint("See how it stands with `conclave group relays`.")),
+        GroupStatus::Joining if is_put_off => Err(still_waiting(&format!("Not joined yet: {}", reasons()?))
+            .hint(
+                "Relays without room are asked again later, by `conclave listen`, or now, by joining again.",
+            )),
         GroupStatus::Joining if !late => return Ok(Progress::Waiting),
         GroupStatus::Joining => Err(still_waiting(&format!("Not joined yet: {}", reasons()?))),
         GroupStatus::Deleted => {

@@ -38,6 +38,10 @@ const ASK_AGAIN_MS: i64 = 600_000;
 const LINK_RETRY_MS_MIN: i64 = 2_000;
 /// Longest pause before a relay's link is read again.
 const LINK_RETRY_MS_MAX: i64 = 300_000;
+/// Shortest pause before a relay is asked again that lets nobody in for now, whatever it says.
+const PUT_OFF_MS_MIN: i64 = 60_000;
+/// Longest pause before that.
+const PUT_OFF_MS_MAX: i64 = 86_400_000;
 
 /// What came of a wish to join.
 #[derive(Debug)]
@@ -165,8 +169,8 @@ impl Step<'_, '_> {
     /// Goes on with every relay of a group that we do not know to be over.
     pub(super) fn connect_all(&mut self, id: GroupId) -> Done<()> {
         for relay in self.store.relays(id)? {
-            if matches!(relay.record.side, Side::Member { step: Joining::Listed, .. }) {
-                self.connect(&relay)?;
+            if let Side::Member { step: Joining::Listed | Joining::PutOff, .. } = relay.record.side {
+                self.joining_due(relay)?;
             }
         }
         Ok(())
@@ -268,6 +272,7 @@ impl Step<'_, '_> {
                     Some(Acceptance::Accepted | Acceptance::Unknown) | None => Joining::Admitted,
                 };
                 relay.record.side = Side::Member { step, tries: 0 };
+                relay.record.put_off = 0;
                 self.save_relay(&relay)?;
                 let info = Said::Info(Box::new(Info { profile: self.own_profile()? }));
                 let info = Message::new(None, info).to_json();
@@ -280,7 +285,10 @@ impl Step<'_, '_> {
                 let reason = reject.group_link_rejection.explained();
                 self.gone(relay, Joining::Refused, reason)
             }
-            Some(Said::RelayNotice(notice)) => self.gone(relay, Joining::Refused, notice.explained()),
+            Some(Said::RelayNotice(notice)) => match notice.ask_again_after {
+                Some(seconds) => self.put_off(relay, seconds, notice.explained()),
+                None => self.gone(relay, Joining::Refused, notice.explained()),
+            },
             _ => {
                 self.accuse(
                     &relay,
@@ -365,6 +373,20 @@ impl Step<'_, '_> {
         self.gone(relay, Joining::Gone, reason.to_string())
     }
 
+    /// A relay lets nobody in for now: it is asked again later, each time after a longer pause, or when somebody joins again.
+    fn put_off(&mut self, mut relay: RelayRow, seconds: u32, reason: String) -> Done<()> {
+        let pause = put_off_pause(seconds, relay.record.put_off);
+        relay.record.put_off = relay.record.put_off.saturating_add(1);
+        relay.record.side = Side::Member { step: Joining::PutOff, tries: 0 };
+        relay.record.reason = Some(reason);
+        relay.due_at_ms = Some(self.now().plus_ms(pause).0);
+        self.part_with(relay.clone(), false)?;
+        match self.store.relay(relay.id)? {
+            Some(relay) => self.tell_relay(&relay),
+            None => Ok(()),
+        }
+    }
+
     /// A relay is of no use any more: others are looked for.
     pub(super) fn gone(&mut self, mut relay: RelayRow, step: Joining, reason: String) -> Done<()> {
         relay.record.side = Side::Member { step, tries: 0 };
@@ -391,6 +413,10 @@ impl Step<'_, '_> {
         let Side::Member { step, .. } = &relay.record.side else { return Ok(()) };
         match step {
             Joining::Listed => self.connect(&relay),
+            Joining::PutOff => {
+                relay.record.side = Side::Member { step: Joining::Listed, tries: 0 };
+                self.connect(&relay)
+            }
             Joining::Asked | Joining::Admitted | Joining::Knocking => {
                 // Asked again: the same id and key, so the relay sees that it is us.
                 self.first_gone(relay.id)?;
@@ -439,6 +465,12 @@ fn is_of(invitation: &LinkInvitation, group: &Group) -> bool {
     to_us && public.is_some_and(|public| public.public_group_id == group.public_id)
 }
 
+/// Milliseconds until a relay is asked again that has put us off so many times before.
+fn put_off_pause(seconds: u32, before: u32) -> i64 {
+    let first = i64::from(seconds).saturating_mul(1000).max(PUT_OFF_MS_MIN);
+    first.saturating_mul(1 << before.min(16)).min(PUT_OFF_MS_MAX)
+}
+
 fn pause(tries: u32) -> i64 {
     LINK_RETRY_MS_MIN.saturating_mul(1 << tries.min(16)).min(LINK_RETRY_MS_MAX)
 }
@@ -477,5 +509,26 @@ pub(crate) fn call_error_kind(error: &CallError) -> ExitCode {
         CallError::Connect(ConnectError::NoFingerprint) => ExitCode::WrongLink,
         error if error.is_temporary() => ExitCode::Unreachable,
         _ => ExitCode::WrongLink,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_without_room_is_asked_ever_later() {
+        let (minute, hour, day) = (60_000, 3_600_000, 86_400_000);
+        for (seconds, before, expected) in [
+            (0, 0, minute),
+            (300, 0, 5 * minute),
+            (3600, 0, hour),
+            (3600, 1, 2 * hour),
+            (3600, 4, 16 * hour),
+            (3600, 5, day),
+            (u32::MAX, u32::MAX, day),
+        ] {
+            assert_eq!(put_off_pause(seconds, before), expected, "{seconds} s, {before} times before");
+        }
     }
 }

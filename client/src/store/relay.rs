@@ -66,6 +66,9 @@ pub(crate) struct Relay {
     /// When it ended: when the relay said so, as far as it did.
     #[serde(default)]
     pub(crate) ended_at_ms: Option<i64>,
+    /// How often in a row it let nobody in for now.
+    #[serde(default)]
+    pub(crate) put_off: u32,
     /// A roster on its way from this relay.
     #[serde(with = "encoded")]
     pub(crate) transfer: RosterTransfer,
@@ -137,6 +140,8 @@ pub(crate) enum Joining {
     Gone,
     /// It does not let us in.
     Refused,
+    /// It lets nobody in for now: it is asked again later.
+    PutOff,
 }
 
 /// What a relay that is taken out still gets.
@@ -176,6 +181,7 @@ impl Relay {
             reason: None,
             notice: None,
             ended_at_ms: None,
+            put_off: 0,
             transfer: RosterTransfer::Idle,
             has_roster: false,
             takes_two: false,
@@ -197,6 +203,7 @@ impl Relay {
                 Joining::Active => "active",
                 Joining::Gone => "inactive",
                 Joining::Refused => "rejected",
+                Joining::PutOff => "put_off",
             },
         }
     }
@@ -238,9 +245,14 @@ impl Relay {
         matches!(self.side, Side::Member { step: Joining::Waiting, .. })
     }
 
-    /// Whether it will change only by somebody's action.
+    /// Whether it lets nobody in for now.
+    pub(crate) fn is_put_off(&self) -> bool {
+        matches!(self.side, Side::Member { step: Joining::PutOff, .. })
+    }
+
+    /// Whether it will change only by somebody's action, or much later.
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_active() || self.is_over()
+        self.is_active() || self.is_over() || self.is_put_off()
     }
 }
 

@@ -151,6 +151,9 @@ pub struct RelayNotice {
     /// Whom it is about, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_id: Option<MemberId>,
+    /// To a joiner: after so many seconds it may be otherwise; absent when asking again is of no use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_again_after: Option<u32>,
 }
 
 impl RelayNotice {

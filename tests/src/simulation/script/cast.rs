@@ -61,7 +61,7 @@ impl Script {
 
     /// Nothing goes wrong until the relays have made their addresses: operators give out those of relays that run, since a
     /// relay that never hears whether its address was made has another.
-    fn relays_start(&mut self) -> anyhow::Result<()> {
+    pub(super) fn relays_start(&mut self) -> anyhow::Result<()> {
         let faults = std::mem::take(&mut self.world.faults);
         let network = std::mem::take(&mut self.world.network.faults);
         let limit = self.world.now().saturating_add(5 * SECOND);
@@ -72,7 +72,7 @@ impl Script {
         Ok(())
     }
 
-    fn add_relay(&mut self, number: usize, tuning: Tuning) -> anyhow::Result<()> {
+    pub(super) fn add_relay(&mut self, number: usize, tuning: Tuning) -> anyhow::Result<()> {
         let server = self.world.chance.below(self.world.network.servers.len());
         let server = self.world.server(server)?;
         let name = format!("r{number}");
@@ -85,7 +85,7 @@ impl Script {
         Ok(())
     }
 
-    fn add_client(&mut self, name: String) -> anyhow::Result<ProgramId> {
+    pub(super) fn add_client(&mut self, name: String) -> anyhow::Result<ProgramId> {
         let id = self.world.add(name, Kind::Client)?;
         self.clients.push(id);
         let server = self.world.chance.below(self.world.network.servers.len());

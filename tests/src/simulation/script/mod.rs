@@ -5,6 +5,8 @@ mod deeds;
 mod governing;
 mod hearing;
 mod mishaps;
+#[cfg(test)]
+mod scenes;
 
 use std::collections::BTreeMap;
 
