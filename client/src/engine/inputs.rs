@@ -143,10 +143,10 @@ impl Step<'_, '_> {
             }
             AgentEvent::Confirmation { info } => self.request_answered(relay, connection, &info),
             AgentEvent::Connected if invited => self.invited_connected(relay),
-            AgentEvent::Connected => self.joined_connected(relay),
+            AgentEvent::Connected => self.joined_connected(relay, connection),
             AgentEvent::Message { server_time, body, .. } => self.receive(connection, server_time, &body),
             AgentEvent::Failed { reason } if invited => self.invited_failed(relay, connection, reason),
-            AgentEvent::Failed { reason } => self.joined_failed(relay, reason),
+            AgentEvent::Failed { reason } => self.joined_failed(relay, connection, reason),
             AgentEvent::RatchetSync(SyncState::Ok) => {
                 let group = relay.group;
                 self.returned(relay)?;

@@ -257,11 +257,25 @@ impl Step<'_, '_> {
         connection: ConnectionId,
         info: &[u8],
     ) -> Done<()> {
+        let is_first_answer =
+            matches!(relay.record.side, Side::Member { step: Joining::Listed | Joining::Asked, .. });
+        let is_older = !is_first_answer && relay.connection.is_some_and(|used| connection < used);
+        let is_another = !is_first_answer && relay.connection != Some(connection);
         let group = self.store.group(relay.group)?;
         let message = Statement::parse(info).ok().and_then(|statement| statement.message().ok());
         let versions = message.as_ref().and_then(|message| message.versions);
         match message.map(|message| message.event) {
-            Some(Said::LinkInvitation(invitation)) if is_of(&invitation, &group) => {
+            Some(Said::LinkInvitation(invitation)) if is_of(&invitation, &group) && !is_older => {
+                relay.connection = Some(connection);
+                if is_another {
+                    // A relay that answers again has us at this connection alone.
+                    relay.record.connected = false;
+                    self.first_gone(relay.id)?;
+                }
+                let all = self.store.relay_connections(relay.id)?;
+                for earlier in all.into_iter().filter(|other| *other < connection) {
+                    self.end_connection(earlier, false)?;
+                }
                 relay.record.has_roster = versions
                     .is_some_and(|range| range.max() >= protocol::group::constants::ROSTER_CHAT_VERSION);
                 let can = invitation.relay_cap.as_ref();
@@ -273,6 +287,7 @@ impl Step<'_, '_> {
                 };
                 relay.record.side = Side::Member { step, tries: 0 };
                 relay.record.put_off = 0;
+                relay.due_at_ms = Some(self.now().plus_ms(ASK_AGAIN_MS).0);
                 self.save_relay(&relay)?;
                 let info = Said::Info(Box::new(Info { profile: self.own_profile()? }));
                 let info = Message::new(None, info).to_json();
@@ -281,6 +296,8 @@ impl Step<'_, '_> {
                 protocol::crash_point!("client.join.admitted");
                 Ok(())
             }
+            // It has answered another request before, and that answer stands.
+            _ if is_another => self.end_connection(connection, false),
             Some(Said::LinkReject(reject)) => {
                 let reason = reject.group_link_rejection.explained();
                 self.gone(relay, Joining::Refused, reason)
@@ -303,7 +320,10 @@ impl Step<'_, '_> {
     }
 
     /// The connection to a relay that we joined through stands.
-    pub(super) fn joined_connected(&mut self, mut relay: RelayRow) -> Done<()> {
+    pub(super) fn joined_connected(&mut self, mut relay: RelayRow, connection: ConnectionId) -> Done<()> {
+        if relay.connection != Some(connection) {
+            return Ok(());
+        }
         if matches!(relay.record.side, Side::Member { step: Joining::Knocking, .. }) {
             relay.record.side = Side::Member { step: Joining::Waiting, tries: 0 };
             relay.record.reason = Some("a moderator of the group is to let you in".into());
@@ -368,8 +388,16 @@ impl Step<'_, '_> {
         self.flush_outbox(relay.group)
     }
 
-    /// A connection to a relay that we joined through cannot be used any more.
-    pub(super) fn joined_failed(&mut self, relay: RelayRow, reason: Failure) -> Done<()> {
+    /// A connection or request to a relay that we join or joined through cannot be used any more.
+    pub(super) fn joined_failed(
+        &mut self,
+        relay: RelayRow,
+        connection: ConnectionId,
+        reason: Failure,
+    ) -> Done<()> {
+        if relay.connection != Some(connection) {
+            return self.end_connection(connection, false);
+        }
         self.gone(relay, Joining::Gone, reason.to_string())
     }
 
@@ -418,9 +446,11 @@ impl Step<'_, '_> {
                 self.connect(&relay)
             }
             Joining::Asked | Joining::Admitted | Joining::Knocking => {
-                // Asked again: the same id and key, so the relay sees that it is us.
+                // Asked again: the same id and key, so the relay sees that it is us. A stock relay takes an id once, with
+                // the first request that it comes to read: that one stays until a later one is answered.
+                let kept = usize::from(matches!(step, Joining::Asked));
                 self.first_gone(relay.id)?;
-                for connection in self.store.relay_connections(relay.id)? {
+                for connection in self.store.relay_connections(relay.id)?.into_iter().skip(kept) {
                     self.end_connection(connection, false)?;
                 }
                 relay.connection = None;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Figures, HOUR, MINUTE, PATIENCE_MS, Script};
 use crate::simulation::agenda::Moment;
+use crate::simulation::invariants::history;
 use crate::simulation::network::ProgramId;
 use crate::simulation::world::{Faults, World};
 
@@ -95,4 +96,32 @@ fn whoever_found_no_room_comes_in_when_there_is_some() {
     assert_eq!(scene.stands(second).unwrap(), "put_off");
     scene.pass(10 * MINUTE).unwrap();
     assert_eq!(scene.stands(second).unwrap(), "active");
+}
+
+#[test]
+fn a_request_to_join_stays_until_a_later_one_is_answered() {
+    let mut scene = Script::scene(Tuning::default()).unwrap();
+    let &[owner, first, _] = scene.clients.as_slice() else { panic!("three people") };
+    let &[relay] = scene.relays.as_slice() else { panic!("a relay") };
+    let link = scene.creates(owner).unwrap();
+    scene.world.kill(relay, "for a while", None);
+    scene.joins(first, &link).unwrap();
+    // It is asked three times: a relay of the stock apps would answer the first request, ours has the joiner at the last.
+    scene.pass(25 * MINUTE).unwrap();
+    assert_eq!(scene.stands(first).unwrap(), "invited");
+    assert_eq!(scene.world.program(first).unwrap().rows("relay_connections").unwrap(), 2);
+
+    scene.world.start(relay).unwrap();
+    scene.pass(MINUTE).unwrap();
+    assert_eq!(scene.stands(first).unwrap(), "active");
+    for (author, text) in [(owner, "welcome"), (first, "thanks")] {
+        let request = json!({
+            "request": "send", "group": GROUP, "texts": [text], "reply_to": null, "timeout_ms": PATIENCE_MS,
+        });
+        scene.answers(author, request).unwrap();
+    }
+    for person in [owner, first] {
+        let rows = history(&mut scene.world, person, GROUP).unwrap();
+        assert_eq!(rows.iter().map(|row| &row["text"]).collect::<Vec<_>>(), ["welcome", "thanks"]);
+    }
 }
