@@ -39,7 +39,8 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::operation::Bar;
 use crate::store::records::{
-    GroupId, LinkState, Member, MemberNumber, MemberStatus, NewMember, Purpose, ServedGroup,
+    GroupId, LinkState, Member, MemberNumber, MemberStatus, MessageKind, NewMember, Purpose, ServedGroup,
+    StoredMessageId,
 };
 use crate::turn::Turn;
 use crate::{bulk, knocking, lifecycle, notices, roster};
@@ -513,7 +514,10 @@ fn welcome<S: RelayStore>(
 ) -> Result<(), Fatal> {
     let profile = turn.identity.profile.clone();
     let relay_cap = Some(Capabilities::of_our_relays());
-    let mut elements = vec![turn.compose(Event::LinkMember(Box::new(LinkMember { profile, relay_cap })))];
+    let (recent, from) = history(turn, group, member.number)?;
+    let history_from = from.map(|from| HistoryPosition::new(from.0.to_string())).transpose()?;
+    let own = LinkMember { profile, relay_cap, history_from };
+    let mut elements = vec![turn.compose(Event::LinkMember(Box::new(own)))];
     let (owners, others): (Vec<_>, Vec<_>) = leaders
         .iter()
         .filter(|leader| leader.number != member.number && !is_gone(leader.status))
@@ -527,12 +531,13 @@ fn welcome<S: RelayStore>(
         elements.push(turn.compose(member_intro(other)));
         turn.store.introduce(other.number, member.number)?;
     }
-    elements.extend(history(turn, group, member.number)?);
+    elements.extend(recent);
     turn.store.update_member(member)?;
     turn.send_elements(connection, &elements)
 }
 
-/// Recent messages as forward elements, each author's profile ahead of the first that a stranger wrote.
+/// Recent messages as forward elements, each author's profile ahead of the first that a stranger wrote; and the oldest
+/// post among them.
 ///
 /// # Errors
 /// When the store fails.
@@ -540,15 +545,15 @@ pub fn history<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     recipient: MemberNumber,
-) -> Result<Vec<Vec<u8>>, Fatal> {
-    let Some(kept) = kept(turn, group) else { return Ok(Vec::new()) };
+) -> Result<(Vec<Vec<u8>>, Option<StoredMessageId>), Fatal> {
+    let Some(kept) = kept(turn, group) else { return Ok((Vec::new(), None)) };
     let oldest = turn.store.oldest_kept(group.id, &kept, turn.now())?;
     let limit = turn.limits.history_items.min(kept.items);
     if limit == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let files_since = turn.now().plus_ms(-HISTORY_FILE_AGE_MS_MAX);
-    let (mut elements, mut met) = (Vec::new(), std::collections::BTreeSet::new());
+    let (mut elements, mut met, mut from) = (Vec::new(), std::collections::BTreeSet::new(), None);
     for message in turn.store.history(group.id, limit, files_since)? {
         let number = message.message.author;
         let Some(author) = turn.store.member(number)? else { continue };
@@ -559,9 +564,12 @@ pub fn history<S: RelayStore>(
             elements.push(turn.compose(member_new(&author)));
             turn.store.introduce(number, recipient)?;
         }
+        if message.message.kind == MessageKind::Post {
+            from.get_or_insert(message.id);
+        }
         elements.push(forwarded(&author, &message)?);
     }
-    Ok(elements)
+    Ok((elements, from))
 }
 
 /// What was passed over while a member could not be reached: the word of it, the roster, then recent history, for those who
@@ -596,7 +604,7 @@ pub fn catch_up<S: RelayStore>(
         MemberRole::Owner => Vec::new(),
         _ => roster::elements_for(turn, id, &mut member)?,
     };
-    let history = history(turn, &group, number)?;
+    let (history, _) = history(turn, &group, number)?;
     member.passed_over = false;
     turn.store.update_member(&member)?;
     turn.reached(Step::MemberCaughtUp);

@@ -32,7 +32,7 @@ use crate::metrics::Refused;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{
-    GroupId, LinkState, Member, Purpose, ServedGroup, StoredMessage, StoredMessageId,
+    GroupId, LinkState, Member, Purpose, ServedGroup, StoredMessage, StoredMessageId, Welcomed,
 };
 use crate::turn::{LinkRead, Turn};
 
@@ -82,7 +82,11 @@ fn answer<S: RelayStore>(
             let after = request.after.as_ref().and_then(|after| after.as_str().parse::<i64>().ok());
             let oldest =
                 after.map_or(kept_from, |after| kept_from.max(StoredMessageId(after.saturating_add(1))));
-            turn.store.history_page(group.id, before, oldest, limit, files_since)?
+            let from = request.welcomed.as_ref().and_then(|from| from.as_str().parse().ok());
+            let welcomed = from.map(StoredMessageId).zip(member);
+            let welcomed =
+                welcomed.map(|(from, member)| Welcomed { from, member: member.number, at: member.since });
+            turn.store.history_page(group.id, before, oldest, limit, files_since, welcomed)?
         }
         None => Vec::new(),
     };

@@ -230,7 +230,7 @@ fn heads<S: RelayStore>(
     id: GroupId,
 ) -> Result<Vec<(MemberId, ChainLink)>, Fatal> {
     let live = StoredMessageId(1);
-    let newest = turn.store.history_page(id, None, live, HEADS_LOOKED_AT, Timestamp(i64::MAX))?;
+    let newest = turn.store.history_page(id, None, live, HEADS_LOOKED_AT, Timestamp(i64::MAX), None)?;
     let mut heads = std::collections::BTreeMap::new();
     if newest.len() < HEADS_LOOKED_AT as usize {
         for message in newest {

@@ -14,7 +14,7 @@ use crate::config::Limits;
 use super::records::{
     Content, DeliveryId, Given, GroupId, GroupIdentity, GroupKey, LinkState, LiveRoster, Member,
     MemberNumber, MemberStatus, MessageKind, NewDelivery, NewMember, NewMessage, Piece, Purpose, Reader,
-    ServedGroup, Stage, StoredMessage, StoredMessageId, Stream,
+    ServedGroup, Stage, StoredMessage, StoredMessageId, Stream, Welcomed,
 };
 use super::{
     RelayStore, StoreError, contract_bulk as bulk, contract_gaps as gaps, contract_operation as operation,
@@ -298,7 +298,7 @@ fn history_is_read_back_page_by_page<S: RelayStore>(store: &mut S) -> Result<(),
     }
     store.hide_message(group, &message_id("gone"))?;
     let mut page = |before, limit, files_since| -> Result<_, StoreError> {
-        let found = store.history_page(group, before, FIRST, limit, files_since)?;
+        let found = store.history_page(group, before, FIRST, limit, files_since, None)?;
         let last = found.last().map(|found| found.id);
         let texts =
             found.into_iter().map(|found| String::from_utf8_lossy(&found.message.element).into_owned());
@@ -310,6 +310,19 @@ fn history_is_read_back_page_by_page<S: RelayStore>(store: &mut S) -> Result<(),
     assert_eq!(older, ["role", "a"]);
     assert_eq!(page(at, 3, Timestamp(0))?.0, [""; 0]);
     assert_eq!(page(None, 2, NOW)?.0, ["b1", "b"], "the file is too old");
+    // Who was welcomed with the newest post is given what else there is, also what became of older posts.
+    store.store_message(group, &message(author, "a1", MessageKind::Edit, Some("a")), NOW)?;
+    let from = store.message_by_id(group, &message_id("b"))?.expect("it is stored").id;
+    for (member, at, expected) in [
+        (blocked.number, NOW.plus_ms(1), "a1 role a"),
+        (blocked.number, NOW, "a1 b1 file of b b role a"),
+        (author, NOW.plus_ms(1), "a1 b1 file of b b role a"),
+    ] {
+        let welcomed = Some(Welcomed { from, member, at });
+        let found = store.history_page(group, None, FIRST, 9, Timestamp(0), welcomed)?;
+        let texts = found.iter().map(|found| String::from_utf8_lossy(&found.message.element));
+        assert_eq!(texts.collect::<Vec<_>>().join(" "), expected);
+    }
     Ok(())
 }
 
@@ -344,7 +357,7 @@ fn history_reaches_as_far_as_is_wanted<S: RelayStore>(store: &mut S) -> Result<(
         assert_eq!(store.oldest_kept(group, &wanted, now)?, expected, "{wanted:?}");
     }
     let oldest = store.oldest_kept(group, &kept(1, None, None), now)?;
-    let page = store.history_page(group, None, oldest, 9, NOW)?;
+    let page = store.history_page(group, None, oldest, 9, NOW, None)?;
     let texts = page.iter().map(|found| String::from_utf8_lossy(&found.message.element));
     assert_eq!(texts.collect::<Vec<_>>(), ["dddd, edited", "dddd", "ccc, edited"]);
     Ok(())
@@ -362,7 +375,7 @@ fn what_was_said_before_stands_ahead<S: RelayStore>(store: &mut S) -> Result<(),
     store.store_message(group, &post("e"), NOW)?;
     let lowest = store.fill_message(group, &post("a"), None, NOW)?.expect("it is new");
     let texts = |store: &mut S| -> Result<Vec<String>, StoreError> {
-        let page = store.history_page(group, None, FIRST, 9, NOW)?;
+        let page = store.history_page(group, None, FIRST, 9, NOW, None)?;
         let text = |found: &StoredMessage| String::from_utf8_lossy(&found.message.element).into_owned();
         Ok(page.iter().rev().map(text).collect())
     };
@@ -380,6 +393,16 @@ fn what_was_said_before_stands_ahead<S: RelayStore>(store: &mut S) -> Result<(),
     }
     let expected = ["before b", "b", "b, then", "c", "c, at last", "c, then", "d", "e", "a"];
     assert_eq!(texts(store)?, expected);
+    // Who was welcomed from c on is given what is put among those posts later, and at most some of them again.
+    let at = |store: &mut S, text: &str| -> Result<StoredMessageId, StoreError> {
+        Ok(store.message_by_id(group, &message_id(text))?.expect("it is stored").id)
+    };
+    let (from, newer) = (at(store, "c")?, at(store, "d")?);
+    store.fill_message(group, &post("before d"), Some(newer), NOW.plus_ms(2))?;
+    let welcomed = Welcomed { from, member: MemberNumber(author.0 + 1), at: NOW.plus_ms(1) };
+    let page = store.history_page(group, None, FIRST, 9, NOW, Some(welcomed))?;
+    let texts = page.iter().rev().map(|found| String::from_utf8_lossy(&found.message.element));
+    assert_eq!(texts.collect::<Vec<_>>(), ["before b", "b", "b, then", "c", "before d"]);
     Ok(())
 }
 

@@ -41,7 +41,7 @@ use operation::OperationStore;
 use records::{
     Bounds, Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber,
     NewDelivery, NewMember, NewMessage, PassedOver, Piece, Purpose, Reader, RelayAddress, ServedGroup,
-    StoredMessage, StoredMessageId, Stream, WaitingInvitation,
+    StoredMessage, StoredMessageId, Stream, WaitingInvitation, Welcomed,
 };
 use workers::WorkerStore;
 
@@ -217,7 +217,7 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
     ) -> Result<StoredMessageId, StoreError>;
     /// Everything that members were to get, of the main scope and by authors who are not blocked, newest first: at most
     /// `limit` messages older than `before`, from `oldest` on. Where files are is given when that was said after
-    /// `files_since`.
+    /// `files_since`. What somebody was `welcomed` with is left out.
     fn history_page(
         &mut self,
         group: GroupId,
@@ -225,6 +225,7 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
         oldest: StoredMessageId,
         limit: u32,
         files_since: Timestamp,
+        welcomed: Option<Welcomed>,
     ) -> Result<Vec<StoredMessage>, StoreError>;
     /// Stores a message that was said before all that came by itself, once; nothing when its id is known in the group.
     /// It stands next below `newer`, or below everything. Whatever is below it is given another number.

@@ -342,6 +342,17 @@ pub struct NewMessage {
     pub element: Vec<u8>,
 }
 
+/// What a member was given unasked: posts from one on, of others, with their last edits and their files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Welcomed {
+    /// The oldest of them.
+    pub from: StoredMessageId,
+    /// Whom.
+    pub member: MemberNumber,
+    /// What came at this time or later, even if it was said long before, was not among them.
+    pub at: Timestamp,
+}
+
 /// A stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {

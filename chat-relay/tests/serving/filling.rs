@@ -135,7 +135,7 @@ async fn what_the_relay_lacks_is_asked_of_the_owner_and_passed_on_to_all() {
     let (mut member, mut other) = (group.join().await, group.join().await);
     let lacked = group.owner.signed(post("lost on the way"));
 
-    let missing = HistoryGet { before: None, after: None, limit: 9, ask_owner: true };
+    let missing = HistoryGet { before: None, after: None, limit: 9, welcomed: None, ask_owner: true };
     member.send(&Message::new(None, Event::HistoryGet(missing)).to_json()).await;
     let get = asked(&mut group.owner).await;
     let owner = group.owner.id.clone();

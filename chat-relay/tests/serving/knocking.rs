@@ -146,7 +146,7 @@ async fn only_moderators_decide_and_they_are_shown_who_waits() {
     reader.say(accept(&joiner)).await;
     reader.say(reject(&joiner, "no")).await;
     // What is answered after that was taken after that.
-    let get = HistoryGet { before: None, after: None, limit: 1, ask_owner: false };
+    let get = HistoryGet { before: None, after: None, limit: 1, welcomed: None, ask_owner: false };
     reader.send(&Message::new(None, Event::HistoryGet(get)).to_json()).await;
     let page = |heard: &Heard| matches!(heard.event, Event::HistoryPage(_)).then_some(());
     reader.hear("an answer", page).await;

@@ -37,7 +37,8 @@ async fn asks_for_all(person: &mut Person, texts: &[String]) {
     let after = person.hear("that it was passed over", gap).await;
     let mut before: Option<HistoryPosition> = None;
     loop {
-        let get = HistoryGet { before, after: Some(after.clone()), limit: 5, ask_owner: false };
+        let get =
+            HistoryGet { before, after: Some(after.clone()), limit: 5, welcomed: None, ask_owner: false };
         person.send(&Message::new(None, Event::HistoryGet(get)).to_json()).await;
         let page = |heard: &Heard| match &heard.event {
             Event::HistoryPage(page) if page.last => Some(page.next.clone()),

@@ -58,7 +58,7 @@ async fn history_is_given_page_by_page_with_the_bytes_that_were_signed() {
         _ => None,
     };
     let get_between = |before, after, limit| {
-        let get = HistoryGet { before, after, limit, ask_owner: false };
+        let get = HistoryGet { before, after, limit, welcomed: None, ask_owner: false };
         Message::new(None, Event::HistoryGet(get)).to_json()
     };
     let get = |before, limit| get_between(before, None, limit);
@@ -97,6 +97,33 @@ async fn history_is_given_page_by_page_with_the_bytes_that_were_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_with_the_welcome_is_not_given_again() {
+    let mut group = Group::served(Tuning { history_items: Some(2), ..Tuning::default() }).await;
+    let mut early = group.join().await;
+    for text in ["two", "three", "four"] {
+        group.owner.post(text).await;
+        early.hear_post(text).await;
+    }
+
+    let mut late = group.join().await;
+    let from = |heard: &crate::people::Heard| match &heard.event {
+        Event::LinkMember(own) => Some(own.history_from.clone()),
+        _ => None,
+    };
+    let welcomed = late.hear("from where on posts follow", from).await;
+    assert!(welcomed.is_some());
+    for text in ["three", "four"] {
+        late.hear_post(text).await;
+    }
+    let get = HistoryGet { before: None, after: None, welcomed, limit: 100, ask_owner: false };
+    late.send(&Message::new(None, Event::HistoryGet(get)).to_json()).await;
+    let end = |heard: &crate::people::Heard| matches!(heard.event, Event::HistoryPage(_)).then_some(());
+    late.hear("the rest", end).await;
+    late.hear_post("two").await;
+    assert!(!late.has_unheard_post("three") && !late.has_unheard_post("four"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_reaches_as_far_as_the_owner_wants() {
     use protocol::group::event::group::GroupInfo;
     use protocol::group::profile::HistoryKept;
@@ -116,7 +143,7 @@ async fn history_reaches_as_far_as_the_owner_wants() {
     for text in ["two", "three"] {
         late.hear_post(text).await;
     }
-    let get = HistoryGet { before: None, after: None, limit: 100, ask_owner: false };
+    let get = HistoryGet { before: None, after: None, limit: 100, welcomed: None, ask_owner: false };
     late.send(&Message::new(None, Event::HistoryGet(get)).to_json()).await;
     let end = |heard: &crate::people::Heard| match &heard.event {
         Event::HistoryPage(page) => Some(page.next.clone()),

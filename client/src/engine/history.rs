@@ -29,6 +29,7 @@ impl Step<'_, '_> {
         mut relay: RelayRow,
         group: &Group,
         can: Option<Capabilities>,
+        welcomed: Option<HistoryPosition>,
     ) -> Done<()> {
         relay.record.gives_history = can.as_ref().and_then(|can| can.history).unwrap_or(false);
         relay.record.takes_two = can.as_ref().is_some_and(Capabilities::takes_two_connections);
@@ -41,7 +42,7 @@ impl Step<'_, '_> {
         let is_read = relays.iter().any(|other| other.record.catch_up != CatchUp::Unasked);
         let is_new = relay.record.catch_up == CatchUp::Unasked;
         match (is_read, is_new) {
-            (false, _) => self.catch_up(relay, CatchUpEvent::Wanted(Want::Everything)),
+            (false, _) => self.catch_up(relay, CatchUpEvent::Joined(welcomed)),
             (true, false) => self.returned(relay),
             (true, true) => self.search(relay.group),
         }

@@ -174,8 +174,8 @@ impl Step<'_, '_> {
                 self.introduced(&relay, group, intro.member_info, Manner::Intro, intro.member_restrictions)
             }
             Said::Leave(_) => self.relay_left(relay, server_time),
-            Said::LinkMember(own) => self.relay_introduced(relay, group, own.relay_cap),
-            Said::RelayCapabilities(told) => self.relay_introduced(relay, group, Some(told.relay_cap)),
+            Said::LinkMember(own) => self.relay_introduced(relay, group, own.relay_cap, own.history_from),
+            Said::RelayCapabilities(told) => self.relay_introduced(relay, group, Some(told.relay_cap), None),
             Said::HistoryGap(gap) => self.passed_over(relay, gap.after),
             said @ (Said::BulkBegin(_) | Said::BulkGo(_) | Said::BulkEnd(_)) => self.bulk_said(&relay, &said),
             // Its profile is in its link; a page counts when its items were taken; the rest asks nothing of us.

@@ -57,6 +57,9 @@ pub struct Asking {
     /// Where it ends: nothing older is asked for.
     #[serde(default)]
     after: Option<HistoryPosition>,
+    /// What came with the welcome and is not asked for.
+    #[serde(default)]
+    welcomed: Option<HistoryPosition>,
     /// What the answer is about: all that is older.
     before: Option<HistoryPosition>,
     /// How much of it has come: older items begin here.
@@ -88,6 +91,8 @@ pub enum Want {
 pub enum CatchUpEvent {
     /// History is wanted.
     Wanted(Want),
+    /// We are let in for the first time; the newest posts come unasked, from this one on.
+    Joined(Option<HistoryPosition>),
     /// The connection is a new one: what was asked on the former is not answered.
     Returned(Want),
     /// The other has passed over what is newer than this.
@@ -113,6 +118,14 @@ impl CatchUp {
             (Self::Unasked | Self::Over, CatchUpEvent::Wanted(want) | CatchUpEvent::Returned(want)) => {
                 Asking::begin(want, HISTORY_PAUSE_MS_MIN, false).ask(now)
             }
+            (Self::Unasked | Self::Over, CatchUpEvent::Joined(welcomed)) => {
+                let begun = Asking::begin(Want::Everything, HISTORY_PAUSE_MS_MIN, false);
+                Asking { welcomed, ..begun }.ask(now)
+            }
+            // It was in before, as far as we know.
+            (state @ (Self::Asking(_) | Self::Resting { .. }), CatchUpEvent::Joined(_)) => {
+                state.apply(CatchUpEvent::Returned(Want::Everything), now)
+            }
             (Self::Unasked | Self::Over, CatchUpEvent::PassedOver(after)) => {
                 Asking::of_gap(after, HISTORY_PAUSE_MS_MIN).ask(now)
             }
@@ -132,7 +145,9 @@ impl CatchUp {
             (Self::Asking(asking), CatchUpEvent::PassedOver(after)) => asking.over_gap(after).ask(now),
             (Self::Asking(asking), CatchUpEvent::Returned(want)) => {
                 let after = asking.after.clone().filter(|_| want == Want::Missing);
-                Asking { want: asking.want.and(want), after, tries: 0, ..asking }.again().ask(now)
+                // What came with the welcome may have come to another copy of us.
+                let (want, welcomed) = (asking.want.and(want), None);
+                Asking { want, after, welcomed, tries: 0, ..asking }.again().ask(now)
             }
             (Self::Asking(asking), CatchUpEvent::Page { page, is_enough }) => {
                 asking.page(page, is_enough, now)
@@ -218,8 +233,19 @@ impl Want {
 impl Asking {
     const fn begin(want: Want, pause_ms: i64, ask_owner: bool) -> Self {
         let answers_left = HISTORY_ANSWERS_MAX - 1;
-        let (after, before, reached) = (None, None, None);
-        Self { want, after, before, reached, answers_left, asked_at_ms: 0, tries: 0, pause_ms, ask_owner }
+        let (after, welcomed, before, reached) = (None, None, None, None);
+        Self {
+            want,
+            after,
+            welcomed,
+            before,
+            reached,
+            answers_left,
+            asked_at_ms: 0,
+            tries: 0,
+            pause_ms,
+            ask_owner,
+        }
     }
 
     /// A reading of all that is newer than a position.
@@ -246,7 +272,8 @@ impl Asking {
 
     fn ask(self, now: Timestamp) -> (CatchUp, Option<HistoryGet>) {
         let (before, ask_owner) = (self.before.clone(), self.ask_owner);
-        let get = HistoryGet { before, after: self.after.clone(), limit: HISTORY_PAGE_ITEMS_MAX, ask_owner };
+        let (after, welcomed) = (self.after.clone(), self.welcomed.clone());
+        let get = HistoryGet { before, after, welcomed, limit: HISTORY_PAGE_ITEMS_MAX, ask_owner };
         (CatchUp::Asking(Self { reached: self.before.clone(), asked_at_ms: now.0, ..self }), Some(get))
     }
 
@@ -324,12 +351,14 @@ mod tests {
     #[test]
     fn every_state_and_every_event() {
         use CatchUp::{Over, Unasked};
-        use CatchUpEvent::{Lost, PassedOver, Returned, Timeout, Wanted};
+        use CatchUpEvent::{Joined, Lost, PassedOver, Returned, Timeout, Wanted};
         use Want::{Everything, Missing};
         let limit = HISTORY_PAGE_ITEMS_MAX;
-        let get = |before| Some(HistoryGet { before, after: None, limit, ask_owner: false });
-        let get_of_owner = || Some(HistoryGet { before: None, after: None, limit, ask_owner: true });
-        let get_gap = |before| Some(HistoryGet { before, after: at(20), limit, ask_owner: false });
+        let get = |before| Some(HistoryGet { before, after: None, limit, welcomed: None, ask_owner: false });
+        let get_of_owner =
+            || Some(HistoryGet { before: None, after: None, limit, welcomed: None, ask_owner: true });
+        let get_gap =
+            |before| Some(HistoryGet { before, after: at(20), limit, welcomed: None, ask_owner: false });
         let gap = || PassedOver(at(20).unwrap());
         let of_gap = || Asking { after: at(20), ..begun(Everything, 0) };
         let first = |want| CatchUp::Asking(begun(want, 0));
@@ -346,6 +375,12 @@ mod tests {
                 (state(), Wanted(Missing), first(Missing), get(None)),
                 (state(), Returned(Everything), first(Everything), get(None)),
                 (state(), page(None, at(5), true), state(), None),
+                (
+                    state(),
+                    Joined(at(9)),
+                    is(Asking { welcomed: at(9), ..begun(Everything, 0) }),
+                    get(None).map(|get| HistoryGet { welcomed: at(9), ..get }),
+                ),
                 (state(), Timeout, state(), None),
                 (state(), Lost, state(), None),
                 (state(), gap(), is(of_gap()), get_gap(None)),
@@ -354,7 +389,16 @@ mod tests {
         cases.extend([
             (is(middle()), Wanted(Missing), is(middle()), None),
             (is(middle()), Wanted(Everything), is(Asking { want: Everything, ..middle() }), None),
+            (is(middle()), Joined(at(9)), is(Asking { want: Everything, tries: 0, ..again() }), get(at(40))),
+            (resting(short, None), Joined(at(9)), first(Everything), get(None)),
             (is(middle()), Returned(Missing), is(Asking { tries: 0, ..again() }), get(at(40))),
+            (
+                is(Asking { welcomed: at(9), ..middle() }),
+                Returned(Missing),
+                is(Asking { tries: 0, ..again() }),
+                get(at(40)),
+            ),
+            (is(Asking { welcomed: at(9), ..middle() }), gap(), is(Asking { ..of_gap() }), get_gap(None)),
             (
                 is(middle()),
                 page(at(50), at(30), false),

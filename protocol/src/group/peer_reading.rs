@@ -39,7 +39,7 @@ pub enum PeerReading {
     #[default]
     Unbegun,
     /// A relay is read.
-    Going(Round),
+    Going(Box<Round>),
     /// No relay could be read; all are tried again.
     Resting {
         /// Which.
@@ -224,7 +224,7 @@ impl Round {
     }
 
     fn apply(self, event: PeerEvent, now: Timestamp) -> (PeerReading, Vec<PeerEffect>) {
-        let silently = |round: Self| (PeerReading::Going(round), Vec::new());
+        let silently = |round: Self| (PeerReading::Going(Box::new(round)), Vec::new());
         match (self.stage, event) {
             (Stage::Linking, PeerEvent::Requested(relay)) => {
                 let due_ms = now.plus_ms(PEER_ANSWER_MS_MAX).0;
@@ -255,7 +255,7 @@ impl Round {
                 if is_given_up {
                     return round.next(now);
                 }
-                (PeerReading::Going(round), get.into_iter().map(PeerEffect::Get).collect())
+                (PeerReading::Going(Box::new(round)), get.into_iter().map(PeerEffect::Get).collect())
             }
             // Of an attempt that was given up.
             (Stage::Linking, PeerEvent::LetIn(_) | PeerEvent::Lied | PeerEvent::Page { .. })
@@ -279,7 +279,7 @@ impl Round {
         let Some(relay) = self.relays.get(self.at).cloned() else { return self.end(now) };
         let due_ms = now.plus_ms(PEER_ANSWER_MS_MAX).0;
         (
-            PeerReading::Going(Self { stage: Stage::Linking, due_ms, ..self }),
+            PeerReading::Going(Box::new(Self { stage: Stage::Linking, due_ms, ..self })),
             vec![PeerEffect::ReadLink(relay)],
         )
     }
@@ -291,7 +291,7 @@ impl Round {
         }
         let (reading, get) = self.reading.clone().apply(CatchUpEvent::Returned(Want::Everything), now);
         let round = Self { stage: Stage::Reading, reading, ..self };
-        (PeerReading::Going(round), get.into_iter().map(PeerEffect::Get).collect())
+        (PeerReading::Going(Box::new(round)), get.into_iter().map(PeerEffect::Get).collect())
     }
 
     fn page(self, page: HistoryPage, is_enough: bool, now: Timestamp) -> (PeerReading, Vec<PeerEffect>) {
@@ -299,7 +299,7 @@ impl Round {
         let is_over = reading.reading().is_none();
         let round = Self { reading, ..self };
         if !is_over {
-            return (PeerReading::Going(round), get.into_iter().map(PeerEffect::Get).collect());
+            return (PeerReading::Going(Box::new(round)), get.into_iter().map(PeerEffect::Get).collect());
         }
         if !round.followed.is_doubtful && (is_enough || round.followed.reaches_the_beginning()) {
             return (PeerReading::Over, vec![PeerEffect::Close]);
@@ -315,7 +315,10 @@ impl Round {
         }
         let pause = PEER_PAUSE_MS_MIN.saturating_mul(1 << self.tries.min(PEER_TRIES_MAX));
         let due_ms = now.plus_ms(pause).0;
-        (PeerReading::Going(Self { stage: Stage::Pausing, tries, due_ms, ..self }), vec![PeerEffect::Close])
+        (
+            PeerReading::Going(Box::new(Self { stage: Stage::Pausing, tries, due_ms, ..self })),
+            vec![PeerEffect::Close],
+        )
     }
 
     fn next(self, now: Timestamp) -> (PeerReading, Vec<PeerEffect>) {

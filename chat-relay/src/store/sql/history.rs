@@ -8,7 +8,7 @@ use rusqlite::params;
 
 use super::{SqlStore, json};
 use crate::store::StoreError;
-use crate::store::records::{GroupId, NewMessage, StoredMessage, StoredMessageId};
+use crate::store::records::{GroupId, NewMessage, StoredMessage, StoredMessageId, Welcomed};
 
 impl SqlStore {
     pub(super) fn read_history_page(
@@ -18,14 +18,21 @@ impl SqlStore {
         oldest: StoredMessageId,
         limit: u32,
         files_since: Timestamp,
+        welcomed: Option<Welcomed>,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let before = before.map_or(i64::MAX, |before| before.0);
+        let nothing = (i64::MAX, 0, i64::MIN);
+        let (from, member, at) = welcomed.map_or(nothing, |given| (given.from.0, given.member.0, given.at.0));
         self.messages(
             "JOIN members a ON a.member_number = m.author
              WHERE m.group_id = ?1 AND m.support_of IS NULL AND m.deleted = 0 AND m.message_number < ?2
              AND m.message_number >= ?5 AND a.blocked = 0 AND (m.kind <> 'file' OR m.broker_ms > ?4)
+             AND NOT (m.received_ms < ?8 AND EXISTS (
+                 SELECT 1 FROM messages p WHERE p.group_id = m.group_id AND p.kind = 'post' AND p.received_ms < ?8
+                 AND p.message_number >= ?6 AND p.author <> ?7 AND p.message_id = CASE
+                     WHEN m.kind = 'post' THEN m.message_id WHEN m.kind IN ('edit', 'file') THEN m.target END))
              ORDER BY m.message_number DESC LIMIT ?3",
-            params![group.0, before, limit, files_since.0, oldest.0],
+            params![group.0, before, limit, files_since.0, oldest.0, from, member, at],
         )
     }
 

@@ -14,7 +14,7 @@ use crate::config::Limits;
 use crate::store::records::{
     Bounds, Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber,
     NewDelivery, NewMember, NewMessage, PassedOver, Piece, Purpose, Reader, RelayAddress, ServedGroup,
-    StoredMessage, StoredMessageId, Stream, WaitingInvitation,
+    StoredMessage, StoredMessageId, Stream, WaitingInvitation, Welcomed,
 };
 use crate::store::workers::WorkerStore as _;
 use crate::store::{RelayStore, StoreError};
@@ -307,8 +307,9 @@ impl RelayStore for SqlStore {
         oldest: StoredMessageId,
         limit: u32,
         files_since: Timestamp,
+        welcomed: Option<Welcomed>,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        self.read_history_page(group, before, oldest, limit, files_since)
+        self.read_history_page(group, before, oldest, limit, files_since, welcomed)
     }
 
     fn fill_message(

@@ -67,6 +67,9 @@ pub struct HistoryGet {
     /// Only what is newer than this; the oldest when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<HistoryPosition>,
+    /// As x.grp.link.mem said: posts that came with it are left out, with their edits and files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub welcomed: Option<HistoryPosition>,
     /// At most so many items; a relay gives fewer as it sees fit.
     pub limit: u32,
     /// Whether the relay shall ask an owner for what it may lack itself.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::history::HistoryPosition;
 use super::owner_relay::{Capabilities, MemberIdRole};
 use crate::group::constants::REASON_BYTES_MAX;
 use crate::group::entrance::Shown;
@@ -94,6 +95,9 @@ pub struct LinkMember {
     /// What the relay can do besides: an extension, in the form that owners are told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_cap: Option<Capabilities>,
+    /// The oldest post of those that follow unasked: an extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_from: Option<HistoryPosition>,
 }
 
 /// x.grp.link.reject: a relay's answer to a joiner. With the additions below, which stock clients pass over, it is also a

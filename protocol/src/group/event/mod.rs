@@ -162,7 +162,10 @@ mod tests {
                 ),
             ),
             (EventTag::Info, format!(r#"{{"profile":{profile}}}"#)),
-            (EventTag::LinkMember, format!(r#"{{"profile":{profile},"relayCap":{{"history":true}}}}"#)),
+            (
+                EventTag::LinkMember,
+                format!(r#"{{"profile":{profile},"relayCap":{{"history":true}},"historyFrom":"9"}}"#),
+            ),
             (
                 EventTag::LinkReject,
                 r#"{"groupLinkRejection":{"groupName":"Tea","rejectionReason":"blocked"}}"#.into(),
@@ -201,7 +204,7 @@ mod tests {
             (EventTag::GroupDelete, "{}".into()),
             (EventTag::Roster, r#"{"version":3,"fileInv":{"fileSize":2,"fileDigest":"AQID"}}"#.into()),
             (EventTag::RosterRequest, r#"{"version":3}"#.into()),
-            (EventTag::HistoryGet, r#"{"before":"17","after":"3","limit":50,"askOwner":true}"#.into()),
+            (EventTag::HistoryGet, r#"{"before":"17","after":"3","welcomed":"9","limit":50,"askOwner":true}"#.into()),
             (EventTag::HistoryPage, r#"{"before":"17","next":"3","last":true}"#.into()),
             (EventTag::HistoryGap, r#"{"after":"3"}"#.into()),
             (
