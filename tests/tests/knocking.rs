@@ -155,7 +155,10 @@ fn joiners_answer_a_question_and_do_work() -> anyhow::Result<()> {
         "--timeout",
         "60",
     ])?;
-    let profile = serde_json::to_string(&owner.ok(&["group", "profile", GROUP])?.lines)?;
+    let profile_of = |person: &Person| -> anyhow::Result<String> {
+        Ok(serde_json::to_string(&person.ok(&["group", "profile", GROUP])?.lines)?)
+    };
+    let profile = profile_of(&owner)?;
     ensure!(profile.contains("Which tea?") && !profile.to_lowercase().contains("earl"), "{profile}");
 
     let ann = world.person("Ann", &[&server])?;
@@ -179,7 +182,13 @@ fn joiners_answer_a_question_and_do_work() -> anyhow::Result<()> {
     owner.ok(&["accept", GROUP, &knock_of(&owner, "Ben")?])?;
     has(&ben, &["welcome"])?;
 
+    ensure!(profile_of(&ann)?.contains("Which tea?"));
     owner.ok(&["group", "entrance", GROUP, "--off", "--timeout", "60"])?;
+    // The relay passes on what it knows itself.
+    eventually(
+        "nothing is asked any more",
+        || Ok((!profile_of(&ann)?.contains("Which tea?")).then_some(())),
+    )?;
     let cem = world.person("Cem", &[&server])?;
     let _cem_listens = cem.listen()?;
     cem.ok(&["join", &link, "--timeout", "60"])?;
