@@ -309,10 +309,11 @@ fn indent(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn post(text: &str) -> MessageRow {
+    /// A post of somebody else.
+    pub(crate) fn post(text: &str) -> MessageRow {
         MessageRow {
             group: "g".into(),
             message_id: "abcdefghijkl".into(),

@@ -7,7 +7,7 @@ use protocol::timestamp::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::error::CommandError;
-use crate::event::{DeliveryState, Event, Reply, Signature};
+use crate::event::{DeliveryState, Event, MessageRow, Reply, Signature};
 use crate::exit_code::ExitCode;
 use crate::rows;
 use crate::store::group::{Entering, Group, GroupId, GroupStatus};
@@ -103,10 +103,11 @@ impl Waiter {
                 _ => false,
             },
             Goal::Delivered(id, wanted) => match event {
-                Event::Delivery { group, message_id, .. } => {
+                // Others may wait at the same time for what they say.
+                Event::Delivery { group, message_id, .. }
+                | Event::Message(MessageRow { group, message_id, .. }) => {
                     is_of(*id, group) && wanted.iter().any(|wanted| wanted.to_string() == *message_id)
                 }
-                Event::Message(row) => is_of(*id, &row.group) && row.own,
                 Event::Edited { group, signature: Signature::Own, .. }
                 | Event::Deleted { group, signature: Signature::Own, .. }
                 | Event::GroupEnded { group, .. } => is_of(*id, group),
@@ -416,5 +417,27 @@ fn group_of(event: &Event) -> Option<&str> {
         | Event::Warning { group: None, .. }
         | Event::Listening { .. }
         | Event::Network { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::tests::post;
+    use crate::store::group::tests::a_group;
+
+    #[test]
+    fn a_command_is_told_of_what_it_says_itself() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("g")).unwrap();
+        let (replies, _) = mpsc::unbounded_channel();
+        let said = SharedMessageId::new(b"said".to_vec()).unwrap();
+        let goal = Goal::Delivered(group, vec![said.clone()]);
+        let waiter = Waiter { request: 1, goal, deadline: None, replies, lingers_until: None };
+        let own = MessageRow { message_id: said.to_string(), own: true, ..post("hello") };
+        assert!(waiter.wants(&store, &Event::Message(own.clone())));
+        let by_another = MessageRow { message_id: "b3RoZXI=".into(), ..own.clone() };
+        assert!(!waiter.wants(&store, &Event::Message(by_another)), "another command says it");
+        assert!(!waiter.wants(&store, &Event::Message(MessageRow { group: "h".into(), ..own })));
     }
 }

@@ -90,7 +90,9 @@ impl Script {
             blocked_at,
             changes: Vec::new(),
         };
-        self.groups.get_mut(number).context("a group")?.posts.push(post);
+        let posts = &mut self.groups.get_mut(number).context("a group")?.posts;
+        anyhow::ensure!(posts.iter().all(|known| known.id != post.id), "{alias}: a post was told of twice");
+        posts.push(post);
         Ok(())
     }
 
