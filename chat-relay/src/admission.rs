@@ -219,7 +219,9 @@ fn examine<S: RelayStore>(
             Ok(found) => known = found,
             Err(error) => failed = Some(error),
         }
-        known.as_ref().map(|known| Pinned { key: known.key.map(MemberKey), role: known.role })
+        // Of whom nothing but an owner's word is known, the first to come under its id brings the key.
+        let met = known.as_ref().filter(|known| known.key.is_some());
+        met.map(|known| Pinned { key: known.key.map(MemberKey), role: known.role })
     });
     if let Some(error) = failed {
         return Err(error.into());
@@ -302,6 +304,7 @@ fn let_in<S: RelayStore>(
             member
         }
     };
+    member.key = member.key.or(Some(join.new_member_key.0));
     member.profile = Some(join.profile);
     let answer = link_invitation(turn, group, &member, how_far)?;
     let until = now.plus_ms(turn.limits.joining_ttl.ms());

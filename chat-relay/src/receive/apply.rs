@@ -2,6 +2,7 @@
 
 use protocol::group::event::Event;
 use protocol::group::event::members::{MemberDelete, MemberRoleChange, Restriction};
+use protocol::group::identity::MemberId;
 use protocol::group::served_group::ServedEvent;
 use protocol::net::engine::Fatal;
 
@@ -36,9 +37,13 @@ pub(super) fn apply<S: RelayStore>(
         Event::Leave(_) => leaves(turn, author)?,
         Event::MemberRole(change) => changes_role(turn, &group, change)?,
         Event::MemberRestrict(restrict) => {
-            if let Some(mut member) = turn.store.member_by_id(group.id, &restrict.member_id)? {
-                member.blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
-                turn.store.update_member(&member)?;
+            let blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
+            let known = turn.store.member_by_id(group.id, &restrict.member_id)?;
+            if let Some(member) = known {
+                turn.store.update_member(&Member { blocked, ..member })?;
+            } else if blocked {
+                let member = not_met(turn, &group, &restrict.member_id, MemberStatus::Left)?;
+                turn.store.update_member(&Member { blocked, ..member })?;
             }
         }
         Event::MemberDelete(delete) => return removes(turn, group, delete),
@@ -133,6 +138,7 @@ fn removes<S: RelayStore>(
         return Ok(Ending::GroupGoes);
     }
     let Some(mut member) = turn.store.member_by_id(group.id, &delete.member_id)? else {
+        not_met(turn, &group, &delete.member_id, MemberStatus::Removed)?;
         return Ok(Ending::Nothing);
     };
     member.status = MemberStatus::Removed;
@@ -146,4 +152,17 @@ fn removes<S: RelayStore>(
         turn.store.hide_messages_of(member.number)?;
     }
     Ok(Ending::MemberGoes(Box::new(member)))
+}
+
+/// Somebody of whom nothing but this is known: connected to other relays, it may ask here later.
+fn not_met<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    id: &MemberId,
+    status: MemberStatus,
+) -> Result<Member, Fatal> {
+    let role = turn.joiner_role(group);
+    let new = NewMember { id: id.clone(), role, status, profile: None, key: None };
+    let now = turn.now();
+    Ok(turn.store.insert_member(group.id, &new, now)?)
 }

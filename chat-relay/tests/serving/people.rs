@@ -404,7 +404,8 @@ impl Group {
         Self::let_in(asked).await
     }
 
-    async fn let_in((mut person, answer): (Person, Event)) -> Person {
+    /// The answer is taken: the person is in.
+    pub(crate) async fn let_in((mut person, answer): (Person, Event)) -> Person {
         assert!(matches!(answer, Event::LinkInvitation(_)), "{answer:?}");
         let info = Event::Info(Box::new(Info { profile: Profile::named("Mia") }));
         let info = Message::new(None, info).to_json();

@@ -1,11 +1,14 @@
 //! What a relay does, seen from outside.
 
 use chat_relay::config::Tuning;
+use chat_relay::store::records::{Member, MemberStatus};
 use protocol::agent::event::{Event as AgentEvent, SendFailure};
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::event::content::MessageDelete;
 use protocol::group::event::history::{HistoryGet, HistoryPosition};
-use protocol::group::event::members::{MemberDelete, MemberRoleChange};
+use protocol::group::event::members::{
+    MemberDelete, MemberRestrict, MemberRoleChange, Restriction, Restrictions,
+};
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::ForwardSender;
 use protocol::group::identity::{LinkText, MemberId, MemberRole};
@@ -312,6 +315,32 @@ async fn the_removal_of_somebody_unknown_here_is_passed_on() {
         })
         .await;
     assert_eq!(notice, element);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_removed_or_blocked_while_unknown_here_is_so_when_it_comes() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let mut rng = system_rng();
+    let [removed, blocked] = [(); 2].map(|()| MemberId::generate(&mut rng));
+    let delete = MemberDelete { member_id: removed.clone(), messages: false, roster_version: None };
+    group.owner.say(Event::MemberDelete(delete)).await;
+    let member_restrictions = Restrictions { restriction: Restriction::Blocked };
+    let restrict = MemberRestrict { member_id: blocked.clone(), member_restrictions };
+    group.owner.say(Event::MemberRestrict(restrict)).await;
+    member.hear("the block", |heard| matches!(heard.event, Event::MemberRestrict(_)).then_some(())).await;
+
+    let relay = group.relay_id.clone();
+    let (_, answer) = group.ask(removed, Ed25519PrivateKey::generate(&mut rng), &relay).await;
+    assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+    let key = Ed25519PrivateKey::generate(&mut rng);
+    let asked = group.ask(blocked.clone(), key.clone(), &relay).await;
+    let blocked_here = Group::let_in(asked).await;
+    let is_in = |member: &Member| member.blocked && member.status == MemberStatus::Connected;
+    group.until_member(&blocked_here, is_in).await;
+    // The first who came under this id is who it is.
+    let (_, answer) = group.ask(blocked, Ed25519PrivateKey::generate(&mut rng), &relay).await;
+    assert!(matches!(answer, Event::RelayNotice(_)), "{answer:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

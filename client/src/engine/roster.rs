@@ -20,10 +20,10 @@ use super::step::{Done, Step, Stop, default_role};
 use crate::error::CommandError;
 use crate::event::EvidenceKind;
 use crate::exit_code::ExitCode;
-use crate::store::StoreError;
 use crate::store::group::{self, Group, GroupId};
 use crate::store::member::{Member, MemberStatus};
 use crate::store::relay::RelayRow;
+use crate::store::{Store, StoreError};
 
 impl Step<'_, '_> {
     /// Whether an author may say this, by the group's rules.
@@ -37,26 +37,13 @@ impl Step<'_, '_> {
     ) -> Done<Result<(), NotPermitted>> {
         let failure = RefCell::new(None);
         let role_of = |member: &MemberId| {
-            self.role_of(id, member).unwrap_or_else(|error| {
-                *failure.borrow_mut() = Some(error);
-                None
-            })
+            role_of(self.store, (id, group), member).map_err(|error| *failure.borrow_mut() = Some(error)).ok()
         };
         let judged = permissions::judge(event, author, actor, &group.profile.preferences(), role_of);
         match failure.into_inner() {
             Some(error) => Err(error.into()),
             None => Ok(judged),
         }
-    }
-
-    /// The role of a member or relay that we know.
-    fn role_of(&self, id: GroupId, member_id: &MemberId) -> Result<Option<MemberRole>, StoreError> {
-        if let Some(member) = self.store.member(id, member_id)? {
-            return Ok(Some(member.role));
-        }
-        let relays = self.store.relays(id)?;
-        let is_relay = relays.iter().any(|relay| relay.record.member_id.as_ref() == Some(member_id));
-        Ok(is_relay.then_some(MemberRole::Relay))
     }
 
     /// The version of the roster in force; the owner makes the first, empty one.
@@ -232,5 +219,45 @@ pub(super) fn parse_role(word: &str) -> Done<MemberRole> {
             Ok(role)
         }
         _ => Err(Stop::refuse(ExitCode::Usage, format_args!("\"{word}\" is no role that can be given"))),
+    }
+}
+
+/// The role of a member or relay. Whoever we have not met is one of those who joined, and what is said of it counts: it may
+/// be connected to other relays only, or be met later, by the word of a slower one.
+fn role_of(
+    store: &Store,
+    (id, group): (GroupId, &Group),
+    member_id: &MemberId,
+) -> Result<MemberRole, StoreError> {
+    if let Some(member) = store.member(id, member_id)? {
+        return Ok(member.role);
+    }
+    let relays = store.relays(id)?;
+    let is_relay = relays.iter().any(|relay| relay.record.member_id.as_ref() == Some(member_id));
+    Ok(if is_relay { MemberRole::Relay } else { default_role(group) })
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::group::event::members::{MemberRestrict, Restriction, Restrictions};
+
+    use super::*;
+    use crate::store::group::tests::a_group;
+
+    #[test]
+    fn whoever_is_not_met_yet_can_be_blocked() {
+        let mut store = Store::in_memory();
+        let group = a_group("news");
+        let id = store.add_group(&group).unwrap();
+        let [moderator, stranger] = [[1; 12], [2; 12]].map(|id| MemberId::new(id).unwrap());
+        let member_restrictions = Restrictions { restriction: Restriction::Blocked };
+        let block = Said::MemberRestrict(MemberRestrict { member_id: stranger, member_restrictions });
+        let preferences = group.profile.preferences();
+        let judged = |role| {
+            let role_of = |member: &MemberId| role_of(&store, (id, &group), member).ok();
+            permissions::judge(&block, &moderator, Actor { role, blocked: false }, &preferences, role_of)
+        };
+        assert_eq!(judged(MemberRole::Moderator), Ok(()));
+        assert_eq!(judged(MemberRole::Member), Err(NotPermitted::NeedsRole(MemberRole::Moderator)));
     }
 }
