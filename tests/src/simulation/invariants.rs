@@ -103,6 +103,7 @@ impl Script {
                 let alias = self.groups.get(group).context("a group")?.alias.clone();
                 if self.own_row(id, &alias)?.is_some() {
                     self.check_history(id, group, &alias)?;
+                    self.check_shown(id, &alias)?;
                 }
             }
         }
@@ -116,6 +117,42 @@ impl Script {
             ensure!(program.entries() == 0, "{} holds {} entries at rest", program.name, program.entries());
         }
         Ok(())
+    }
+
+    /// What counts as unread was not shown.
+    pub(super) fn check_unread(&mut self, person: ProgramId) -> anyhow::Result<()> {
+        for row in self.world.program(person)?.look(json!({"request": "group_list"}))? {
+            let (alias, unread) = (row["group"].as_str().unwrap_or_default(), row["unread"].as_u64());
+            let (name, (unseen, others)) =
+                (self.world.program(person)?.name.clone(), self.unseen(person, alias)?);
+            let most = unseen.len() as u64;
+            ensure!(
+                unread.is_some_and(|unread| unread <= most),
+                "{name} has {unread:?} unread in {alias}, and was not shown {most} of {others}"
+            );
+        }
+        Ok(())
+    }
+
+    /// In the end everything was shown, and nothing is unread.
+    fn check_shown(&mut self, person: ProgramId, alias: &str) -> anyhow::Result<()> {
+        let row = self.own_row(person, alias)?.context("it has the group")?;
+        let (unseen, _) = self.unseen(person, alias)?;
+        let program = self.world.program(person)?;
+        ensure!(row["unread"] == 0, "{} has {} unread in {alias}", program.name, row["unread"]);
+        let is_told = program.is_cut_short || unseen.is_empty();
+        ensure!(is_told, "{} was never shown {unseen:?} in {alias}", program.name);
+        Ok(())
+    }
+
+    /// What others said that stands in somebody's history and was not shown, and how much they said.
+    fn unseen(&mut self, person: ProgramId, alias: &str) -> anyhow::Result<(Vec<Value>, usize)> {
+        let mut rows = history(&mut self.world, person, alias)?;
+        rows.retain(|row| row["own"] == false && row["deleted"] == false);
+        let others = rows.len();
+        let id = |row: &Value| row["message_id"].as_str().unwrap_or_default().to_owned();
+        rows.retain(|row| !self.shown.contains_key(&(person, id(row))));
+        Ok((rows.into_iter().map(|mut row| row["text"].take()).collect(), others))
     }
 
     fn count(&mut self) {

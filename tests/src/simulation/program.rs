@@ -55,6 +55,8 @@ pub(super) struct Program {
     /// What has come in and waits for a turn.
     pub(super) inbox: Vec<Arrival>,
     pub(super) asked: Vec<Ask>,
+    /// Whether it died between a commit and what that has it say.
+    pub(super) is_cut_short: bool,
     /// Names the turn that is on the agenda; earlier ones do not count any more.
     pub(super) turn: u64,
     /// When that is.
@@ -79,6 +81,7 @@ impl Program {
             life: 0,
             inbox: Vec::new(),
             asked: Vec::new(),
+            is_cut_short: false,
             turn: 0,
             due: None,
             skew: 0,

@@ -44,6 +44,11 @@ fn a_run_that_did_not_hold_is_noticed() {
     assert!(script.check().unwrap_err().to_string().contains("was removed, and got"));
     script.groups.get_mut(place).unwrap().posts.get_mut(index).unwrap().barred.pop();
 
+    let (shown, times) = script.shown.pop_first().unwrap();
+    script.world.program(shown.0).unwrap().is_cut_short = false;
+    assert!(script.check().unwrap_err().to_string().contains("was never shown"));
+    script.shown.insert(shown, times);
+
     let program = script.world.program(reader).unwrap();
     let entries = std::mem::replace(&mut program.entries_max, 401);
     assert!(script.check().unwrap_err().to_string().contains("held 401 entries in memory"));

@@ -190,6 +190,7 @@ impl World {
         let (requests, links) = (effects.requests.len(), effects.links.len());
         self.trace.note(now, format_args!("{} takes {inputs}, asks {requests}, reads {links}", program.name));
         if self.chance.happens(self.faults.dies_between) {
+            program.is_cut_short = true;
             let again = self.chance.between(100, 30_000);
             self.kill(id, "after a commit", Some(again));
             return Ok(None);

@@ -36,6 +36,7 @@ impl Script {
             addresses: BTreeMap::new(),
             pending: Vec::new(),
             shown: BTreeMap::new(),
+            looking: BTreeMap::new(),
             left: u32::try_from(draw.between(20, 60))?,
             figures: Figures::default(),
         };

@@ -35,6 +35,8 @@ pub(super) struct Script {
     pending: Vec<Pending>,
     /// How often each client was shown each message.
     pub(super) shown: BTreeMap<(ProgramId, String), u32>,
+    /// Clients whose people look at what comes, with the life in which they began to.
+    looking: BTreeMap<ProgramId, u64>,
     /// How many of the script's steps are left.
     left: u32,
     pub(super) figures: Figures,
@@ -82,15 +84,17 @@ enum What {
 }
 
 impl Script {
-    /// Starts a client, which then shows what comes.
+    /// Starts a client, which then shows what comes, unless its person looks later.
     fn started(&mut self, id: ProgramId) -> anyhow::Result<()> {
-        if self.world.start(id)? {
+        if self.world.start(id)? && self.world.chance.happens(8_000) {
             self.follow(id)?;
         }
         Ok(())
     }
 
     fn follow(&mut self, id: ProgramId) -> anyhow::Result<()> {
+        let life = self.world.program(id)?.life;
+        self.looking.insert(id, life);
         self.ask(id, What::Follow, json!({"request": "listen", "group": null, "history": false}))
     }
 
@@ -171,6 +175,10 @@ impl Script {
         }
         for client in self.clients.clone() {
             self.started(client)?;
+            self.check_unread(client)?;
+            if self.looking.get(&client) != Some(&self.world.program(client)?.life) {
+                self.follow(client)?;
+            }
         }
         Ok(())
     }

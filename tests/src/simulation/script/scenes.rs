@@ -26,6 +26,7 @@ impl Script {
             addresses: BTreeMap::new(),
             pending: Vec::new(),
             shown: BTreeMap::new(),
+            looking: BTreeMap::new(),
             left: 0,
             figures: Figures::default(),
         };
