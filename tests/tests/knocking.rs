@@ -86,6 +86,11 @@ fn a_joiner_waits_is_let_in_by_a_moderator_or_reads_why_not() -> anyhow::Result<
 
     // Without review everybody comes in.
     owner.ok(&["group", "profile", GROUP, "--review", "off"])?;
+    // A relay passes on what it knows itself.
+    eventually("nobody is reviewed any more", || {
+        let profile = ann.ok(&["group", "profile", GROUP])?;
+        Ok(profile.lines.iter().any(|row| row["review"] == false).then_some(()))
+    })?;
     let ben = world.person("Ben", &[&server])?;
     let _ben_listens = ben.listen()?;
     eventually("Ben comes in", || {
