@@ -154,6 +154,18 @@ pub fn connected(person: &Person, relays: usize) -> anyhow::Result<()> {
     found.with_context(|| format!("{} is connected to {last:?}, not to {relays} relays", person.name))
 }
 
+/// Waits until a person reaches a relay by two connections.
+///
+/// # Errors
+/// When not in time.
+pub fn doubled(person: &Person) -> anyhow::Result<()> {
+    eventually(&format!("{} has two connections", person.name), || {
+        let answer = person.ok(&["group", "relays", GROUP])?;
+        let two = |row: &Value| row.get("two_connections") == Some(&Value::Bool(true));
+        Ok(answer.of_type("group_relay").any(two).then_some(()))
+    })
+}
+
 /// Waits until a relay has one of these statuses for a person, or is not listed where `""` is among them.
 ///
 /// # Errors

@@ -1,18 +1,9 @@
 //! Two connections of each owner and member to the relay: both are in use, and what goes ahead of bulk confuses nobody.
 
 use anyhow::{Context as _, ensure};
-use e2e::stage::{GROUP, Stage, has};
+use e2e::stage::{GROUP, Stage, doubled, has};
 use e2e::world::{Person, Relay, event, eventually, text};
 use serde_json::Value;
-
-/// Waits until a person's first relay is reached by two connections.
-fn doubled(person: &Person) -> anyhow::Result<()> {
-    eventually(&format!("{} has two connections", person.name), || {
-        let answer = person.ok(&["group", "relays", GROUP])?;
-        let two = |row: &Value| row.get("two_connections") == Some(&Value::Bool(true));
-        Ok(answer.of_type("group_relay").any(two).then_some(()))
-    })
-}
 
 fn member_row(person: &Person, name: &str) -> anyhow::Result<Value> {
     let answer = person.ok(&["members", GROUP])?;

@@ -3,7 +3,7 @@
 
 use anyhow::Context as _;
 use e2e::socks::{Cut, Socks};
-use e2e::stage::{GROUP, Stage, has};
+use e2e::stage::{GROUP, Stage, doubled, has};
 use e2e::tampering::queues;
 use e2e::world::{Person, Relay, eventually};
 use serde_json::Value;
@@ -138,6 +138,8 @@ fn a_member_whose_queue_is_full_gets_the_rest_in_order() -> anyhow::Result<()> {
     let mut said = Vec::new();
     say(&stage, &mut said, 1)?;
     stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    // Whoever goes while it changes to two connections is sent nothing until it is back.
+    doubled(stage.member(1)?)?;
     stage.listening.get_mut(2).context("Ben listens")?.kill()?;
     // One after the other: what waits long enough goes together.
     for _ in 0..12 {
