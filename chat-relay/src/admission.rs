@@ -32,6 +32,7 @@ use thiserror::Error;
 
 use crate::delivery::forwarding::forwarded;
 use crate::history::give::{self, kept};
+use crate::history::order;
 use crate::metrics::{Count, Refused};
 use crate::notices::Concern;
 use crate::operation::Quota;
@@ -557,7 +558,9 @@ pub fn history<S: RelayStore>(
     }
     let files_since = turn.now().plus_ms(-HISTORY_FILE_AGE_MS_MAX);
     let (mut elements, mut met, mut from) = (Vec::new(), std::collections::BTreeSet::new(), None);
-    for message in turn.store.history(group.id, limit, files_since)? {
+    let mut messages = turn.store.history(group.id, limit, files_since)?;
+    order::put_in_order(messages.iter_mut())?;
+    for message in messages {
         let number = message.message.author;
         let Some(author) = turn.store.member(number)? else { continue };
         if number == recipient || message.id < oldest {

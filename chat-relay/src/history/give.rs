@@ -23,7 +23,7 @@ use protocol::group::profile::HistoryKept;
 use protocol::group::signed::Statement;
 use protocol::net::engine::Fatal;
 
-use super::fill;
+use super::{fill, order};
 use crate::admission;
 use crate::admission::member_new;
 use crate::delivery::forwarding::forwarded;
@@ -76,7 +76,7 @@ fn answer<S: RelayStore>(
     let position = |text: &str| text.parse().map_or(StoredMessageId(i64::MIN), StoredMessageId);
     let before = request.before.as_ref().map(|before| position(before.as_str()));
     let files_since = turn.now().plus_ms(-HISTORY_FILE_AGE_MS_MAX);
-    let messages = match kept(turn, group) {
+    let mut messages = match kept(turn, group) {
         Some(kept) => {
             let kept_from = turn.store.oldest_kept(group.id, &kept, turn.context.now())?;
             let after = request.after.as_ref().and_then(|after| after.as_str().parse::<i64>().ok());
@@ -90,6 +90,7 @@ fn answer<S: RelayStore>(
         }
         None => Vec::new(),
     };
+    order::put_in_order(messages.iter_mut().rev())?;
     let oldest = messages.last().filter(|_| messages.len() >= limit as usize);
     let next = oldest.map(|oldest| HistoryPosition::new(oldest.id.0.to_string())).transpose()?;
     let mut items = Vec::new();

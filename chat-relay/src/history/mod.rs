@@ -10,5 +10,6 @@
 
 pub mod fill;
 pub mod give;
+pub(crate) mod order;
 mod page;
 pub mod peers;

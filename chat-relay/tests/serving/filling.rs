@@ -2,6 +2,7 @@
 
 use chat_relay::config::Tuning;
 use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::group::author_chain::OwnChain;
 use protocol::group::event::history::{HistoryGet, HistoryPosition};
 use protocol::group::event::members::{MemberInfo, MemberNew};
 use protocol::group::event::{Event, Message};
@@ -168,4 +169,68 @@ async fn nobody_but_the_owner_who_was_asked_gives_history() {
     let mut late = group.join().await;
     late.hear_post("last").await;
     assert!(!late.has_unheard_post("handed in by a member"));
+}
+
+/// Posts of the owner, each linked to the one before.
+fn chained(owner: &Person, texts: &[&str]) -> Vec<Vec<u8>> {
+    let mut chain = OwnChain::begin(&mut system_rng());
+    let mut said = Vec::new();
+    for text in texts {
+        let id = SharedMessageId::generate(&mut system_rng());
+        let message = Message::new(Some(id), post(text)).chained(chain.next());
+        let signed = sign(&owner.key, &owner.group, &owner.id, &message.to_json());
+        let digest = Statement::parse(&signed).unwrap().digest(&owner.group, &owner.id);
+        chain = chain.followed_by(digest, &mut system_rng());
+        said.push(signed);
+    }
+    said
+}
+
+async fn texts(person: &mut Person, count: usize) -> Vec<String> {
+    let text = |heard: &Heard| match &heard.event {
+        Event::MessageNew(new) => Some(new.content.as_text().to_owned()),
+        _ => None,
+    };
+    let mut heard = Vec::new();
+    while heard.len() < count {
+        heard.push(person.hear("a post", text).await);
+    }
+    heard
+}
+
+/// The owner may have said something more than once: by itself, and in the history that it was asked for. On two
+/// connections either comes first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_by_itself_as_well_as_in_history_is_given_in_its_authors_order() {
+    for comes_first in [true, false] {
+        let mut group = Group::served(Tuning::default()).await;
+        let get = asked(&mut group.owner).await;
+        let mut member = group.join().await;
+        let said = chained(&group.owner, &["one", "two", "three"]);
+        let items = (1..).zip(&said).map(|(place, said)| item(place, &group.owner.id, None, said));
+        let newest_first = items.collect::<Vec<_>>().into_iter().rev().collect();
+        if comes_first {
+            group.owner.send(&said[0]).await;
+        }
+        answer(&group.owner, &get, newest_first, None).await;
+        if !comes_first {
+            group.owner.send(&said[0]).await;
+        }
+        group.owner.post("last").await;
+        assert_eq!(texts(&mut member, 2).await, ["one", "last"], "what else came is history");
+
+        let ask = HistoryGet { before: None, after: None, limit: 9, welcomed: None, ask_owner: false };
+        member.send(&Message::new(None, Event::HistoryGet(ask)).to_json()).await;
+        let mut late = group.join().await;
+        for person in [&mut member, &mut late] {
+            assert_eq!(texts(person, 4).await, ["one", "two", "three", "last"], "{comes_first}");
+        }
+        // They are news when they come by themselves, in order.
+        for said in &said[1..] {
+            group.owner.send(said).await;
+        }
+        for person in [&mut member, &mut late] {
+            assert_eq!(texts(person, 2).await, ["two", "three"]);
+        }
+    }
 }
