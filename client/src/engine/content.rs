@@ -49,7 +49,7 @@ impl Step<'_, '_> {
             delivered: own,
         };
         let shown = own || (self.followed)(&group.alias);
-        let place = Place { shown, recalled: by.recalled };
+        let place = Place { shown, recalled: by.recalled, late: by.late };
         let author = by.author.id.as_ref();
         self.store.add_message(id, &by.shared_id, author, by.sent_at, place, &record)?;
         if signature == Signature::Unsigned && group.profile.preferences().signs_messages() && !own {
@@ -158,6 +158,7 @@ impl Step<'_, '_> {
             sent_at: Timestamp(change.sent_at_ms),
             shared_id,
             recalled: false,
+            late: None,
             verbatim: &change.verbatim,
             again: false,
         };

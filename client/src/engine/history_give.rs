@@ -19,9 +19,9 @@ use crate::store::message::SaidRow;
 use crate::store::relay::RelayRow;
 
 impl Step<'_, '_> {
-    /// A relay asks for a page.
+    /// A relay asks for a page. It goes behind what we have said: that the relay has by then.
     pub(super) fn give_history(&mut self, relay: &RelayRow, group: &Group, get: &HistoryGet) -> Done<()> {
-        let Some(connection) = relay.connection else { return Ok(()) };
+        let Some(connection) = self.in_turn(relay)? else { return Ok(()) };
         // A position that we never gave stands at the end.
         let before = get.before.as_ref().map(|before| before.as_str().parse().unwrap_or(0));
         let after = get.after.as_ref().and_then(|after| after.as_str().parse().ok());
@@ -42,7 +42,7 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    /// What was said, if its author is proven, and it still stands or is our own.
+    /// What was said, if its author is proven, and it still stands or is our own. What waits to be sent comes by itself.
     fn item(&self, id: GroupId, group: &Group, said: &SaidRow) -> Done<Option<Item>> {
         let (Some(author), Signature::Verified | Signature::Own) = (&said.copy.author, said.copy.signature)
         else {
@@ -52,6 +52,9 @@ impl Step<'_, '_> {
             return Ok(None);
         };
         let Ok(Message { event, .. }) = statement.message() else { return Ok(None) };
+        if *author == group.member_id && self.store.waits(id, &said.shared_id)? {
+            return Ok(None);
+        }
         let is_given = match &event {
             Said::MessageNew(_) => {
                 self.store.message(id, &said.shared_id)?.is_some_and(|post| !post.record.deleted)

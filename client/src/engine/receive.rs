@@ -56,6 +56,8 @@ pub(super) struct Accepted<'a> {
     pub(super) sent_at: Timestamp,
     /// Whether it was said before we came.
     pub(super) recalled: bool,
+    /// Its author's number, if something came first that its author made later.
+    pub(super) late: Option<u64>,
     /// The id under which copies are one.
     pub(super) shared_id: SharedMessageId,
     /// The bytes as they came.
@@ -299,8 +301,9 @@ impl Step<'_, '_> {
         if let Some(about) = about.filter(|about| came == Came::Ahead && *about != group.member_id) {
             self.overtakes(&relay, group, &shared_id, &about, &event)?;
         }
-        let accepted =
-            Accepted { author, verdict, sent_at: forward.sent_at, recalled, shared_id, verbatim, again };
+        let late = chained.filter(|_| is_late).map(|said| said.link.number());
+        let sent_at = forward.sent_at;
+        let accepted = Accepted { author, verdict, sent_at, recalled, late, shared_id, verbatim, again };
         self.apply(&relay, group, event, &accepted)
     }
 

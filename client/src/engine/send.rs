@@ -58,7 +58,7 @@ impl Step<'_, '_> {
             delivered: false,
         };
         let now = self.now();
-        let place = message::Place { shown: true, recalled: false };
+        let place = message::Place { shown: true, ..Default::default() };
         self.store.add_message(id, &shared_id, Some(&group.member_id), now, place, &record)?;
         if let Some(row) = self.store.message(id, &shared_id)? {
             let row = rows::message_row(self.store, id, &group, &row)?;
@@ -105,17 +105,33 @@ impl Step<'_, '_> {
             verbatim: element.clone(),
         };
         self.store.hold_copy(id, &shared_id, OURSELVES, self.context.now(), &copy)?;
+        // What was said before goes before.
+        let is_next = self.flush_outbox_to(id, |_| true)?;
         let item = self.store.push_outbox(id, &shared_id, &element)?;
-        self.deliver(id, item, &element, to)?;
+        if is_next {
+            self.deliver(id, item, &element, to)?;
+        }
         Ok(shared_id)
     }
 
-    /// Hands everything that waits to the relays that are connected now.
+    /// Hands what waits to the relays that are connected now.
     pub(super) fn flush_outbox(&mut self, id: GroupId) -> Done<()> {
-        for item in self.store.outbox_waiting(id)? {
-            self.deliver(id, item.id, &item.container, |_| true)?;
+        self.flush_outbox_to(id, |_| true).map(drop)
+    }
+
+    /// The same to chosen relays, in order. Says whether nothing waits any more.
+    fn flush_outbox_to(&mut self, id: GroupId, to: impl Fn(&RelayRow) -> bool) -> Done<bool> {
+        while let Some(item) = self.store.first_waiting(id)? {
+            if !self.deliver(id, item.id, &item.container, &to)? {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// The connection to a relay for what is said in turn.
+    pub(super) fn in_turn(&self, relay: &RelayRow) -> Done<Option<ConnectionId>> {
+        Ok(self.store.bulk(relay.id)?.in_use().or(relay.connection))
     }
 
     /// A relay's server has an event of ours.
@@ -143,7 +159,9 @@ impl Step<'_, '_> {
             return Ok(());
         }
         self.tell_delivery(&ended, DeliveryState::Failed, Some(reason.to_string()))?;
-        self.flush_outbox(ended.group)
+        // Who refuses it would refuse it again.
+        let is_refused = matches!(reason, SendFailure::Refused | SendFailure::NoQueue);
+        self.flush_outbox_to(ended.group, |relay| !is_refused || relay.id != ended.relay).map(drop)
     }
 
     /// Whether our own role and the group's state allow an event of ours.
@@ -171,13 +189,14 @@ impl Step<'_, '_> {
         })
     }
 
+    /// Hands an event to chosen relays that are connected. Says whether one of their connections takes it.
     fn deliver(
         &mut self,
         id: GroupId,
         item: OutboxId,
         element: &[u8],
         to: impl Fn(&RelayRow) -> bool,
-    ) -> Done<()> {
+    ) -> Done<bool> {
         let relays = self.store.relays(id)?;
         let mut targets = Vec::new();
         for relay in relays.into_iter().filter(|relay| relay.record.connected && to(relay)) {
@@ -188,10 +207,12 @@ impl Step<'_, '_> {
         // One stored body serves all; it lives as long as a job names it.
         let shared = if targets.len() > 1 { Some(self.store.put_body(element)?) } else { None };
         let body = shared.map_or(Body::Inline(element), Body::Shared);
+        let mut is_taken = false;
         for (relay, first, second) in &targets {
             let in_turn = second.unwrap_or(*first);
             if let Some(number) = self.send_to(in_turn, body, true)? {
                 self.store.add_delivery(item, relay.id, in_turn, number)?;
+                is_taken = true;
             }
             match second {
                 None => self.bulk_happened(relay.id, AskingEvent::Said)?,
@@ -201,11 +222,15 @@ impl Step<'_, '_> {
                         && let Some(number) = self.send_to(*first, Body::Inline(&ahead), true)?
                     {
                         self.store.add_delivery(item, relay.id, *first, number)?;
+                        is_taken = true;
                     }
                 }
             }
         }
-        Ok(())
+        if let (false, Some(shared)) = (is_taken, shared) {
+            self.store.drop_unused_body(shared)?;
+        }
+        Ok(is_taken)
     }
 
     fn tell_delivery(

@@ -172,6 +172,11 @@ impl Store {
         Ok(sealed.map(|sealed| self.sealer.open(column, &sealed)).transpose()?.map(|plain| plain.to_vec()))
     }
 
+    /// Deletes a body that no job names.
+    pub(crate) fn drop_unused_body(&mut self, body: BodyId) -> Result<(), StoreError> {
+        self.drop_body_without_jobs(body.0)
+    }
+
     fn drop_body_without_jobs(&mut self, body: i64) -> Result<(), StoreError> {
         self.run(
             "DELETE FROM bodies WHERE body_id = ?1

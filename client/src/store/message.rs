@@ -70,6 +70,8 @@ pub(crate) struct Place {
     pub(crate) shown: bool,
     /// It was said before we came.
     pub(crate) recalled: bool,
+    /// Its author's number, when something came first that its author made later.
+    pub(crate) late: Option<u64>,
 }
 
 /// The copy of an event that counts, as its relay passed it on.
@@ -311,12 +313,38 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let sealed = self.seal_record(COLUMN, record)?;
         let author = author.map(MemberId::as_bytes).unwrap_or_default();
+        let Place { shown, recalled, late } = place;
         let added = self.run(
             "INSERT INTO messages (group_id, shared_id, author, sent_at_ms, shown, recalled, sealed)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
-            params![group.0, shared_id.as_bytes(), author, sent_at.0, place.shown, place.recalled, sealed],
+            params![group.0, shared_id.as_bytes(), author, sent_at.0, shown, recalled, sealed],
         )?;
+        if let (1, Some(number)) = (added, late) {
+            self.stand_before_later(group, shared_id, author, number)?;
+        }
         Ok(added == 1)
+    }
+
+    /// A message that came late stands where the next one of its author stands.
+    fn stand_before_later(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+        author: &[u8],
+        number: u64,
+    ) -> Result<(), StoreError> {
+        self.run(
+            "UPDATE messages SET late_number = ?4, stands_before =
+                (SELECT coalesce(m.stands_before, m.message_id) FROM author_chains c
+                 JOIN chain_links own ON own.chain_id = c.chain_id AND own.shared_id = ?2
+                 JOIN chain_links later ON later.chain_id = c.chain_id AND later.number > own.number
+                 JOIN messages m ON m.group_id = ?1 AND m.shared_id = later.shared_id
+                 WHERE c.group_id = ?1 AND c.author = ?3 AND m.author = ?3 AND m.recalled = 0
+                 ORDER BY later.number LIMIT 1)
+             WHERE group_id = ?1 AND shared_id = ?2 AND recalled = 0",
+            params![group.0, shared_id.as_bytes(), author, i64::try_from(number).unwrap_or(i64::MAX)],
+        )?;
+        Ok(())
     }
 
     /// A message by its id.
@@ -336,10 +364,11 @@ impl Store {
         self.change_one("UPDATE messages SET sealed = ?2 WHERE message_id = ?1", params![row, sealed])
     }
 
-    /// The newest messages, oldest first: first what was said before we came.
+    /// The newest messages, oldest first: first what was said before we came; what came late stands where its author said it.
     pub(crate) fn newest_messages(&self, group: GroupId, limit: u32) -> Result<Vec<MessageRow>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND recalled = 0 ORDER BY message_id DESC LIMIT ?2"
+            "SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND recalled = 0
+             ORDER BY coalesce(stands_before, message_id) DESC, late_number DESC LIMIT ?2"
         );
         let mut rows = self.all(&sql, params![group.0, limit], columns)?;
         rows.reverse();
@@ -375,7 +404,8 @@ impl Store {
     /// Messages that `listen` has not shown, oldest first.
     pub(crate) fn unshown_messages(&self, group: GroupId) -> Result<Vec<MessageRow>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND shown = 0 AND recalled = 0 ORDER BY message_id"
+            "SELECT {COLUMNS} FROM messages WHERE group_id = ?1 AND shown = 0 AND recalled = 0
+             ORDER BY coalesce(stands_before, message_id), late_number"
         );
         let rows = self.all(&sql, params![group.0], columns)?;
         let recalled = self.recalled(group, "shown = 0", u32::MAX)?;
@@ -396,8 +426,10 @@ impl Store {
         }
         if place.is_none() {
             self.run(
-                "UPDATE messages SET shown = 1 WHERE group_id = ?1 AND shown = 0 AND recalled = 0 AND message_id <= ?2",
-                params![group.0, last.unwrap_or(i64::MAX)],
+                "UPDATE messages SET shown = 1 WHERE group_id = ?1 AND shown = 0 AND recalled = 0
+                 AND (?2 IS NULL OR (coalesce(stands_before, message_id), late_number) <=
+                    (SELECT coalesce(stands_before, message_id), late_number FROM messages WHERE message_id = ?2))",
+                params![group.0, last],
             )?;
         }
         Ok(())
@@ -591,7 +623,7 @@ mod tests {
         for (text, sent_at, recalled) in
             [("c", 3, true), ("e", 9, false), ("b", 2, true), ("d", 5, false), ("a", 1, true)]
         {
-            let place = Place { shown: false, recalled };
+            let place = Place { recalled, ..Place::default() };
             store.add_message(group, &id(text), None, Timestamp(sent_at), place, &post(text)).unwrap();
         }
         let texts = |rows: Vec<MessageRow>| rows.into_iter().map(|row| row.record.text).collect::<String>();
@@ -617,14 +649,14 @@ mod tests {
         let (chain, _) = store.add_author_chain(group, &author, epoch).unwrap();
         // Whoever brought them lied about the times of the first and the last.
         for (text, number, sent_at) in [("c", 3, 1), ("a", 1, 20), ("b", 2, 10)] {
-            let place = Place { shown: false, recalled: true };
+            let place = Place { recalled: true, ..Place::default() };
             store
                 .add_message(group, &id(text), Some(&author), Timestamp(sent_at), place, &post(text))
                 .unwrap();
             let held = protocol::group::author_chain::follow::Held { digest: [number; 32], previous: None };
             store.hold_link(chain, number.into(), &id(text), held, false).unwrap();
         }
-        let place = Place { shown: false, recalled: true };
+        let place = Place { recalled: true, ..Place::default() };
         store.add_message(group, &id("x"), None, Timestamp(15), place, &post("x")).unwrap();
         let rows = store.newest_messages(group, 9).unwrap();
         assert_eq!(rows.into_iter().map(|row| row.record.text).collect::<String>(), "xabc");
@@ -642,13 +674,56 @@ mod tests {
         let chains = [chain(1), chain(2)];
         for (text, place, number) in [("a", 0, 1), ("b", 1, 1), ("c", 0, 2), ("d", 1, 2), ("e", 0, 3)] {
             let by = author(u8::try_from(place + 1).unwrap());
-            let recalled = Place { shown: false, recalled: true };
+            let recalled = Place { recalled: true, ..Place::default() };
             store.add_message(group, &id(text), Some(&by), Timestamp(0), recalled, &post(text)).unwrap();
             let held = protocol::group::author_chain::follow::Held { digest: [number; 32], previous: None };
             store.hold_link(chains[place], number.into(), &id(text), held, false).unwrap();
         }
         let rows = store.newest_messages(group, 9).unwrap();
         assert_eq!(rows.into_iter().map(|row| row.record.text).collect::<String>(), "abcde");
+    }
+
+    #[test]
+    fn what_comes_late_stands_where_its_author_said_it() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        let [author, other] = [4, 5].map(|byte| MemberId::new([byte; 12]).unwrap());
+        let epoch = protocol::group::author_chain::Epoch([1; 12]);
+        let (chain, _) = store.add_author_chain(group, &author, epoch).unwrap();
+        // Number 4 is no message.
+        let mut say = |text: &str, number: u64, late: bool| {
+            let digest = [u8::try_from(number).unwrap(); 32];
+            let held = protocol::group::author_chain::follow::Held { digest, previous: None };
+            store.hold_link(chain, number, &id(text), held, late).unwrap();
+            let place = Place { late: late.then_some(number), ..Place::default() };
+            if number != 4 {
+                store.add_message(group, &id(text), Some(&author), Timestamp(0), place, &post(text)).unwrap();
+            }
+            let place = Place::default();
+            let beside = format!("({text})");
+            store
+                .add_message(group, &id(&beside), Some(&other), Timestamp(0), place, &post(&beside))
+                .unwrap();
+        };
+        say("2", 2, false);
+        say("6", 6, false);
+        say("-", 4, true);
+        say("3", 3, true);
+        say("5", 5, true);
+        say("1", 1, true);
+        say("7", 7, false);
+        let texts = |rows: Vec<MessageRow>| rows.into_iter().map(|row| row.record.text).collect::<String>();
+        let all = "12(2)356(6)(-)(3)(5)(1)7(7)";
+        assert_eq!(texts(store.newest_messages(group, 99).unwrap()), all);
+        assert_eq!(texts(store.newest_messages(group, 8).unwrap()), "6(6)(-)(3)(5)(1)7(7)"[..].to_owned());
+        assert_eq!(texts(store.unshown_messages(group).unwrap()), all);
+        for (read, left) in
+            [("1", "2(2)356(6)(-)(3)(5)(1)7(7)"), ("5", "6(6)(-)(3)(5)(1)7(7)"), ("(6)", "(-)(3)(5)(1)7(7)")]
+        {
+            let row = store.message(group, &id(read)).unwrap().unwrap().row;
+            store.mark_shown_up_to(group, Some(row)).unwrap();
+            assert_eq!(texts(store.unshown_messages(group).unwrap()), left, "{read}");
+        }
     }
 
     #[test]

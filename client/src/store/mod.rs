@@ -39,13 +39,14 @@ use crate::seal::{SealBroken, Sealer};
 use protocol::net::rng::system_rng;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/0001_connections.sql"),
     include_str!("../../migrations/0002_groups.sql"),
     include_str!("../../migrations/0003_author_chains.sql"),
     include_str!("../../migrations/0004_history.sql"),
     include_str!("../../migrations/0005_said.sql"),
     include_str!("../../migrations/0006_bulk.sql"),
+    include_str!("../../migrations/0007_order.sql"),
 ];
 
 /// Statements kept compiled; more than this crate has.

@@ -54,16 +54,22 @@ impl Store {
         self.insert(sql, params![group.0, shared_id.as_bytes(), sealed]).map(OutboxId)
     }
 
-    /// Events of a group that are on their way to no relay and are with no relay's server, oldest first.
-    pub(crate) fn outbox_waiting(&self, group: GroupId) -> Result<Vec<OutboxItem>, StoreError> {
-        let sql = "SELECT outbox_id, sealed FROM outbox o WHERE group_id = ?1 AND durable = 0
-                   AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.outbox_id = o.outbox_id) ORDER BY outbox_id";
-        let rows: Vec<(i64, Vec<u8>)> =
-            self.all(sql, params![group.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    /// The oldest event of a group that is on its way to no relay and is with no relay's server.
+    pub(crate) fn first_waiting(&self, group: GroupId) -> Result<Option<OutboxItem>, StoreError> {
+        let sql = "SELECT outbox_id, sealed FROM outbox WHERE group_id = ?1 AND waits = 1
+                   ORDER BY outbox_id LIMIT 1";
+        let row: Option<(i64, Vec<u8>)> =
+            self.one(sql, params![group.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let open = |(id, sealed): (i64, Vec<u8>)| {
             Ok(OutboxItem { id: OutboxId(id), container: self.sealer.open(COLUMN, &sealed)?.to_vec() })
         };
-        rows.into_iter().map(open).collect()
+        row.map(open).transpose()
+    }
+
+    /// Whether an event of ours is on its way to no relay, and with no relay's server.
+    pub(crate) fn waits(&self, group: GroupId, shared_id: &SharedMessageId) -> Result<bool, StoreError> {
+        let sql = "SELECT count(*) FROM outbox WHERE group_id = ?1 AND shared_id = ?2 AND waits = 1";
+        Ok(self.count(sql, params![group.0, shared_id.as_bytes()])? > 0)
     }
 
     /// How many events of a group no relay's server has yet.
@@ -99,7 +105,8 @@ impl Store {
         self.change_one(
             "INSERT INTO deliveries (outbox_id, group_relay_id, connection_id, number) VALUES (?1, ?2, ?3, ?4)",
             params![id.0, relay.0, connection.0, number],
-        )
+        )?;
+        self.change_one("UPDATE outbox SET waits = 0 WHERE outbox_id = ?1", params![id.0])
     }
 
     /// The relay's server has the event, or never will: the delivery is over. Gives the event, and whether it was
@@ -128,7 +135,7 @@ impl Store {
         }
         let sql = "SELECT count(*) FROM deliveries WHERE outbox_id = ?1 AND group_relay_id = ?2";
         let is_over = self.count(sql, params![id, relay])? == 0;
-        self.drop_done(id)?;
+        self.settle(id)?;
         Ok(Some(EndedDelivery {
             group: GroupId(group),
             relay: RelayId(relay),
@@ -142,15 +149,16 @@ impl Store {
     pub(crate) fn end_deliveries_of(&mut self, connection: ConnectionId) -> Result<(), StoreError> {
         let sql = "DELETE FROM deliveries WHERE connection_id = ?1 RETURNING outbox_id";
         let ids: Vec<i64> = self.all(sql, params![connection.0], |row| row.get(0))?;
-        ids.into_iter().try_for_each(|id| self.drop_done(id))
+        ids.into_iter().try_for_each(|id| self.settle(id))
     }
 
-    fn drop_done(&mut self, id: i64) -> Result<(), StoreError> {
-        self.run(
-            "DELETE FROM outbox WHERE outbox_id = ?1 AND durable = 1
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.outbox_id = ?1)",
-            params![id],
-        )?;
+    /// What is on its way nowhere any more is done, or waits.
+    fn settle(&mut self, id: i64) -> Result<(), StoreError> {
+        if self.count("SELECT count(*) FROM deliveries WHERE outbox_id = ?1", params![id])? > 0 {
+            return Ok(());
+        }
+        self.run("DELETE FROM outbox WHERE outbox_id = ?1 AND durable = 1", params![id])?;
+        self.run("UPDATE outbox SET waits = 1 WHERE outbox_id = ?1", params![id])?;
         Ok(())
     }
 }
@@ -192,8 +200,8 @@ mod tests {
             ended.map(|ended| ended.first)
         }
 
-        fn waiting(&self) -> usize {
-            self.store.outbox_waiting(self.group).unwrap().len()
+        fn waiting(&self) -> u64 {
+            self.store.count("SELECT count(*) FROM outbox WHERE waits = 1", []).unwrap()
         }
     }
 
@@ -241,7 +249,8 @@ mod tests {
         assert_eq!(fixture.end(1, false), Some(false));
         fixture.store.end_deliveries_of(ConnectionId(2)).unwrap();
         assert_eq!((fixture.waiting(), fixture.store.count_undelivered(fixture.group).unwrap()), (1, 1));
-        assert_eq!(fixture.store.outbox_waiting(fixture.group).unwrap()[0].container, b"container");
+        let first = fixture.store.first_waiting(fixture.group).unwrap().unwrap();
+        assert_eq!(first.container, b"container");
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! Everything that is left to chance comes from the seed: the same seed is the same run, which [`Outcome::hash`] proves.
 //!
 //! Checked: nobody is shown a message twice, everything that came is shown once somebody looks, and what was shown is not
-//! unread; posts of one author come in order, or are told to be late; whoever is
+//! unread; posts of one author stand in order, whenever they came; whoever is
 //! connected to a relay when an author who is connected to it says something, gets it, if both stay; whoever was removed,
 //! or is blocked, is passed over by a relay that knew when it was said; whoever was not let in gets nothing; in the end
 //! whoever hears of the owner has the same profile and roles, shows posts as their authors changed them, and knows that the

@@ -183,9 +183,9 @@ fn reordering_neither_loses_nor_repeats_and_an_edit_waits_for_its_post() -> anyh
     }
     drop(database);
     stage.relays[0].start(&[])?;
-    has(&ann, &["two", "one, corrected"])?;
+    has(&ann, &["one, corrected", "two"])?;
     let row = message(&ann, "one, corrected")?;
-    assert_eq!((&row["edited"], &row["duplicates"]), (&true.into(), &0.into()));
+    assert_eq!((&row["edited"], &row["duplicates"], &row["late"]), (&true.into(), &0.into(), &true.into()));
     assert_eq!(text(&row, "signature")?, "verified");
     assert_eq!(kept_evidence(&ann)?, 0, "messages may overtake each other on their way: that proves nothing");
     Ok(())
