@@ -35,6 +35,8 @@ pub struct Survey {
     pub members_behind: u64,
     /// Requests to servers that wait.
     pub requests: Vec<WaitingJobs>,
+    /// Queues of this relay that their servers do not let it hear.
+    pub queues_refused: usize,
     /// Whether all messages are kept back.
     pub paused: bool,
     /// What is missing until owners are served; nothing when they are.
@@ -135,6 +137,11 @@ fn render(survey: &Survey, labels: Labels) -> String {
         ("messages_kept", "Messages in the store.", survey.totals.messages),
         ("messages_waiting", "Messages that were not handed out to everybody yet.", survey.waiting),
         ("members_behind", "Members whose servers have not all that was passed on.", survey.members_behind),
+        (
+            "queues_refused",
+            "Queues of this relay that their servers do not let it hear, as when they are blocked.",
+            survey.queues_refused as u64,
+        ),
         ("paused", "1 while all messages are kept back.", survey.paused.into()),
         ("ready", "1 while owners and members are served.", survey.missing.is_none().into()),
     ];
@@ -198,6 +205,7 @@ mod tests {
             waiting: 3,
             members_behind: 2,
             requests: vec![WaitingJobs { kind: "message", waiting: 4, retrying: 1 }],
+            queues_refused: 1,
             paused: false,
             missing: None,
             groups: vec![(GroupId(5), GroupNumbers { members: 6, waiting: 2 })],
@@ -212,6 +220,7 @@ mod tests {
             "chat_relay_groups{state=\"active\"} 2",
             "chat_relay_messages_waiting 3",
             "chat_relay_members_behind 2",
+            "chat_relay_queues_refused 1",
             "chat_relay_requests_retried{kind=\"message\"} 1",
             "chat_relay_servers{state=\"reached\"} 1",
             "chat_relay_ready 1",

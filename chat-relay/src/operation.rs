@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use protocol::smp::address::ServerAddress;
+use protocol::smp::ids::RecipientId;
 use protocol::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::config::Limits;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::notices::Notices;
-use crate::store::records::GroupId;
+use crate::store::records::{GroupId, Purpose};
 
 /// The setting that says whose groups are taken.
 const ACCESS: &str = "access";
@@ -163,6 +164,9 @@ pub struct Operation {
     pub notices: Notices,
     /// Servers that were reached or lost since the start.
     pub servers: BTreeMap<ServerAddress, ServerHealth>,
+    /// Queues of ours that their servers do not let us hear, as when they are blocked, and what those of connections are
+    /// for.
+    pub refused: BTreeMap<(ServerAddress, RecipientId), Option<Purpose>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// When the oldest message came that a group's round hands out.
@@ -180,6 +184,7 @@ impl Operation {
             intake: Intake::default(),
             notices: Notices::default(),
             servers: BTreeMap::new(),
+            refused: BTreeMap::new(),
             metrics: Arc::default(),
             fan_outs: BTreeMap::new(),
             drain_until: None,

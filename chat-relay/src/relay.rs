@@ -22,6 +22,7 @@ use protocol::group::signed::Statement;
 use protocol::net::engine::{Application, Context, Fatal, LinkTag, NetworkChange, Transactional};
 use protocol::net::network::ReadLinkError;
 use protocol::smp::address::ServerAddress;
+use protocol::smp::error::ErrorType;
 use protocol::timestamp::Timestamp;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -170,6 +171,8 @@ impl<S: RelayStore> Relay<S> {
             Some("the relay's own server is not reached")
         } else if self.readiness != Readiness::Told {
             Some("the relay's address is not there yet")
+        } else if self.operation.refused.values().any(|purpose| *purpose == Some(Purpose::Address)) {
+            Some("the relay's address is blocked: ask the operator of its server")
         } else {
             None
         }
@@ -206,6 +209,7 @@ impl<S: RelayStore> Relay<S> {
             waiting: self.store.backlog(None)?,
             members_behind: self.store.members_behind()?,
             requests: self.store.waiting_jobs(control::JOBS_MAX)?.0,
+            queues_refused: self.operation.refused.len(),
             paused: self.operation.rules.paused,
             missing: self.missing(),
         })
@@ -577,6 +581,16 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
                 // Whoever has the connection subscribes; a worker that had it may have been late to hear of that.
                 context.adopt(self.store.connection_of_queue(&server, &queue)?);
             }
+            NetworkChange::QueueRefused { server, queue, error } => {
+                let connection = self.store.connection_of_queue(&server, &queue)?;
+                let purpose = connection.map(|id| self.store.purpose(id)).transpose()?.flatten();
+                refused(purpose, &error);
+                self.operation.refused.insert((server, queue), purpose);
+            }
+            NetworkChange::RefusalOver { server, queue, .. } => {
+                tracing::info!("a queue is not refused any more");
+                self.operation.refused.remove(&(server, queue));
+            }
             NetworkChange::TakenOver { .. } | NetworkChange::AllTakenOver(_) => {
                 tracing::error!("another process uses a copy of this relay: stop one of them");
             }
@@ -600,6 +614,22 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             let _unheard = self.notify.send(Notice::Ready);
         }
     }
+}
+
+/// A server does not let us hear a queue of ours: what is sent to it waits, and nobody is given up for it.
+fn refused(purpose: Option<Purpose>, error: &ErrorType) {
+    let group = purpose.and_then(Purpose::group).map(|group| group.0);
+    let what = match purpose {
+        Some(Purpose::Address) => "the relay's address: owners do not reach it",
+        Some(Purpose::RelayLink(_)) => "the relay's link for a group: joiners do not reach it",
+        Some(Purpose::Member(..) | Purpose::Claimant(..) | Purpose::Bulk(..)) => {
+            "the queue by which a member is heard"
+        }
+        Some(Purpose::Reader(_) | Purpose::Source(_) | Purpose::Answer | Purpose::Closing) | None => {
+            "a queue"
+        }
+    };
+    tracing::warn!(group, %error, "a server refuses {what}; it is tried again: see `chat-relay ctl queues`");
 }
 
 /// A server may deliver a request again after a crash of ours: the second copy is dropped.

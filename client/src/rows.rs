@@ -67,7 +67,7 @@ pub(crate) fn relay_row(group: &str, relay: &RelayRow) -> GroupRelayRow {
         status: relay.record.word().into(),
         connected: relay.record.connected,
         two_connections: relay.two_connections,
-        reason: relay.record.reason.clone(),
+        reason: relay.record.unheard.as_ref().or(relay.record.reason.as_ref()).cloned(),
         ended_at: relay.record.ended_at_ms.map(|at| iso(Timestamp(at))),
         link: relay.record.link.clone(),
         notice: relay.record.notice.as_ref().map(|notice| notice.text.clone()),

@@ -420,11 +420,43 @@ async fn a_refused_subscription_is_reported_and_an_odd_answer_taken() {
     peer.answer(&block[1], message(1, b"first")).await;
     match next(&mut events).await {
         NetworkEvent::SubscriptionEnded { queue: ended, reason, .. } => {
-            assert_eq!((ended, reason), (queue(0), SubscriptionEnd::Refused(ErrorType::Auth)));
+            assert_eq!((ended, reason), (queue(0), SubscriptionEnd::Unknown));
         }
         other => panic!("{other:?}"),
     }
     assert_eq!(expect_message(&mut events).await, (queue(1), b"first".to_vec()));
+}
+
+#[tokio::test]
+async fn a_blocked_queue_is_told_of_once_and_asked_for_until_it_is_taken() {
+    let server = ScriptedServer::start().await;
+    let (network, mut events) = network();
+    network.subscribe(&server.address, subscriptions(1));
+    let mut peer = server.accept().await;
+    take_subscriptions(&mut peer, 1).await;
+    expect_up(&mut events).await;
+    // of the server's own accord, then as an answer
+    let blocked = || ErrorType::Blocked("reason=spam".parse().unwrap());
+    peer.tell(&queue(0).0, BrokerMessage::Err(blocked())).await;
+    match next(&mut events).await {
+        NetworkEvent::QueueRefused { queue: refused, error, .. } => {
+            assert_eq!((refused, error), (queue(0), blocked()));
+        }
+        other => panic!("{other:?}"),
+    }
+    for _ in 0..2 {
+        let again = peer.command().await;
+        assert_eq!((&again.command, &again.entity_id[..]), (&Command::Sub, &queue(0).0[..]));
+        peer.refuse(&again, blocked()).await;
+    }
+    let again = peer.command().await;
+    peer.answer(&again, BrokerMessage::Sok(None)).await;
+    match next(&mut events).await {
+        NetworkEvent::RefusalOver { queue: taken, is_subscribed: true, .. } => assert_eq!(taken, queue(0)),
+        other => panic!("{other:?}"),
+    }
+    peer.tell(&queue(0).0, message(1, b"hello")).await;
+    assert_eq!(expect_message(&mut events).await, (queue(0), b"hello".to_vec()));
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! The way between a relay and one of its servers is cut, or the server does not do what it is asked to: nothing is lost
 //! or shown twice, nobody else is held back, and what cannot be delivered is given up by rule and in sight.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use e2e::binaries::tested;
 use e2e::socks::{Cut, Socks};
 use e2e::stage::{GROUP, Stage, doubled, has};
 use e2e::tampering::queues;
-use e2e::world::{Person, Relay, eventually};
+use e2e::world::{Person, Relay, Server, World, eventually, text};
+use protocol::smp::ids::SenderId;
 use serde_json::Value;
 
 /// A relay that notices soon that nobody answers.
@@ -21,6 +23,58 @@ fn set_stage(environment: &[(&str, &str)]) -> anyhow::Result<Stage> {
     stage.relay(0)?.kill()?;
     stage.relay(0)?.start(environment)?;
     Ok(stage)
+}
+
+/// The relay has its queues on a server of its own, the owner and Ann on another, Ben on a third.
+fn relay_apart() -> anyhow::Result<(Stage, Server)> {
+    let world = World::new(tested())?;
+    let servers = ["server-1", "server-2"].map(|name| world.server(name));
+    let servers = servers.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let apart = world.server("server-3")?;
+    let relay = world.relay("relay-1", &apart)?;
+    Ok((Stage::with(world, servers, vec![relay], 1, 2, "observer")?, apart))
+}
+
+/// The operator of a server blocks all its queues.
+fn block_all(server: &Server) -> anyhow::Result<Vec<SenderId>> {
+    let all = queues(server)?;
+    all.iter().try_for_each(|queue| server.ctl(&["block", &queue.to_string(), "--reason", "content"]))?;
+    Ok(all)
+}
+
+fn unblock(server: &Server, blocked: &[SenderId]) -> anyhow::Result<()> {
+    blocked.iter().try_for_each(|queue| server.ctl(&["unblock", &queue.to_string()]))
+}
+
+/// Waits until the relay's operator sees so many queues refused.
+fn refused(relay: &Relay, wanted: usize) -> anyhow::Result<()> {
+    eventually("the refused queues", || {
+        let answer = relay.ctl(&["stats"])?;
+        let count = answer.get("queues_refused").and_then(Value::as_u64).context("It counts them")?;
+        Ok((count == wanted as u64).then_some(()))
+    })
+}
+
+/// Waits until somebody sees nothing, or something, wrong with its relay, which is active all the while.
+fn sees_refused(person: &Person, wanted: bool) -> anyhow::Result<()> {
+    eventually("what is wrong with the relay", || {
+        let answer = person.ok(&["group", "relays", GROUP])?;
+        let row = answer.of_type("group_relay").next().context("It has the relay")?;
+        ensure!(text(row, "status")? == "active", "{row}");
+        let says = text(row, "reason").is_ok_and(|reason| reason.contains("blocked"));
+        Ok((says == wanted).then_some(()))
+    })
+}
+
+/// Says something that no server takes for now; it is kept, and goes out later.
+fn say_in_vain(person: &Person, said: &mut Vec<String>) -> anyhow::Result<()> {
+    /// "Still waiting".
+    const WAITS: i32 = 17;
+    let words = format!("post {}", said.len());
+    let answer = person.run(&["send", GROUP, &words, "--timeout", "1"])?;
+    ensure!(answer.code == WAITS, "{answer:?}");
+    said.push(words);
+    Ok(())
 }
 
 /// The owner says some more.
@@ -187,24 +241,69 @@ fn a_member_whose_queue_is_blocked_holds_nobody_back_and_gets_the_rest_when_it_i
     let mut said = Vec::new();
     say(&stage, &mut said, 1)?;
     stage.members.iter().try_for_each(|member| heard(member, &said))?;
-    // Ben hears nothing of it: else he would come back with another queue.
+    // Ben does not hear of it.
     stage.listening.get_mut(2).context("Ben listens")?.kill()?;
     let server = stage.servers.get(1).context("A second server")?;
-    let blocked = queues(server)?;
-    for queue in &blocked {
-        server.ctl(&["block", &queue.to_string(), "--reason", "spam"])?;
-    }
+    let blocked = block_all(server)?;
     say(&stage, &mut said, 3)?;
     heard(stage.member(0)?, &said)?;
     let relay = stage.relays.first().context("A relay")?;
     retries(relay)?;
-    for queue in &blocked {
-        server.ctl(&["unblock", &queue.to_string()])?;
-    }
+    unblock(server, &blocked)?;
     let _listening = stage.member(1)?.listen()?;
     heard(stage.member(1)?, &said)?;
     say(&stage, &mut said, 1)?;
     stage.members.iter().try_for_each(|member| heard(member, &said))?;
     assert!(nothing_given_up(relay)?);
+    Ok(())
+}
+
+#[test]
+fn a_relay_whose_own_queues_are_blocked_shows_it_and_goes_on_when_they_are_unblocked() -> anyhow::Result<()> {
+    let (mut stage, apart) = relay_apart()?;
+    let mut said = Vec::new();
+    say(&stage, &mut said, 1)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    let blocked = block_all(&apart)?;
+    refused(stage.relay(0)?, blocked.len())?;
+    say_in_vain(&stage.owner, &mut said)?;
+    unblock(&apart, &blocked)?;
+    refused(stage.relay(0)?, 0)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+
+    // Also when it starts while they are blocked.
+    let blocked = block_all(&apart)?;
+    refused(stage.relay(0)?, blocked.len())?;
+    stage.relay(0)?.kill()?;
+    stage.relay(0)?.start(&[])?;
+    say_in_vain(&stage.owner, &mut said)?;
+    unblock(&apart, &blocked)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    say(&stage, &mut said, 1)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    assert!(nothing_given_up(stage.relay(0)?)?);
+    Ok(())
+}
+
+#[test]
+fn a_member_whose_own_queue_is_blocked_sees_it_and_stays_where_it_is() -> anyhow::Result<()> {
+    let stage = Stage::set(2, 1, 2, "observer")?;
+    let ben = stage.member(1)?;
+    let mut said = Vec::new();
+    say(&stage, &mut said, 1)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    let server = stage.servers.get(1).context("A second server")?;
+    let blocked = block_all(server)?;
+    sees_refused(ben, true)?;
+    say(&stage, &mut said, 3)?;
+    heard(stage.member(0)?, &said)?;
+    unblock(server, &blocked)?;
+    sees_refused(ben, false)?;
+    heard(ben, &said)?;
+    say(&stage, &mut said, 1)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    let after = queues(server)?;
+    assert!(blocked.iter().all(|queue| after.contains(queue)), "nothing was made anew");
+    assert!(nothing_given_up(stage.relays.first().context("A relay")?)?);
     Ok(())
 }

@@ -102,6 +102,7 @@ fn stats<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Answered {
         ("messages_kept", totals.messages),
         ("messages_waiting", waiting),
         ("members_behind", turn.store.members_behind()?),
+        ("queues_refused", turn.operation.refused.len() as u64),
     ] {
         out.insert(name.to_owned(), json!(value));
     }
@@ -139,9 +140,12 @@ fn one_group<S: RelayStore>(turn: &mut Turn<'_, '_, S>, number: i64) -> Answered
     let since = found.group.life.since;
     let connections = turn.store.connections_of_group(found.group.id)?.len();
     let roster = turn.store.roster(found.group.id)?.map(|roster| roster.version);
+    let purposes = turn.operation.refused.values().flatten();
+    let refused = purposes.filter(|purpose| purpose.group() == Some(found.group.id)).count();
     if let Value::Object(fields) = &mut row {
         fields.insert("in_state_for_seconds".to_owned(), json!(seconds_since(turn.now(), since)));
         fields.insert("connections".to_owned(), json!(connections));
+        fields.insert("queues_refused".to_owned(), json!(refused));
         fields.insert("roster_version".to_owned(), json!(roster));
         fields.insert("link".to_owned(), json!(found.group.key.group_link.as_str()));
     }
@@ -173,6 +177,7 @@ fn queues<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Answered {
         rows.push(json!({
             "server": server.first_host().to_string(),
             "queues": queues,
+            "refused": turn.operation.refused.keys().filter(|(refuses, _)| *refuses == server).count(),
             "reached": match turn.operation.servers.get(&server) {
                 Some(ServerHealth::Up) => Some(true),
                 Some(ServerHealth::Down) => Some(false),

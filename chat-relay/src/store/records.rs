@@ -303,6 +303,22 @@ pub enum Purpose {
     Closing,
 }
 
+impl Purpose {
+    /// Of which group it is.
+    #[must_use]
+    pub const fn group(self) -> Option<GroupId> {
+        match self {
+            Self::RelayLink(group)
+            | Self::Member(group, _)
+            | Self::Claimant(group, _)
+            | Self::Bulk(group, _)
+            | Self::Reader(group)
+            | Self::Source(group) => Some(group),
+            Self::Address | Self::Answer | Self::Closing => None,
+        }
+    }
+}
+
 stored_words! {
     /// What kind of message it is, as far as history cares.
     MessageKind {

@@ -8,6 +8,9 @@ use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::{AgentStore as _, ConnectionId};
 use protocol::net::engine::{Application, Context, Fatal, LinkTag, NetworkChange};
 use protocol::net::network::{Network, ReadLinkError};
+use protocol::smp::address::ServerAddress;
+use protocol::smp::error::ErrorType;
+use protocol::smp::ids::RecipientId;
 use protocol::timestamp::Timestamp;
 use tokio::sync::mpsc;
 
@@ -156,6 +159,21 @@ impl Client {
         self.wake(context)
     }
 
+    /// A server does not let us hear a queue, or does again.
+    fn queue_refused(
+        &mut self,
+        context: &mut Context<'_>,
+        (server, queue): (&ServerAddress, &RecipientId),
+        error: Option<&ErrorType>,
+    ) -> Result<(), Fatal> {
+        let Some(connection) = self.store.connection_of_queue(server, queue)? else { return Ok(()) };
+        let handled = self.step(context, |step| step.queue_refused(connection, server, error))?;
+        if let Err(error) = handled {
+            self.tidings.push(Event::Warning { group: None, text: error.message });
+        }
+        Ok(())
+    }
+
     /// What relays have proven, for the commands that wait for it.
     fn tests_ended(&mut self) {
         for (request, result) in self.tests.take_ended() {
@@ -295,6 +313,13 @@ impl Application for Client {
                 self.unusable.down(&server, &reason);
                 let reason = Some(super::step::chain(&reason));
                 Event::Network { server: server.to_string(), up: false, reason }
+            }
+            NetworkChange::QueueRefused { server, queue, error } => {
+                return self.queue_refused(context, (&server, &queue), Some(&error));
+            }
+            NetworkChange::RefusalOver { is_heard: false, .. } => return Ok(()),
+            NetworkChange::RefusalOver { server, queue, is_heard: true } => {
+                return self.queue_refused(context, (&server, &queue), None);
             }
             NetworkChange::TakenOver { server, .. } => Event::Warning {
                 group: None,

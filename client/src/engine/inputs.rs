@@ -8,6 +8,8 @@ use protocol::agent::store::{AgentStore as _, ConnectionId};
 use protocol::group::bulk::asking::AskingEvent;
 use protocol::group::relay_status::RelayEvent;
 use protocol::net::network::ReadLinkError;
+use protocol::smp::address::ServerAddress;
+use protocol::smp::error::ErrorType;
 
 use super::owner_relays::PACE;
 use super::step::{Done, Step};
@@ -38,8 +40,12 @@ impl Step<'_, '_> {
             }
             for mut relay in self.store.relays(group.id)? {
                 // What was to be read before the program ended is read again at once.
-                if relay.due_at_ms.is_none() && !relay.record.is_settled() {
+                let is_to_be_read = relay.due_at_ms.is_none() && !relay.record.is_settled();
+                if is_to_be_read {
                     relay.due_at_ms = Some(now.0);
+                }
+                // Whether its queue is refused turns out anew.
+                if relay.record.unheard.take().is_some() || is_to_be_read {
                     self.store.save_relay(&relay)?;
                 }
                 self.invite_again(&relay)?;
@@ -168,6 +174,35 @@ impl Step<'_, '_> {
             // Nothing for us to do; addresses and requests belong to the group link.
             _ => Ok(()),
         }
+    }
+
+    /// The server of a connection's own queue does not let us hear it, as when its operator has blocked it, or does again.
+    /// It is tried by itself, and what others send waits at their side.
+    pub(super) fn queue_refused(
+        &mut self,
+        connection: ConnectionId,
+        server: &ServerAddress,
+        error: Option<&ErrorType>,
+    ) -> Done<()> {
+        let what_to_do = error.map(|error| {
+            format!(
+                "{} refuses its queue ({error}): it is tried again; ask the server's operator to unblock it",
+                server.first_host()
+            )
+        });
+        if let Some(group) = self.store.group_of_link(connection)? {
+            return match what_to_do {
+                Some(what_to_do) => self.warn(
+                    Some(group),
+                    format!("nobody can read the group link, so nobody can join: {what_to_do}"),
+                ),
+                None => self.warn(Some(group), "the group link can be read again"),
+            };
+        }
+        let Some(mut relay) = self.store.relay_of_connection(connection)? else { return Ok(()) };
+        relay.record.unheard =
+            what_to_do.map(|what_to_do| format!("nothing is heard of it for now: {what_to_do}"));
+        self.save_relay(&relay)
     }
 
     fn link_event(&mut self, group: GroupId, event: AgentEvent) -> Done<()> {

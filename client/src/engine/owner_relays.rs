@@ -243,6 +243,7 @@ impl Step<'_, '_> {
         }
         relay.connection = None;
         relay.record.connected = false;
+        relay.record.unheard = None;
         relay.record.reason = Some(reason.to_string());
         self.save_relay(&relay)?;
         self.relay_event(relay.id, RelayEvent::ConnectionGone)
@@ -341,6 +342,7 @@ impl Step<'_, '_> {
     pub(super) fn part_with(&mut self, mut relay: RelayRow, after_pending_sends: bool) -> Done<()> {
         relay.connection = None;
         relay.record.connected = false;
+        relay.record.unheard = None;
         self.store.save_relay(&relay)?;
         self.first_gone(relay.id)?;
         for connection in self.store.relay_connections(relay.id)? {

@@ -60,6 +60,9 @@ pub(crate) struct Relay {
     pub(crate) connected: bool,
     /// Why it is where it is, where there is a reason to tell.
     pub(crate) reason: Option<String>,
+    /// Why nothing is heard of it for now, though it is connected: what our own queue's server said since the start.
+    #[serde(default)]
+    pub(crate) unheard: Option<String>,
     /// What it last said that it refuses, to us as the owner.
     #[serde(default)]
     pub(crate) notice: Option<Notice>,
@@ -179,6 +182,7 @@ impl Relay {
             side,
             connected: false,
             reason: None,
+            unheard: None,
             notice: None,
             ended_at_ms: None,
             put_off: 0,

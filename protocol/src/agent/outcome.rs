@@ -5,7 +5,7 @@
 //! | done | `Sent` | next step | `LinkDataSet` | gone |
 //! | refused | `SendFailed` | `Failed` | `Failed` | gone |
 //! | queue full | again, slowly, for 7 days | again, slowly; a confirmation fails | – | – |
-//! | queue blocked | again, ever more slowly, for 7 days | `Failed` | `Failed` | gone |
+//! | queue blocked | again, ever more slowly, for 7 days | `Failed` | again, ever more slowly | gone |
 //! | no answer | again, fast, for 2 days | again, fast, for 2 days | again, fast | again, fast, for 2 days |
 
 use crate::crash_point;
@@ -222,7 +222,8 @@ impl<S: AgentStore> Agent<'_, S> {
             Closed::Full => (Pace::Slow, SendFailure::QuotaExpired),
             Closed::Blocked => (Pace::Growing, SendFailure::BlockedForLong),
         };
-        if job.created.plus_ms(CLOSED_MS_MAX) <= self.now {
+        let is_old = job.created.plus_ms(CLOSED_MS_MAX) <= self.now;
+        if is_old && !matches!(job.task, Task::SetLinkData { .. }) {
             return self.give_up(id, connection, job_id, job, reason, CLOSED_MS_MAX);
         }
         if matches!(job.task, Task::Message(_)) && !connection.is_quota_exceeded {
@@ -309,9 +310,16 @@ enum Closed {
 }
 
 impl Task {
-    /// Whether it is worth waiting until the operator of the peer's server unblocks a queue that took messages before.
+    /// Whether it is worth waiting until the operator of the server unblocks a queue: one that took messages before, or our
+    /// own.
     fn waits_for_unblocking(&self) -> bool {
-        matches!(self, Self::Message(_) | Self::RatchetKey { .. })
+        matches!(
+            self,
+            Self::Message(_)
+                | Self::RatchetKey { .. }
+                | Self::SetLinkData { .. }
+                | Self::SecureOwnQueue { .. }
+        )
     }
 
     /// Whether a full queue is worth waiting for. A confirmation is the first message of its queue: that it is

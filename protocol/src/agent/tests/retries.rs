@@ -2,6 +2,7 @@
 
 use super::world::{Name, World, server};
 use crate::agent::event::{Event, Failure, SendFailure};
+use crate::agent::link_data::UserLinkData;
 use crate::agent::request::{Next, RequestOutcome, Work};
 use crate::agent::store::{ConnectionId, JobId};
 use crate::smp::command::Command;
@@ -203,6 +204,23 @@ fn a_queue_that_stays_blocked_for_seven_days_fails_the_message() {
     assert!(attempts < 100, "ever more seldom: {attempts}");
     let reason = SendFailure::BlockedForLong;
     assert_eq!(world.alice.take_events(), [Event::QuotaExceeded, Event::SendFailed { number: 2, reason }]);
+}
+
+#[test]
+fn link_data_wait_for_as_long_as_the_address_is_blocked() {
+    let mut world = World::new(43);
+    let (alice, _) = world.create_address();
+    world.settle();
+    world.alice.take_events();
+    world.with(Name::Alice, |agent| agent.set_link_data(alice, &UserLinkData::direct(vec![1])).unwrap());
+    let start = world.server.now;
+    while world.server.now < start.plus_ms(8 * DAY_MS) {
+        let Next::RetryAt(at) = finish(&mut world, alice, blocked()) else { panic!("it is given up") };
+        world.server.now = at;
+    }
+    assert_eq!(world.alice.take_events(), []);
+    world.settle();
+    assert_eq!(world.alice.take_events(), [Event::LinkDataSet]);
 }
 
 #[test]

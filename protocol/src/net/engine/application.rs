@@ -8,6 +8,7 @@ use crate::agent::store::{AgentStore, ConnectionId};
 use crate::net::error::CallError;
 use crate::net::network::ReadLinkError;
 use crate::smp::address::ServerAddress;
+use crate::smp::error::ErrorType;
 use crate::smp::ids::RecipientId;
 
 use super::context::{Context, LinkTag};
@@ -147,6 +148,25 @@ pub enum NetworkChange {
         server: ServerAddress,
         /// Why.
         reason: CallError,
+    },
+    /// A queue of ours is there, and its server does not let us hear it, as when its operator has blocked it. What is sent
+    /// to it waits at the senders. It is asked for again by itself; told once, until [`Self::RefusalOver`].
+    QueueRefused {
+        /// The server.
+        server: ServerAddress,
+        /// The queue.
+        queue: RecipientId,
+        /// What the server says.
+        error: ErrorType,
+    },
+    /// A queue is not refused any more.
+    RefusalOver {
+        /// The server.
+        server: ServerAddress,
+        /// The queue.
+        queue: RecipientId,
+        /// Whether it is heard again; else it is gone, or another program's.
+        is_heard: bool,
     },
     /// Another program took over all queues that were subscribed together at this server, as [`Self::TakenOver`].
     AllTakenOver(ServerAddress),

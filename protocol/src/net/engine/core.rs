@@ -325,7 +325,7 @@ impl<A: Application> Core<A> {
                     debug!("another program took over a queue of ours");
                     self.changed(NetworkChange::TakenOver { server, queue }, now)
                 }
-                SubscriptionEnd::Deleted | SubscriptionEnd::Refused(_) => {
+                SubscriptionEnd::Deleted | SubscriptionEnd::Unknown => {
                     self.queue_gone(&server, &queue, now)
                 }
                 SubscriptionEnd::TooManyServers => {
@@ -333,6 +333,12 @@ impl<A: Application> Core<A> {
                     Ok(())
                 }
             },
+            NetworkEvent::QueueRefused { server, queue, error } => {
+                self.changed(NetworkChange::QueueRefused { server, queue, error }, now)
+            }
+            NetworkEvent::RefusalOver { server, queue, is_subscribed: is_heard } => {
+                self.changed(NetworkChange::RefusalOver { server, queue, is_heard }, now)
+            }
             NetworkEvent::ServiceMoved(server) => {
                 warn!("another program took over all our queues at a server");
                 self.changed(NetworkChange::AllTakenOver(server), now)

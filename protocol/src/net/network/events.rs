@@ -50,6 +50,25 @@ pub enum NetworkEvent {
         /// Why.
         reason: SubscriptionEnd,
     },
+    /// A queue is there, and its server refuses to subscribe it, as when its operator has blocked it: nothing comes from
+    /// it meanwhile. It is asked for again with growing pauses. Told once, until [`NetworkEvent::RefusalOver`].
+    QueueRefused {
+        /// The server.
+        server: ServerAddress,
+        /// The queue.
+        queue: RecipientId,
+        /// What the server says.
+        error: ErrorType,
+    },
+    /// A queue is not refused any more.
+    RefusalOver {
+        /// The server.
+        server: ServerAddress,
+        /// The queue.
+        queue: RecipientId,
+        /// Whether it is subscribed; else it is gone, or another connection's.
+        is_subscribed: bool,
+    },
     /// Another connection took over all queues that are subscribed as a service's: nothing of the server's queues is
     /// subscribed any more.
     ServiceMoved(ServerAddress),
@@ -85,9 +104,9 @@ pub enum SubscriptionEnd {
     /// The queue was deleted.
     #[error("the queue was deleted")]
     Deleted,
-    /// The server refuses.
-    #[error("the server refuses the subscription: {0}")]
-    Refused(ErrorType),
+    /// The server knows no queue that we have the key of.
+    #[error("the server does not know the queue")]
+    Unknown,
     /// Too many servers are in use.
     #[error("too many servers are in use at once")]
     TooManyServers,

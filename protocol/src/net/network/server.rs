@@ -322,9 +322,10 @@ async fn feed(
     // not put off by the commands meanwhile
     let mut ask_at = None;
     loop {
-        let (may_ask, has_unanswered, holds, recounts) = {
-            let all = state.subscriptions();
-            (all.may_ask(), all.has_unanswered(), all.is_recount_near(), all.is_recount_due())
+        let (may_ask, has_unanswered, holds, recounts, refused_at) = {
+            let mut all = state.subscriptions();
+            let refused_at = all.ask_refused(Instant::now());
+            (all.may_ask(), all.has_unanswered(), all.is_recount_near(), all.is_recount_due(), refused_at)
         };
         if let Some(service) = service.filter(|_| recounts) {
             let queues = state.subscribe_to_all(service, &to_session).await;
@@ -333,6 +334,7 @@ async fn feed(
         }
         let moment = ask_at.unwrap_or_else(|| Instant::now() + ASK_AGAIN_AFTER);
         ask_at = has_unanswered.then_some(moment);
+        let refused_at = refused_at.filter(|_| !may_ask);
         tokio::select! {
             biased;
             instruction = instructions.recv(), if !holds => match instruction {
@@ -362,6 +364,8 @@ async fn feed(
                 state.subscriptions().ask_again();
                 ask_at = None;
             }
+            // what is due is taken up at the beginning
+            () = tokio::time::sleep_until(refused_at.unwrap_or(moment).into()), if refused_at.is_some() => {}
         }
     }
 }
@@ -463,13 +467,41 @@ impl State {
     }
 
     fn ended(&self, queue: RecipientId, reason: SubscriptionEnd) {
-        if self.subscriptions().forget(&queue) {
+        if self.forget(queue) {
             let server = self.server.clone();
             self.inbox.put(NetworkEvent::SubscriptionEnded { server, queue, reason });
         }
     }
 
+    /// The queue is gone, or somebody else has it. Says whether it was wanted.
+    fn forget(&self, queue: RecipientId) -> bool {
+        self.not_refused(queue, false);
+        self.subscriptions().forget(&queue)
+    }
+
+    fn not_refused(&self, queue: RecipientId, is_subscribed: bool) {
+        if self.subscriptions().take(&queue) {
+            let server = self.server.clone();
+            self.inbox.put(NetworkEvent::RefusalOver { server, queue, is_subscribed });
+        }
+    }
+
+    /// The server refuses a queue: it does not know it, or does not subscribe it for now.
+    fn refused(&self, queue: RecipientId, error: ErrorType) {
+        if error == ErrorType::Auth {
+            return self.ended(queue, SubscriptionEnd::Unknown);
+        }
+        if self.subscriptions().refuse(queue, Instant::now()) {
+            let server = self.server.clone();
+            self.inbox.put(NetworkEvent::QueueRefused { server, queue, error });
+        }
+        self.changed.notify_one();
+    }
+
     fn subscribed(&self, queue: RecipientId, result: Result<BrokerMessage<'static>, CallError>) {
+        if result.is_ok() {
+            self.not_refused(queue, true);
+        }
         match result {
             // older servers answer with the first message (smp.md §10.1)
             Ok(BrokerMessage::Msg { message_id, body }) => self.inbox.put(NetworkEvent::Message {
@@ -479,9 +511,7 @@ impl State {
                 body: body.into_owned(),
             }),
             Ok(_) => {}
-            Err(CallError::Refused(error)) if is_final(&error) => {
-                self.ended(queue, SubscriptionEnd::Refused(error));
-            }
+            Err(CallError::Refused(error)) if !is_for_now(&error) => self.refused(queue, error),
             // with the next session everything is asked for again anyway
             Err(CallError::Disconnected) => {}
             Err(_) => {
@@ -514,7 +544,7 @@ impl Owner for State {
                         self.subscriptions().has(ids.recipient_id, *key);
                     }
                     (Ok(_) | Err(CallError::Refused(ErrorType::Auth)), Then::Gone(queue)) => {
-                        self.subscriptions().forget(&queue);
+                        self.forget(queue);
                     }
                     _ => {}
                 }
@@ -539,7 +569,7 @@ impl Owner for State {
             }
             BrokerMessage::End => self.ended(queue, SubscriptionEnd::Moved),
             BrokerMessage::Deld => self.ended(queue, SubscriptionEnd::Deleted),
-            BrokerMessage::Err(error) => self.ended(queue, SubscriptionEnd::Refused(error)),
+            BrokerMessage::Err(error) => self.refused(queue, error),
             _ => {}
         }
     }
@@ -549,7 +579,8 @@ impl Owner for State {
     }
 }
 
-/// Whether asking again is of no use: the queue is gone or blocked, or the command is not allowed.
-fn is_final(error: &ErrorType) -> bool {
-    matches!(error, ErrorType::Auth | ErrorType::Blocked(_) | ErrorType::Command(_) | ErrorType::Service)
+/// Whether the server has not said yes or no, and may do so soon. Else it does not know the queue, its operator has
+/// blocked it, or the server does not allow the command.
+fn is_for_now(error: &ErrorType) -> bool {
+    !matches!(error, ErrorType::Auth | ErrorType::Blocked(_) | ErrorType::Command(_) | ErrorType::Service)
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::agent::Lane;
+use crate::net::backoff::Backoff;
 use crate::net::window::Window;
 use crate::smp::ids::RecipientId;
 use crate::smp::key::AuthPrivateKey;
@@ -32,6 +33,10 @@ pub(super) struct Subscriptions {
     is_full: bool,
     /// The server did not say yes or no; to be asked again.
     unanswered: Vec<RecipientId>,
+    /// Those that the server refused when it was asked last, though they are there, in whatever session.
+    refused: BTreeMap<RecipientId, Refused>,
+    /// When each of them is asked for again in this session.
+    refused_until: BTreeSet<(Instant, RecipientId)>,
     /// Commands on their way that subscribe to a queue, create or delete one.
     in_flight: usize,
     /// How many queues more the server has of our service than are wanted here; less is a negative number.
@@ -45,6 +50,14 @@ pub(super) struct Subscriptions {
 struct Wanted {
     key: AuthPrivateKey,
     lane: Lane,
+}
+
+/// How a refused queue is asked for again.
+#[derive(Debug)]
+struct Refused {
+    pauses: Backoff,
+    /// The end of the last one.
+    until: Instant,
 }
 
 /// What has yet to be asked for.
@@ -82,6 +95,8 @@ impl Subscriptions {
             window: Window::new(ASKED),
             is_full: false,
             unanswered: Vec::new(),
+            refused: BTreeMap::new(),
+            refused_until: BTreeSet::new(),
             in_flight: 0,
             surplus,
             is_recounting: false,
@@ -131,6 +146,8 @@ impl Subscriptions {
         if is_right {
             self.due = Due::default();
             self.unheard.clear();
+            // whether those are taken now is not said
+            self.due.bulk.extend(self.refused.keys());
         }
         self.is_recounting = !is_right;
     }
@@ -173,6 +190,40 @@ impl Subscriptions {
         self.wanted.remove(queue).is_some()
     }
 
+    /// The server refuses the queue, which is there: it is asked for again, ever more seldom. Says whether it was taken
+    /// before.
+    pub(super) fn refuse(&mut self, queue: RecipientId, now: Instant) -> bool {
+        if !self.wanted.contains_key(&queue) {
+            return false;
+        }
+        let is_new = !self.refused.contains_key(&queue);
+        let fresh = || Refused { pauses: Backoff::new(), until: now };
+        let refused = self.refused.entry(queue).or_insert_with(fresh);
+        self.refused_until.remove(&(refused.until, queue));
+        refused.until = now + refused.pauses.next();
+        self.refused_until.insert((refused.until, queue));
+        is_new
+    }
+
+    /// Asks for those again that were refused for long enough. Gives the moment of the next one.
+    pub(super) fn ask_refused(&mut self, now: Instant) -> Option<Instant> {
+        while let Some((moment, queue)) = self.refused_until.first().copied() {
+            if moment > now {
+                return Some(moment);
+            }
+            self.refused_until.pop_first();
+            self.due.push(queue, Lane::Bulk);
+        }
+        None
+    }
+
+    /// The server takes the queue. Says whether it refused it before.
+    pub(super) fn take(&mut self, queue: &RecipientId) -> bool {
+        let Some(refused) = self.refused.remove(queue) else { return false };
+        self.refused_until.remove(&(refused.until, *queue));
+        true
+    }
+
     /// Asks again later.
     pub(super) fn retry(&mut self, queue: RecipientId) {
         self.unanswered.push(queue);
@@ -195,6 +246,7 @@ impl Subscriptions {
     /// A session begins, in which nothing is subscribed yet.
     pub(super) fn begin(&mut self) {
         self.unanswered.clear();
+        self.refused_until.clear();
         (self.in_flight, self.is_recounting) = (0, false);
         (self.due, self.unheard, self.is_listening) = (Due::default(), BTreeSet::new(), false);
         (self.asked, self.window, self.is_full) = (0, Window::new(ASKED), false);
@@ -327,6 +379,49 @@ mod tests {
         subscriptions.forget(&RecipientId([1; 24]));
         assert!(subscriptions.has_unanswered());
         subscriptions.ask_again();
+        assert_eq!(due(&mut subscriptions), [2]);
+    }
+
+    #[test]
+    fn a_refused_queue_is_asked_for_ever_more_seldom_until_it_is_taken() {
+        let (mut subscriptions, start) = (wants(2, 0), Instant::now());
+        due(&mut subscriptions);
+        assert!(subscriptions.refuse(RecipientId([1; 24]), start));
+        let mut waits = Vec::new();
+        let mut now = start;
+        while waits.len() < 8 {
+            let next = subscriptions.ask_refused(now).unwrap();
+            assert!(due(&mut subscriptions).is_empty(), "not before its time");
+            assert_eq!(subscriptions.ask_refused(next), None);
+            assert_eq!(due(&mut subscriptions), [1]);
+            waits.push(next - now);
+            now = next;
+            assert!(!subscriptions.refuse(RecipientId([1; 24]), now), "it was told of before");
+        }
+        assert!(waits.is_sorted() && waits.first() < waits.last(), "{waits:?}");
+        subscriptions.begin();
+        assert_eq!(due(&mut subscriptions), [1, 2], "a new session asks for all");
+        assert!(subscriptions.take(&RecipientId([1; 24])) && !subscriptions.take(&RecipientId([1; 24])));
+        assert_eq!(subscriptions.ask_refused(now + Duration::from_secs(3600)), None);
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_refused() {
+        let (mut subscriptions, now) = (wants(1, 0), Instant::now());
+        assert!(!subscriptions.refuse(RecipientId([2; 24]), now));
+        assert!(subscriptions.refuse(RecipientId([1; 24]), now));
+        subscriptions.forget(&RecipientId([1; 24]));
+        assert_eq!(subscriptions.ask_refused(now + Duration::from_secs(3600)), None);
+        assert!(due(&mut subscriptions).is_empty());
+    }
+
+    #[test]
+    fn a_service_still_asks_for_what_was_refused() {
+        let mut subscriptions = wants(3, 0);
+        due(&mut subscriptions);
+        subscriptions.refuse(RecipientId([2; 24]), Instant::now());
+        subscriptions.begin();
+        subscriptions.counted(3);
         assert_eq!(due(&mut subscriptions), [2]);
     }
 

@@ -252,8 +252,8 @@ impl Network {
                 let Some(server) = server else { return };
                 match result {
                     Ok(message) => self.event(program, server, queue, message),
-                    Err(CallError::Refused(error @ (ErrorType::Auth | ErrorType::Command(_)))) => {
-                        self.ended(program, server, queue, SubscriptionEnd::Refused(error));
+                    Err(CallError::Refused(ErrorType::Auth)) => {
+                        self.ended(program, server, queue, SubscriptionEnd::Unknown);
                     }
                     Err(CallError::Disconnected) => {}
                     Err(_) => self.ask_later(program, server, queue),
