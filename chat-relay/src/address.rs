@@ -2,6 +2,7 @@
 
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::signed_link_data::WriteLinkError;
+use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::encoding::Encode as _;
 use protocol::net::engine::Fatal;
@@ -71,6 +72,30 @@ pub(crate) fn renew<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fat
         turn,
         RelayAddress { draft: draft.to_bytes(), profile: turn.identity.profile.clone(), connection: None },
     )
+}
+
+/// The server does not know the address any more, as when it has lost its data: it is created again, with the same link.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn restore<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+) -> Result<(), Fatal> {
+    tracing::warn!("the relay's address is gone from its server: it is created again, with the same link");
+    create_again(turn, connection)
+}
+
+/// Creates the queue of a link of ours again.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn create_again<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+) -> Result<(), Fatal> {
+    let data = turn.identity.link_data();
+    Ok(turn.agent(|agent| agent.create_address_again(connection, &data))?)
 }
 
 fn create<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut address: RelayAddress) -> Result<(), Fatal> {

@@ -39,7 +39,7 @@ use crate::store::records::{
     GroupId, GroupKey, LinkState, MemberStatus, NewMember, Purpose, ServedGroup, WaitingInvitation,
 };
 use crate::turn::{Turn, stored};
-use crate::{bulk, lifecycle};
+use crate::{address, bulk, lifecycle};
 
 /// Connections in an owner's name, beside the owner's own, that a group has at most.
 const CLAIMANTS_MAX: usize = 4;
@@ -307,7 +307,8 @@ pub fn make_link<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut group: ServedGro
     Ok(())
 }
 
-/// Our relay link cannot be made. A lost answer means a new link at once, anything else another try later.
+/// Our relay link cannot be made. A lost answer means a new link at once, anything else another try later. That of a
+/// served group is created again if its server has lost it.
 ///
 /// # Errors
 /// When the store fails.
@@ -318,6 +319,10 @@ pub fn link_failed<S: RelayStore>(
     reason: Failure,
 ) -> Result<(), Fatal> {
     let Some(mut group) = turn.store.group(id)? else { return Ok(()) };
+    if reason == Failure::QueueGone && group.life.status.serves() {
+        tracing::warn!(group = id.0, "the relay link is gone from its server: it is created again");
+        return address::create_again(turn, connection);
+    }
     if group.life.status != ServedStatus::CreatingLink {
         tracing::error!(group = id.0, %reason, "the relay link of a served group failed: joiners cannot reach it");
         return Ok(());

@@ -245,7 +245,12 @@ impl<S: RelayStore> Relay<S> {
         Ok(())
     }
 
-    fn address_event(&mut self, context: &mut Context<'_>, event: Event) -> Result<(), Fatal> {
+    fn address_event(
+        &mut self,
+        context: &mut Context<'_>,
+        connection: ConnectionId,
+        event: Event,
+    ) -> Result<(), Fatal> {
         match event {
             Event::AddressCreated => {
                 self.readiness = match self.is_listening {
@@ -268,6 +273,10 @@ impl<S: RelayStore> Relay<S> {
                 }
             }
             Event::Failed { reason: Failure::AnswerLost } => address::renew(&mut self.turn(context)),
+            Event::Failed { reason: Failure::QueueGone } => {
+                self.readiness = Readiness::Creating;
+                address::restore(&mut self.turn(context), connection)
+            }
             Event::Failed { reason } => Err(format!("the relay's address cannot be used: {reason}").into()),
             _ => Ok(()),
         }
@@ -470,7 +479,7 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             tracing::debug!(%refusal, "a message is ignored");
         }
         match self.store.purpose(connection)? {
-            Some(Purpose::Address) => self.address_event(context, event),
+            Some(Purpose::Address) => self.address_event(context, connection, event),
             Some(Purpose::RelayLink(group)) => self.link_event(context, connection, group, event),
             Some(Purpose::Member(group, number)) => {
                 self.member_event(context, connection, (group, number), false, event)

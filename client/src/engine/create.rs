@@ -146,6 +146,10 @@ impl Step<'_, '_> {
 
     /// The server has the group link: relays can be invited, because they will read it.
     pub(super) fn link_created(&mut self, id: GroupId) -> Done<()> {
+        if self.store.group(id)?.owner.is_some_and(|owner| owner.link_created) {
+            // It was there before, and its server had lost it.
+            return self.link_written(id);
+        }
         let group = self.store.change_group(id, |group| {
             if let Some(owner) = &mut group.owner {
                 owner.link_created = true;

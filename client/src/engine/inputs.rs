@@ -212,6 +212,7 @@ impl Step<'_, '_> {
             AgentEvent::Request { .. } => self.stranger_at_link(group),
             AgentEvent::Failed { reason: Failure::LinkDataRefused } => self.link_refused(group),
             AgentEvent::Failed { reason: Failure::AnswerLost } => self.link_lost(group),
+            AgentEvent::Failed { reason: Failure::QueueGone } => self.link_gone(group),
             AgentEvent::Failed { reason } => self.warn(Some(group), format!("the group link: {reason}")),
             _ => Ok(()),
         }

@@ -67,6 +67,26 @@ impl Step<'_, '_> {
         Ok(())
     }
 
+    /// The server does not know the group link any more, as when it has lost its data: it is created again, the same link
+    /// with what was to be written.
+    pub(super) fn link_gone(&mut self, id: GroupId) -> Done<()> {
+        let Some(connection) = self.store.link_of_group(id)? else { return Ok(()) };
+        let listed = one_more(self.store.relays(id)?);
+        let (data, counter) = self.link_data(id, &listed)?;
+        if let Err(error) = self.ask_agent(|agent| agent.create_address_again(connection, &data))? {
+            return self.warn(Some(id), super::step::chain(&error));
+        }
+        let write = LinkWrite { listed: listed.iter().map(|relay| relay.id.0).collect(), counter };
+        self.store.change_group(id, |group| {
+            group.link_counter = Some(counter);
+            if let Some(owner) = &mut group.owner {
+                owner.writing = Some(write);
+                owner.write_again = false;
+            }
+        })?;
+        self.warn(Some(id), "the server has lost the group link; it is created again, and stays the same")
+    }
+
     /// The server has the data of the write that was under way.
     pub(super) fn link_written(&mut self, id: GroupId) -> Done<()> {
         let mut again = false;

@@ -5,7 +5,7 @@ use crate::crypto::hash::sha256;
 use crate::encoding::Encode as _;
 
 use super::address_draft::AddressDraft;
-use super::connection::Phase;
+use super::connection::{Phase, Step};
 use super::connection_request::ConnectionRequest;
 use super::error::AgentError;
 use super::event::{Event, Refusal};
@@ -31,6 +31,21 @@ impl<S: AgentStore> Agent<'_, S> {
         let id = self.insert(&connection)?;
         self.push(id, Task::CreateQueue { user_data: Some(user_data) })?;
         Ok(id)
+    }
+
+    /// Keys and ids of the link stay, so whoever has the link finds the address again; those of the queue's owner are new.
+    pub(super) fn restart_address(&mut self, id: ConnectionId, data: &UserLinkData) -> Outcome<(), S> {
+        let mut connection = self.load(id)?;
+        let address = connection.address.clone().ok_or(AgentError::NotAllowedNow(id))?;
+        if connection.phase != Phase::Failed {
+            return Err(AgentError::NotAllowedNow(id));
+        }
+        let user_data = address.seal_user_data(data, self.rng).map_err(AgentError::LinkData)?;
+        let (server, dh_key) = (address.server().clone(), address.dh_key().clone());
+        connection.receive = ReceiveQueue::with_dh_key(server, dh_key, self.rng);
+        self.step(id, &mut connection, Step::AddressAgain, Vec::new())?;
+        self.save(id, &connection)?;
+        self.push(id, Task::CreateQueue { user_data: Some(user_data) })
     }
 
     pub(super) fn queue_link_data(&mut self, id: ConnectionId, data: &UserLinkData) -> Outcome<(), S> {

@@ -10,7 +10,7 @@
 //! joiner     Joining ──queue──▶ Confirming ──sent──▶ Joined ──confirmation──▶ Connected  own queue secured by peer
 //!            Joined ──confirmation with a key──▶ Greeting ──hello sent──▶ Greeted ──hello──▶ Connected
 //!
-//! all        ──▶ Failed ──▶ Deleting
+//! all        ──▶ Failed ──▶ Deleting          an address whose queue is gone: Failed ──again──▶ AddressCreating
 //! ```
 //!
 //! The lower way of each party is the slow handshake with peers whose queues a sender cannot secure. Our own
@@ -89,6 +89,8 @@ pub(super) enum Step {
     HelloSent,
     /// It cannot go on.
     Broken(Failure),
+    /// The queue of an address is to be created once more.
+    AddressAgain,
     /// The application deletes the connection.
     Deleted,
 }
@@ -130,11 +132,12 @@ impl Phase {
             TellConnected, TellFailure, TellInfo,
         };
         use Step::{
-            Allowed, Broken, ConfirmationReceived, ConfirmationSent, Deleted, HelloReceived, HelloSent,
+            AddressAgain, Allowed, Broken, ConfirmationReceived, ConfirmationSent, Deleted, HelloReceived, HelloSent,
             InvitationSent, QueueCreated,
         };
         Ok(match (self, step) {
             (Self::AddressCreating, QueueCreated) => (Self::Address, vec![TellAddress]),
+            (Self::Failed, AddressAgain) => (Self::AddressCreating, vec![]),
 
             (Self::Creating, QueueCreated) => (Self::Inviting, vec![Invite]),
             (Self::Inviting, InvitationSent) => (Self::Invited, vec![]),
@@ -216,7 +219,7 @@ impl Decode for Phase {
 mod tests {
     use super::*;
 
-    const STEPS: [Step; 12] = [
+    const STEPS: [Step; 13] = [
         Step::QueueCreated,
         Step::InvitationSent,
         Step::ConfirmationReceived { with_key: false },
@@ -229,6 +232,7 @@ mod tests {
         Step::Broken(Failure::NotAvailable),
         Step::Deleted,
         Step::Broken(Failure::Expired),
+        Step::AddressAgain,
     ];
 
     /// Every pair of phase and step that is allowed, and nothing else.
@@ -244,6 +248,7 @@ mod tests {
         let confirmation = |with_key| S::ConfirmationReceived { with_key };
         let allowed: &[(P, S, P, &[Effect])] = &[
             (P::AddressCreating, S::QueueCreated, P::Address, &[TellAddress]),
+            (P::Failed, S::AddressAgain, P::AddressCreating, &[]),
             (P::Creating, S::QueueCreated, P::Inviting, &[Invite]),
             (P::Inviting, S::InvitationSent, P::Invited, &[]),
             (P::Inviting, confirmation(false), P::Confirmed, &[TellConfirmation]),

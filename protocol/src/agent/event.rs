@@ -198,7 +198,7 @@ pub enum Failure {
     /// The server could not be reached for two days.
     #[error("the server was out of reach for too long")]
     Expired,
-    /// Our own queue is gone from its server.
+    /// Our own queue is gone from its server. An address may be created again under the same link.
     #[error("the own queue is gone from its server")]
     QueueGone,
     /// The link data could not be written.

@@ -117,6 +117,15 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         self.start_address(draft, data)
     }
 
+    /// Creates the queue of a contact address once more, under the same link: after [`Failure::QueueGone`], as when its
+    /// server has lost it. `Event::AddressCreated` follows, or another failure.
+    ///
+    /// # Errors
+    /// [`AgentError::LinkData`]; [`AgentError::NotAllowedNow`] when it is no address, or has not failed.
+    pub fn create_address_again(&mut self, id: ConnectionId, data: &UserLinkData) -> Outcome<(), S> {
+        self.restart_address(id, data)
+    }
+
     /// Replaces the link data of a contact address. `Event::LinkDataSet` follows.
     ///
     /// # Errors

@@ -276,6 +276,26 @@ fn a_queue_that_is_gone_ends_its_connection() {
 }
 
 #[test]
+fn an_address_that_its_server_has_lost_is_created_again_under_the_same_link() {
+    let mut world = World::new(62);
+    let (id, request) = world.create_address();
+    let data = UserLinkData::direct(b"anew".to_vec());
+    let again = |world: &mut World| world.with(Name::Alice, |agent| agent.create_address_again(id, &data));
+    assert!(matches!(again(&mut world), Err(AgentError::NotAllowedNow(_))), "it is there");
+    let own = world.with(Name::Alice, |agent| agent.own_queue(id).unwrap().unwrap());
+    world.server.queues.clear();
+    world.with(Name::Alice, |agent| agent.queue_gone(&own.server, &own.recipient_id).unwrap());
+    assert_eq!(world.alice.events.last(), Some(&(id, Event::Failed { reason: Failure::QueueGone })));
+    again(&mut world).unwrap();
+    world.settle();
+    assert_eq!(world.alice.events.last(), Some(&(id, Event::AddressCreated)));
+    // whoever has the link asks as before
+    world.with(Name::Bob, |agent| agent.request(&request, &server(), b"I am Bob").unwrap());
+    world.settle();
+    assert_eq!(world.alice.invitation().1, b"I am Bob");
+}
+
+#[test]
 fn seeded_connections_carry_messages_both_ways() {
     use crate::agent::seeding::{Agreement, SeedQueue};
     let mut world = World::new(61);
