@@ -76,6 +76,8 @@ counts! {
     PassedOver = "members_passed_over",
     /// Connections whose keys were agreed on anew.
     Resyncs = "resyncs",
+    /// Queues of the relay that their servers have lost.
+    QueuesLost = "queues_lost",
     /// Sessions with servers that ended or did not come about.
     ServersLost = "servers_lost",
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use protocol::agent::Body;
 use protocol::agent::address_draft::AddressDraft;
+use protocol::agent::store::ConnectionId;
 use protocol::group::event::owner_relay::RelayNotice;
 use protocol::group::event::{Event, Message};
 use protocol::group::identity::{MemberId, MemberRole};
@@ -16,7 +17,7 @@ use thiserror::Error;
 use crate::admission::NotAdmitted;
 use crate::intake::TooMuch;
 use crate::store::RelayStore;
-use crate::store::records::{GroupId, MemberStatus};
+use crate::store::records::{GroupId, MemberStatus, ServedGroup};
 use crate::turn::{Turn, stored};
 
 /// How long nothing more is told of one kind in one group.
@@ -178,8 +179,6 @@ pub fn tell_owners<S: RelayStore>(
     let now = turn.now();
     let Some(count) = turn.operation.notices.count(group, concern, now) else { return Ok(()) };
     let Some(group) = turn.store.group(group)? else { return Ok(()) };
-    let (Some(identity), Some(draft)) = (&group.identity, &group.draft) else { return Ok(()) };
-    let draft: AddressDraft = stored(draft)?;
     let notice = RelayNotice {
         notice: concern.word().to_owned(),
         text: concern.to_string(),
@@ -187,8 +186,7 @@ pub fn tell_owners<S: RelayStore>(
         member_id: about.cloned(),
         ask_again_after: None,
     };
-    let json = Message::new(Some(turn.message_id()), Event::RelayNotice(notice)).to_json();
-    let element = sign(draft.root_key(), &identity.public_group_id, &group.key.relay, &json);
+    let Some(element) = signed(turn, &group, notice)? else { return Ok(()) };
     for owner in turn.store.members_with_roles(group.id, &[MemberRole::Owner])? {
         if let Some(connection) = owner.connection.filter(|_| owner.status == MemberStatus::Connected) {
             turn.send(connection, Body::Inline(&element))?;
@@ -196,6 +194,40 @@ pub fn tell_owners<S: RelayStore>(
     }
     tracing::info!(group = group.id.0, concern = concern.word(), count, "owners are told of refusals");
     Ok(())
+}
+
+/// Asks a member, on a connection on which nothing is heard any more, for another one.
+///
+/// # Errors
+/// When the store fails.
+pub fn ask_back<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    connection: ConnectionId,
+) -> Result<(), Fatal> {
+    let notice = RelayNotice {
+        notice: RelayNotice::UNHEARD.to_owned(),
+        text: "the relay's server has lost the queue by which you are heard: connect to the relay again by the group link"
+            .to_owned(),
+        count: 1,
+        member_id: None,
+        ask_again_after: None,
+    };
+    if let Some(element) = signed(turn, group, notice)? {
+        turn.send(connection, Body::Inline(&element))?;
+    }
+    Ok(())
+}
+
+fn signed<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    notice: RelayNotice,
+) -> Result<Option<Vec<u8>>, Fatal> {
+    let (Some(identity), Some(draft)) = (&group.identity, &group.draft) else { return Ok(None) };
+    let draft: AddressDraft = stored(draft)?;
+    let json = Message::new(Some(turn.message_id()), Event::RelayNotice(notice)).to_json();
+    Ok(Some(sign(draft.root_key(), &identity.public_group_id, &group.key.relay, &json)))
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use crate::receive::Source;
 use crate::sharing::{self, SHARE_EVERY_MS};
 use crate::steps::Step;
 use crate::store::RelayStore;
-use crate::store::records::{GroupId, LinkState, MemberNumber, Purpose};
+use crate::store::records::{GroupId, LinkState, MemberNumber, MemberStatus, Purpose};
 use crate::turn::{LinkRead, Turn, request_digest};
 use crate::{address, admission, bulk, cleaning, invitation, knocking, lifecycle, receive};
 
@@ -358,6 +358,7 @@ impl<S: RelayStore> Relay<S> {
                 turn.resync(connection)
             }
             Event::Failed { .. } => lost(&mut turn, connection, group, number),
+            Event::QueueGone => unheard(&mut turn, connection, group, number),
             Event::SendFailed { reason: reason @ SendFailure::NoQueue, .. } => {
                 turn.operation.metrics.gave_up(reason);
                 lost(&mut turn, connection, group, number)
@@ -478,7 +479,19 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         if let Event::Ignored(refusal) = &event {
             tracing::debug!(%refusal, "a message is ignored");
         }
-        match self.store.purpose(connection)? {
+        let purpose = self.store.purpose(connection)?;
+        let is_lost = matches!(event, Event::QueueGone | Event::Failed { reason: Failure::QueueGone });
+        if is_lost && !matches!(purpose, Some(Purpose::Closing) | None) {
+            self.operation.metrics.one(Count::QueuesLost);
+        }
+        let event = match (event, purpose) {
+            // Whoever else is not heard has nothing to be told.
+            (Event::QueueGone, purpose) if !matches!(purpose, Some(Purpose::Member(..))) => {
+                Event::Failed { reason: Failure::QueueGone }
+            }
+            (event, _) => event,
+        };
+        match purpose {
             Some(Purpose::Address) => self.address_event(context, connection, event),
             Some(Purpose::RelayLink(group)) => self.link_event(context, connection, group, event),
             Some(Purpose::Member(group, number)) => {
@@ -674,6 +687,28 @@ fn owes<S: RelayStore>(turn: &mut Turn<'_, '_, S>, number: MemberNumber) -> Resu
     };
     member.passed_over = true;
     Ok(turn.store.update_member(&member)?)
+}
+
+/// The server has lost the queue by which a member is heard. What goes to the member still arrives, so it is served on, and
+/// asked to come back.
+fn unheard<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    group: GroupId,
+    number: MemberNumber,
+) -> Result<(), Fatal> {
+    let Some(member) = turn.store.member(number)?.filter(|member| member.connection == Some(connection))
+    else {
+        return turn.close(connection, false);
+    };
+    let Some(group) = turn.store.group(group)?.filter(|_| member.status == MemberStatus::Connected) else {
+        return lost(turn, connection, group, number);
+    };
+    tracing::warn!(
+        group = group.id.0,
+        "a server has lost the queue of a member, which is asked to come back"
+    );
+    notices::ask_back(turn, &group, connection)
 }
 
 /// A member cannot be reached any more: its queue is gone. For an owner it is time to look at the group link.

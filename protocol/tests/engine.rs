@@ -13,7 +13,7 @@ use std::time::Duration;
 use durable_store::{Disk, DurableStore};
 use protocol::agent::Body;
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
-use protocol::agent::event::{Event, Failure};
+use protocol::agent::event::Event;
 use protocol::agent::link_data::UserLinkData;
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
@@ -364,7 +364,7 @@ async fn a_deleted_connection_and_a_deleted_queue_are_reported() {
     alice.order(Order::Delete(to_bob)).await;
     assert_eq!(alice.event(|event| matches!(event, Event::Deleted)).await, to_bob);
     server.delete_queues();
-    let gone = |event: &Event| matches!(event, Event::Failed { reason: Failure::QueueGone });
+    let gone = |event: &Event| matches!(event, Event::QueueGone);
     assert_eq!(bob.event(gone).await, to_alice);
 }
 

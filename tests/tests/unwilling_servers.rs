@@ -35,6 +35,17 @@ fn relay_apart() -> anyhow::Result<(Stage, Server)> {
     Ok((Stage::with(world, servers, vec![relay], 1, 2, "observer")?, apart))
 }
 
+/// Waits until everybody has both connections to the relay: then no queue comes or goes.
+fn settled(stage: &Stage) -> anyhow::Result<()> {
+    std::iter::once(&stage.owner).chain(&stage.members).try_for_each(|person| {
+        eventually("two connections", || {
+            let answer = person.ok(&["group", "relays", GROUP])?;
+            let is_double = |row: &Value| row.get("two_connections") == Some(&Value::Bool(true));
+            Ok(answer.of_type("group_relay").all(is_double).then_some(()))
+        })
+    })
+}
+
 /// The operator of a server blocks all its queues.
 fn block_all(server: &Server) -> anyhow::Result<Vec<SenderId>> {
     let all = queues(server)?;
@@ -48,11 +59,13 @@ fn unblock(server: &Server, blocked: &[SenderId]) -> anyhow::Result<()> {
 
 /// Waits until the relay's operator sees so many queues refused.
 fn refused(relay: &Relay, wanted: usize) -> anyhow::Result<()> {
-    eventually("the refused queues", || {
+    let mut last = None;
+    let found = eventually("the refused queues", || {
         let answer = relay.ctl(&["stats"])?;
-        let count = answer.get("queues_refused").and_then(Value::as_u64).context("It counts them")?;
-        Ok((count == wanted as u64).then_some(()))
-    })
+        last = answer.get("queues_refused").and_then(Value::as_u64);
+        Ok((last == Some(wanted as u64)).then_some(()))
+    });
+    found.with_context(|| format!("{last:?} queues are refused, not {wanted}"))
 }
 
 /// Waits until somebody sees nothing, or something, wrong with its relay, which is active all the while.
@@ -264,6 +277,7 @@ fn a_relay_whose_own_queues_are_blocked_shows_it_and_goes_on_when_they_are_unblo
     let mut said = Vec::new();
     say(&stage, &mut said, 1)?;
     stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    settled(&stage)?;
     let blocked = block_all(&apart)?;
     refused(stage.relay(0)?, blocked.len())?;
     say_in_vain(&stage.owner, &mut said)?;
@@ -293,6 +307,7 @@ fn a_member_whose_own_queue_is_blocked_sees_it_and_stays_where_it_is() -> anyhow
     say(&stage, &mut said, 1)?;
     stage.members.iter().try_for_each(|member| heard(member, &said))?;
     let server = stage.servers.get(1).context("A second server")?;
+    settled(&stage)?;
     let blocked = block_all(server)?;
     sees_refused(ben, true)?;
     say(&stage, &mut said, 3)?;
@@ -306,4 +321,71 @@ fn a_member_whose_own_queue_is_blocked_sees_it_and_stays_where_it_is() -> anyhow
     assert!(blocked.iter().all(|queue| after.contains(queue)), "nothing was made anew");
     assert!(nothing_given_up(stage.relays.first().context("A relay")?)?);
     Ok(())
+}
+
+/// The operator of a server deletes all its queues, as if the server had lost its data.
+fn delete_all(server: &Server) -> anyhow::Result<()> {
+    queues(server)?.iter().try_for_each(|queue| server.ctl(&["delete", &queue.to_string()]))
+}
+
+/// The owner says something, which may have to wait until it is connected again.
+fn say_sometime(stage: &Stage, said: &mut Vec<String>) -> anyhow::Result<()> {
+    /// Done; no relay is connected; still waiting.
+    const KEPT: [i32; 3] = [0, 13, 17];
+    let words = format!("post {}", said.len());
+    let answer = stage.owner.run(&["send", GROUP, &words, "--timeout", "1"])?;
+    ensure!(KEPT.contains(&answer.code), "{answer:?}");
+    said.push(words);
+    Ok(())
+}
+
+#[test]
+fn a_relay_whose_server_has_lost_its_queues_keeps_its_links_and_everybody_comes_back() -> anyhow::Result<()> {
+    let (mut stage, apart) = relay_apart()?;
+    let mut said = Vec::new();
+    say(&stage, &mut said, 1)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    let address = stage.relay(0)?.link().to_owned();
+    // While it runs, and while it does not.
+    for runs in [true, false] {
+        if !runs {
+            stage.relay(0)?.kill()?;
+        }
+        delete_all(&apart)?;
+        if !runs {
+            stage.relay(0)?.start(&[])?;
+        }
+        say_sometime(&stage, &mut said)?;
+        stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    }
+    assert_eq!(stage.relay(0)?.link(), address);
+    let newcomer = stage.world.person("Cem", &[&apart])?;
+    let _listening = newcomer.listen()?;
+    newcomer.ok(&["join", &stage.link, "--timeout", "60"])?;
+    say(&stage, &mut said, 1)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    heard(&newcomer, &said)?;
+    let lost = stage.relay(0)?.ctl(&["stats"])?;
+    assert!(lost.get("queues_lost").and_then(Value::as_u64) > Some(0), "{lost}");
+    Ok(())
+}
+
+#[test]
+fn an_owner_whose_server_has_lost_its_queues_keeps_group_link_and_relay() -> anyhow::Result<()> {
+    let (mut stage, _apart) = relay_apart()?;
+    let mut said = Vec::new();
+    say(&stage, &mut said, 1)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    // The owner's and Ann's.
+    stage.listening.first_mut().context("The owner listens")?.kill()?;
+    delete_all(stage.servers.first().context("A server")?)?;
+    let _listening = stage.owner.listen()?;
+    say_sometime(&stage, &mut said)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    let newcomer = stage.world.person("Cem", &[stage.servers.first().context("A server")?])?;
+    let _newcomer_listens = newcomer.listen()?;
+    newcomer.ok(&["join", &stage.link, "--timeout", "60"])?;
+    say(&stage, &mut said, 1)?;
+    stage.members.iter().try_for_each(|member| heard(member, &said))?;
+    heard(&newcomer, &said)
 }

@@ -87,6 +87,9 @@ impl Step<'_, '_> {
                 Side::Owner(life) if life.deadline(&PACE).is_some_and(|deadline| deadline <= now) => {
                     self.relay_event(relay.id, RelayEvent::Timeout)?;
                 }
+                Side::Owner(_) if relay.record.is_active() && relay.connection.is_none() => {
+                    self.connect_again(relay)?;
+                }
                 Side::Owner(life) => {
                     relay.due_at_ms = life.deadline(&PACE).map(|deadline| deadline.0);
                     self.store.save_relay(&relay)?;
@@ -119,6 +122,11 @@ impl Step<'_, '_> {
     }
 
     pub(super) fn agent_event(&mut self, connection: ConnectionId, event: AgentEvent) -> Done<()> {
+        let event = match event {
+            // Another connection is made, by which we hear.
+            AgentEvent::QueueGone => AgentEvent::Failed { reason: Failure::QueueGone },
+            event => event,
+        };
         match event {
             AgentEvent::Sent { number } => return self.sent(connection, number),
             AgentEvent::SendFailed { number, reason } => {

@@ -78,6 +78,7 @@ impl Step<'_, '_> {
         match life.status {
             RelayStatus::New if link_created => self.invite(relay),
             RelayStatus::ReadingLink => self.relay_effect(relay.id, RelayEffect::ReadRelayLink),
+            RelayStatus::Active if relay.connection.is_none() => self.connect_again(relay.clone()),
             _ => Ok(()),
         }
     }
@@ -90,7 +91,8 @@ impl Step<'_, '_> {
     ) -> Done<()> {
         let Some(mut relay) = self.store.relay(id)? else { return Ok(()) };
         let Side::Owner(life) = relay.record.side else { return Ok(()) };
-        if !matches!(life.status, RelayStatus::New | RelayStatus::Invited) {
+        let is_lost = life.status == RelayStatus::Active && relay.connection.is_none();
+        if !is_lost && !matches!(life.status, RelayStatus::New | RelayStatus::Invited) {
             return Ok(());
         }
         let opened = match result {
@@ -145,7 +147,14 @@ impl Step<'_, '_> {
     ) -> Done<()> {
         let message = Statement::parse(info).ok().and_then(|statement| statement.message().ok());
         let versions = message.as_ref().and_then(|message| message.versions);
+        let is_lost = relay.record.is_active() && relay.connection.is_none();
         match message.map(|message| message.event) {
+            Some(Said::RelayReject(reject)) if is_lost => {
+                relay.record.reason = Some(reject.explained());
+                self.store.save_relay(&relay)?;
+                self.end_connection(connection, true)?;
+                self.relay_event(relay.id, RelayEvent::ConnectionGone)
+            }
             Some(Said::RelayAccept(accept)) => {
                 let link = accept.relay_link.as_str().to_owned();
                 let same_link = relay.record.link.as_ref().is_none_or(|known| *known == link);
@@ -164,7 +173,8 @@ impl Step<'_, '_> {
                     // A second answer to a repeated invitation.
                     self.end_connection(connection, false)?;
                 }
-                self.relay_event(relay.id, RelayEvent::Accept { same_link })
+                self.relay_event(relay.id, RelayEvent::Accept { same_link })?;
+                if is_lost { self.relay_effect(relay.id, RelayEffect::AllowConnection) } else { Ok(()) }
             }
             Some(Said::RelayReject(reject)) => {
                 relay.record.reason = Some(reject.explained());
@@ -219,13 +229,22 @@ impl Step<'_, '_> {
     /// The connection to a relay that we invited stands.
     pub(super) fn invited_connected(&mut self, mut relay: RelayRow) -> Done<()> {
         relay.record.connected = true;
+        if relay.record.is_active() {
+            // It was lost, and hears from us what only we can say.
+            relay.due_at_ms = None;
+            self.save_relay(&relay)?;
+            self.send_roster_to(&relay)?;
+            self.want_second(&relay)?;
+            return self.flush_outbox(relay.group);
+        }
         self.store.save_relay(&relay)?;
         let roster = if relay.record.has_roster { Some(self.current_roster(relay.group)?) } else { None };
         self.relay_event(relay.id, RelayEvent::Connected { roster })?;
         self.want_second(&relay)
     }
 
-    /// A connection or request to a relay that we invited cannot be used any more.
+    /// A connection or request to a relay that we invited cannot be used any more. If only a queue of it is gone, a relay that
+    /// serves the group is invited once more: it knows us and the group, and gives the same link.
     pub(super) fn invited_failed(
         &mut self,
         mut relay: RelayRow,
@@ -246,7 +265,17 @@ impl Step<'_, '_> {
         relay.record.unheard = None;
         relay.record.reason = Some(reason.to_string());
         self.save_relay(&relay)?;
-        self.relay_event(relay.id, RelayEvent::ConnectionGone)
+        match reason {
+            Failure::QueueGone if relay.record.is_active() => self.connect_again(relay),
+            _ => self.relay_event(relay.id, RelayEvent::ConnectionGone),
+        }
+    }
+
+    /// A relay that serves the group and is not connected is invited once more, again and again until it answers.
+    pub(super) fn connect_again(&mut self, mut relay: RelayRow) -> Done<()> {
+        relay.due_at_ms = Some(self.now().plus_ms(OWNER_RETRY_MS_MIN).0);
+        self.store.save_relay(&relay)?;
+        self.invite(&relay)
     }
 
     /// A relay holds a roster of ours, or could not take it.

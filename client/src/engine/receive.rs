@@ -7,6 +7,7 @@
 //!                       ─▶ piece of a roster
 //! ```
 
+use protocol::agent::event::Failure;
 use protocol::agent::store::ConnectionId;
 use protocol::group::batch::Element;
 use protocol::group::constants::{HISTORY_HEADER_BYTES_MAX, MESSAGE_BYTES_MAX};
@@ -14,6 +15,7 @@ use protocol::group::container::{elements, unfold};
 use protocol::group::dedup::{self, Comparison, Finding};
 use protocol::group::event::content::Scope;
 use protocol::group::event::members::MemberNew;
+use protocol::group::event::owner_relay::RelayNotice;
 use protocol::group::event::{Event as Said, Message};
 use protocol::group::forward::Forward;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
@@ -165,6 +167,11 @@ impl Step<'_, '_> {
             Said::MemberNew(new) if is_knock(&new) => self.knocked(&relay, group, new.member_info),
             Said::HistoryGet(get) if group.owner.is_some() => self.give_history(&relay, group, &get),
             Said::MemberNew(new) => self.introduced(&relay, group, new.member_info, Manner::New, None),
+            Said::RelayNotice(notice)
+                if verdict == Verdict::Verified && notice.notice == RelayNotice::UNHEARD =>
+            {
+                self.unheard(relay, &notice)
+            }
             Said::RelayNotice(notice) if group.owner.is_some() && verdict == Verdict::Verified => {
                 self.notice_came(relay, group, &notice)
             }
@@ -190,6 +197,17 @@ impl Step<'_, '_> {
                 let detail = format!("a relay has no say in {}", other.tag().name());
                 self.accuse(&relay, EvidenceKind::NotAllowed, None, &detail, statement.verbatim())
             }
+        }
+    }
+
+    /// A relay hears nothing of us any more: it is asked for another connection.
+    fn unheard(&mut self, relay: RelayRow, notice: &RelayNotice) -> Done<()> {
+        match (&relay.record.side, relay.connection) {
+            (Side::Member { step: Joining::Active, .. }, _) => {
+                self.gone(relay, Joining::Gone, notice.explained())
+            }
+            (Side::Owner(_), Some(connection)) => self.invited_failed(relay, connection, Failure::QueueGone),
+            (Side::Member { .. } | Side::Owner(_), _) => Ok(()),
         }
     }
 

@@ -132,8 +132,8 @@ impl Phase {
             TellConnected, TellFailure, TellInfo,
         };
         use Step::{
-            AddressAgain, Allowed, Broken, ConfirmationReceived, ConfirmationSent, Deleted, HelloReceived, HelloSent,
-            InvitationSent, QueueCreated,
+            AddressAgain, Allowed, Broken, ConfirmationReceived, ConfirmationSent, Deleted, HelloReceived,
+            HelloSent, InvitationSent, QueueCreated,
         };
         Ok(match (self, step) {
             (Self::AddressCreating, QueueCreated) => (Self::Address, vec![TellAddress]),

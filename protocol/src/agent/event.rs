@@ -75,6 +75,9 @@ pub enum Event {
         /// Why.
         reason: Failure,
     },
+    /// The own queue of a connection that stood is gone from its server: nothing is heard any more, though what is sent
+    /// still reaches the peer. Told again at each start, until the connection is deleted.
+    QueueGone,
     /// The connection and its queue are gone.
     Deleted,
 }
@@ -198,7 +201,7 @@ pub enum Failure {
     /// The server could not be reached for two days.
     #[error("the server was out of reach for too long")]
     Expired,
-    /// Our own queue is gone from its server. An address may be created again under the same link.
+    /// Our own queue is gone from its server, before the connection stood. An address may be created again under the same link.
     #[error("the own queue is gone from its server")]
     QueueGone,
     /// The link data could not be written.

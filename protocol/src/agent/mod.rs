@@ -53,7 +53,7 @@ use std::collections::BTreeMap;
 use rand_core::CryptoRng;
 
 use self::address_draft::AddressDraft;
-use self::connection::Step;
+use self::connection::{Phase, Step};
 use self::connection_request::ConnectionRequest;
 use self::error::AgentError;
 use self::event::{Event, Failure, Refusal};
@@ -255,7 +255,8 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         self.take_message(server, queue, message)
     }
 
-    /// The queue is gone from its server (`DELD`, or `AUTH` for `SUB`). `Event::Failed` follows.
+    /// The queue is gone from its server (`DELD`, or `AUTH` for `SUB`). `Event::QueueGone` follows on a connection that
+    /// stands, else `Event::Failed`.
     ///
     /// # Errors
     /// [`AgentError::Store`], [`AgentError::Record`].
@@ -263,8 +264,12 @@ impl<'a, S: AgentStore> Agent<'a, S> {
         let Some(id) = self.store.connection_of_queue(server, queue).map_err(AgentError::Store)? else {
             return Ok(());
         };
-        self.store.remove_queue(server, queue).map_err(AgentError::Store)?;
         let mut connection = self.load(id)?;
+        if connection.phase == Phase::Connected {
+            self.tell(id, Event::QueueGone);
+            return Ok(());
+        }
+        self.store.remove_queue(server, queue).map_err(AgentError::Store)?;
         self.step(id, &mut connection, Step::Broken(Failure::QueueGone), Vec::new())?;
         self.save(id, &connection)
     }

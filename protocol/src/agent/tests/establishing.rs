@@ -262,14 +262,19 @@ fn a_deleted_connection_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_queue_that_is_gone_ends_its_connection() {
+fn whoever_has_lost_its_queue_still_speaks() {
     let mut world = World::new(12);
     let (_, bob) = world.connect();
     let own = world.with(Name::Bob, |agent| agent.own_queue(bob).unwrap().unwrap());
-    world.with(Name::Bob, |agent| agent.queue_gone(&own.server, &own.recipient_id).unwrap());
-    let reason = Failure::QueueGone;
-    assert_eq!(world.bob.events.last(), Some(&(bob, Event::Failed { reason })));
-    world.with(Name::Bob, |agent| agent.queue_gone(&own.server, &own.recipient_id).unwrap());
+    world.server.queues.remove(&own.recipient_id);
+    for _start in 0..2 {
+        world.bob.take_events();
+        world.with(Name::Bob, |agent| agent.queue_gone(&own.server, &own.recipient_id).unwrap());
+        assert_eq!(world.bob.take_events(), [Event::QueueGone]);
+    }
+    world.send(Name::Bob, bob, b"I hear nothing");
+    world.settle();
+    assert_eq!(world.alice.messages().len(), 1);
     world.with(Name::Bob, |agent| agent.delete(bob, false).unwrap());
     world.settle();
     assert_eq!(world.bob.events.last(), Some(&(bob, Event::Deleted)));

@@ -157,6 +157,10 @@ pub struct RelayNotice {
 }
 
 impl RelayNotice {
+    /// The relay hears nothing on this connection any more, though what it says still arrives: whoever is told asks it for
+    /// another connection.
+    pub const UNHEARD: &str = "unheard";
+
     /// The text, bounded, for people to read.
     #[must_use]
     pub fn explained(&self) -> String {

@@ -325,9 +325,7 @@ impl<A: Application> Core<A> {
                     debug!("another program took over a queue of ours");
                     self.changed(NetworkChange::TakenOver { server, queue }, now)
                 }
-                SubscriptionEnd::Deleted | SubscriptionEnd::Unknown => {
-                    self.queue_gone(&server, &queue, now)
-                }
+                SubscriptionEnd::Deleted | SubscriptionEnd::Unknown => self.queue_gone(&server, &queue, now),
                 SubscriptionEnd::TooManyServers => {
                     warn!("too many servers: a queue is not subscribed");
                     Ok(())
