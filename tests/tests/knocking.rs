@@ -61,7 +61,11 @@ fn a_joiner_waits_is_let_in_by_a_moderator_or_reads_why_not() -> anyhow::Result<
             Ok((groups.pointer("/groups/0/knocks").and_then(Value::as_u64) == Some(1)).then_some(()))
         })?;
     }
-    assert_ne!(owner.run(&["block", GROUP, &id])?.code, 0, "whoever waits hears of no change");
+    for change in [&["block", GROUP, &id][..], &["role", GROUP, &id, "moderator"]] {
+        let refused = owner.run(change)?;
+        assert_ne!(refused.code, 0, "whoever waits hears of no change");
+        assert!(refused.talk.contains(&format!("conclave accept {GROUP} {id}")), "{}", refused.talk);
+    }
     owner.ok(&["accept", GROUP, &id])?;
     connected(&ann, 2)?;
     assert_eq!(group_status(&ann)?, "active");

@@ -197,8 +197,13 @@ impl Step<'_, '_> {
     fn find_let_in(&self, id: GroupId, name: &str) -> Done<(MemberId, Member)> {
         let (member_id, member) = query::find_member(self.store, id, name)?;
         if member.status == MemberStatus::Knocking && member.decision.is_none() {
+            let group = self.store.group(id)?.alias;
+            let hint = format!(
+                "Let it in first, with `conclave accept {group} {member_id}`, and then do this; or turn it away, with \
+                 `conclave reject {group} {member_id}`."
+            );
             return Err(CommandError::new(ExitCode::NotAllowed, "This one waits to be let in")
-                .hint("Decide first, with `conclave accept` or `conclave reject`.")
+                .hint(hint)
                 .into());
         }
         Ok((member_id, member))
