@@ -369,6 +369,21 @@ async fn what_goes_first_is_subscribed_first_and_its_answer_is_told() {
 }
 
 #[tokio::test]
+async fn a_server_that_goes_before_it_answers_was_not_listened_to() {
+    let server = ScriptedServer::start().await;
+    let (network, mut events) = network();
+    let mut wanted = subscriptions(1);
+    wanted[0].lane = Lane::Control;
+    network.subscribe(&server.address, wanted);
+    let mut peer = server.accept().await;
+    let event = next(&mut events).await;
+    assert!(matches!(event, NetworkEvent::Up(_)), "{event:?}");
+    assert_eq!(peer.block().await.len(), 1);
+    drop(peer);
+    assert!(matches!(expect_down(&mut events).await, CallError::Disconnected));
+}
+
+#[tokio::test]
 async fn a_server_that_comes_late_is_subscribed_by_itself() {
     let address = ScriptedServer::start().await.address;
     let (network, mut events) = network();

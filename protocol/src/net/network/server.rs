@@ -440,11 +440,11 @@ impl State {
         }
     }
 
-    /// A queue that was asked for has its answer: maybe there is room to ask for others.
-    fn heard(&self, queue: &RecipientId, asked: Instant) {
+    /// A queue that was asked for is on its way no more: maybe there is room to ask for others.
+    fn returned(&self, asked: Instant) {
         let mut subscriptions = self.subscriptions();
         let could_ask = subscriptions.may_ask();
-        subscriptions.heard(queue, asked.elapsed(), clock::now());
+        subscriptions.returned(asked.elapsed(), clock::now());
         if !could_ask && subscriptions.may_ask() {
             self.changed.notify_one();
         }
@@ -500,6 +500,7 @@ impl State {
 
     fn subscribed(&self, queue: RecipientId, result: Result<BrokerMessage<'static>, CallError>) {
         if result.is_ok() {
+            self.subscriptions().subscribed(&queue);
             self.not_refused(queue, true);
         }
         match result {
@@ -528,7 +529,7 @@ impl Owner for State {
     fn answered(&self, tag: Tag, result: Result<BrokerMessage<'static>, CallError>) {
         match tag {
             Tag::Subscribe { queue, asked } => {
-                self.heard(&queue, asked);
+                self.returned(asked);
                 self.subscribed(queue, result);
                 self.settled();
                 self.tell_when_listening();
