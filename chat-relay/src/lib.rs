@@ -39,6 +39,7 @@ pub mod identity;
 pub mod intake;
 pub mod invitation;
 pub mod knocking;
+mod lanes;
 pub mod lifecycle;
 pub mod link_watch;
 pub mod logging;

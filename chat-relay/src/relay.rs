@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use protocol::agent::Lane;
 use protocol::agent::event::{Event, Failure, SendFailure, SyncState};
 use protocol::agent::invitation::Invitation;
 use protocol::agent::signed_link_data::OpenedLink;
@@ -43,7 +44,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LinkState, MemberNumber, MemberStatus, Purpose};
 use crate::turn::{LinkRead, Turn, request_digest};
-use crate::{address, admission, bulk, cleaning, invitation, knocking, lifecycle, receive};
+use crate::{address, admission, bulk, cleaning, invitation, knocking, lanes, lifecycle, receive};
 
 /// How often a relay that drains looks whether anything waits.
 const DRAIN_LOOK_MS: i64 = 200;
@@ -465,11 +466,12 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         Ok(())
     }
 
-    /// Those of whoever leads a group, and the address: members hear of a post no later than the relay.
     fn subscribed_first(&mut self) -> Result<Vec<ConnectionId>, Fatal> {
-        let mut first = self.store.connections_with_roles(&admission::LEADING_ROLES)?;
-        first.extend(self.store.relay_address()?.and_then(|address| address.connection));
-        Ok(first)
+        lanes::first(&mut self.store)
+    }
+
+    fn lane(&mut self, connection: ConnectionId) -> Result<Lane, Fatal> {
+        lanes::lane(&mut self.store, connection)
     }
 
     fn on_event(

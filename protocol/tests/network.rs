@@ -474,29 +474,56 @@ async fn a_blocked_queue_is_told_of_once_and_asked_for_until_it_is_taken() {
     assert_eq!(expect_message(&mut events).await, (queue(0), b"hello".to_vec()));
 }
 
-#[tokio::test]
-async fn a_created_queue_is_subscribed_and_a_deleted_one_is_not() {
-    let server = ScriptedServer::start().await;
-    let (network, mut events) = network();
-    let new = Command::New(Box::new(NewQueue {
+fn new_queue() -> Command<'static> {
+    Command::New(Box::new(NewQueue {
         recipient_key: key(1).public_key(),
         dh_key: X25519PublicKey([3; 32]),
         password: None,
         subscribe: true,
         request: None,
         notifier: None,
-    }));
-    let ids = |number: u16| {
-        BrokerMessage::Ids(QueueIds {
-            recipient_id: queue(number),
-            sender_id: SenderId([1; 24]),
-            server_dh_key: X25519PublicKey([4; 32]),
-            mode: None,
-            link_id: None,
-            service_id: None,
-            notifier: None,
-        })
-    };
+    }))
+}
+
+fn ids(number: u16) -> BrokerMessage<'static> {
+    BrokerMessage::Ids(QueueIds {
+        recipient_id: queue(number),
+        sender_id: SenderId([1; 24]),
+        server_dh_key: X25519PublicKey([4; 32]),
+        mode: None,
+        link_id: None,
+        service_id: None,
+        notifier: None,
+    })
+}
+
+#[tokio::test]
+async fn a_created_queue_is_subscribed_in_its_lane_from_the_next_session_on() {
+    let server = ScriptedServer::start().await;
+    let (network, mut events) = network();
+    network.subscribe(&server.address, subscriptions(1));
+    let mut peer = server.accept().await;
+    expect_up(&mut events).await;
+    take_subscriptions(&mut peer, 1).await;
+    for (number, lane) in [(1, Lane::Bulk), (2, Lane::Control)] {
+        network.submit(request(&server, &[], new_queue()), Ticket(number.into()), lane);
+        let command = peer.command().await;
+        peer.send(&[(&command.correlation_id, &[], ids(number))]).await;
+        let event = next(&mut events).await;
+        assert!(matches!(event, NetworkEvent::Answer { .. }), "{event:?}");
+    }
+    drop(peer);
+    expect_down(&mut events).await;
+    let block = server.accept().await.block().await;
+    let order: Vec<_> = block.iter().map(|command| command.entity_id.clone()).collect();
+    assert_eq!(order, [2, 0, 1].map(|number| queue(number).0.to_vec()));
+}
+
+#[tokio::test]
+async fn a_created_queue_is_subscribed_and_a_deleted_one_is_not() {
+    let server = ScriptedServer::start().await;
+    let (network, mut events) = network();
+    let new = new_queue();
     let script = async {
         let mut peer = server.accept().await;
         for number in [1, 2] {
@@ -529,7 +556,7 @@ async fn when_a_session_breaks_every_command_is_answered() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();
     for number in 0..5 {
-        network.submit(request(&server, &[5; 24], Command::Que), Ticket(number));
+        network.submit(request(&server, &[5; 24], Command::Que), Ticket(number), Lane::Bulk);
     }
     let mut peer = server.accept().await;
     for _ in 0..5 {

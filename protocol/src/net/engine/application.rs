@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use crate::agent::Lane;
 use crate::agent::event::Event;
 use crate::agent::signed_link_data::OpenedLink;
 use crate::agent::store::{AgentStore, ConnectionId};
@@ -71,6 +72,15 @@ pub trait Application: Send + 'static {
     /// Those that must stop the program.
     fn subscribed_first(&mut self) -> Result<Vec<ConnectionId>, Fatal> {
         Ok(Vec::new())
+    }
+
+    /// How the queue that is being created for a connection is subscribed in later sessions.
+    ///
+    /// # Errors
+    /// Those that must stop the program.
+    fn lane(&mut self, connection: ConnectionId) -> Result<Lane, Fatal> {
+        let _as_all_others = connection;
+        Ok(Lane::Bulk)
     }
 
     /// Something happened on a connection.

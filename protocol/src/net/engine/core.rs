@@ -19,6 +19,7 @@ use crate::crash_point;
 use crate::net::error::CallError;
 use crate::net::network::{NetworkEvent, ReadLinkError, Subscription, SubscriptionEnd, Ticket};
 use crate::smp::address::ServerAddress;
+use crate::smp::command::Command;
 use crate::smp::error::ErrorType;
 use crate::smp::ids::{MessageId, RecipientId};
 use crate::smp::key::AuthPrivateKey;
@@ -56,7 +57,7 @@ pub type LinkResult = (LinkTag, Result<OpenedLink, ReadLinkError>);
 #[derive(Debug, Default)]
 pub struct Effects {
     /// Commands; each is answered by [`NetworkEvent::Answer`] with its ticket.
-    pub requests: Vec<(Ticket, Box<Request>)>,
+    pub requests: Vec<Submission>,
     /// Queues to be subscribed.
     pub subscriptions: BTreeMap<ServerAddress, Vec<Subscription>>,
     /// Queues to be subscribed again, but not at once.
@@ -65,6 +66,17 @@ pub struct Effects {
     pub links: Vec<(LinkTag, ShortLink)>,
     /// All queues that there were at the start have been among `subscriptions`.
     pub all_subscribed: bool,
+}
+
+/// A command on its way to the network.
+#[derive(Debug)]
+pub struct Submission {
+    /// What the answer names.
+    pub ticket: Ticket,
+    /// The command.
+    pub request: Box<Request>,
+    /// How the queue is subscribed in later sessions that it creates, if it creates one.
+    pub lane: Lane,
 }
 
 /// An application, and what the loop remembers between its batches. After an error it must be dropped: nothing of the
@@ -120,7 +132,7 @@ enum Startup {
 #[derive(Default)]
 struct Outbox {
     acknowledgements: Vec<(OwnQueue, MessageId)>,
-    requests: Vec<(ConnectionId, JobId, Box<Request>)>,
+    requests: Vec<(ConnectionId, JobId, Box<Request>, Lane)>,
     subscriptions: BTreeMap<ServerAddress, Vec<Subscription>>,
     /// To be asked for again, but not at once.
     resubscriptions: Vec<OwnQueue>,
@@ -590,7 +602,11 @@ impl<A: Application> Core<A> {
                 Work::Run(job, request) => {
                     self.jobs.start(id, &request.server, now);
                     context.agent(self.application.store()).job_started(id, job, &request)?;
-                    outbox.requests.push((id, job, request));
+                    let lane = match &request.command {
+                        Command::New(_) => self.application.lane(id)?,
+                        _ => Lane::Bulk,
+                    };
+                    outbox.requests.push((id, job, request, lane));
                 }
             }
             // who is touched by these events is asked in the next batch, which follows at once
@@ -604,11 +620,13 @@ impl<A: Application> Core<A> {
         let mut requests = Vec::with_capacity(outbox.acknowledgements.len() + outbox.requests.len());
         for (queue, message_id) in outbox.acknowledgements {
             let request = Box::new(queue.acknowledge(message_id));
-            requests.push((self.ticket(Errand::Acknowledge(Box::new(queue))), request));
+            let ticket = self.ticket(Errand::Acknowledge(Box::new(queue)));
+            requests.push(Submission { ticket, request, lane: Lane::Bulk });
         }
-        for (connection, job, request) in outbox.requests {
+        for (connection, job, request, lane) in outbox.requests {
             let server = request.server.clone();
-            requests.push((self.ticket(Errand::Job { connection, job, server }), request));
+            let ticket = self.ticket(Errand::Job { connection, job, server });
+            requests.push(Submission { ticket, request, lane });
         }
         let again = |queue: OwnQueue| {
             let key = AuthPrivateKey::Ed25519(queue.key);

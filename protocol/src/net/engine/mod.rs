@@ -18,7 +18,7 @@ mod handle;
 mod jobs;
 mod shell;
 
-pub use self::core::{Core, Effects, Input, LinkResult};
+pub use self::core::{Core, Effects, Input, LinkResult, Submission};
 pub use application::{Application, Fatal, NetworkChange, Transactional};
 pub use context::{AgentAccess, Context, LinkTag};
 pub use handle::{EngineError, EngineHandle, EngineStopped, start};

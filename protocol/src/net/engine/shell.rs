@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::application::{Application, Fatal};
-use super::core::{Core, Effects, Input, LinkResult};
+use super::core::{Core, Effects, Input, LinkResult, Submission};
 use crate::net::clock;
 use crate::net::network::{Network, NetworkEvent, NetworkEvents};
 
@@ -107,8 +107,8 @@ impl<A: Application> Engine<A> {
     }
 
     fn carry_out(&mut self, effects: Effects) {
-        for (ticket, request) in effects.requests {
-            self.network.submit(request, ticket);
+        for Submission { ticket, request, lane } in effects.requests {
+            self.network.submit(request, ticket, lane);
         }
         for (server, queues) in effects.subscriptions {
             self.network.subscribe(&server, queues);

@@ -155,9 +155,10 @@ impl Network {
         answer.await.unwrap_or(Err(CallError::Disconnected))
     }
 
-    /// Sends a command; the answer comes as [`NetworkEvent::Answer`] with this ticket.
-    pub fn submit(&self, request: impl Into<Box<Request>>, ticket: Ticket) {
-        self.send(request.into(), Reply::Ticket { ticket, submitted: Instant::now() });
+    /// Sends a command; the answer comes as [`NetworkEvent::Answer`] with this ticket. If it creates a queue with a
+    /// subscription, the queue is subscribed in this lane from the next session on.
+    pub fn submit(&self, request: impl Into<Box<Request>>, ticket: Ticket, lane: Lane) {
+        self.send(request.into(), Reply::Ticket { ticket, submitted: Instant::now(), lane });
     }
 
     /// Subscribes to queues, now and after each reconnect, until the server says otherwise. Queues that are

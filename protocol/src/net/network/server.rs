@@ -18,6 +18,7 @@ use super::events::{Inbox, NetworkEvent, SubscriptionEnd, Ticket};
 use super::services::{Acceptance, Taking};
 use super::subscriptions::Subscriptions;
 use super::{Limits, Registration, Subscription};
+use crate::agent::Lane;
 use crate::agent::request::Request;
 use crate::net::backoff::Backoff;
 use crate::net::clock;
@@ -54,7 +55,12 @@ pub(super) enum Instruction {
 #[derive(Debug)]
 pub(super) enum Reply {
     Caller(oneshot::Sender<Result<BrokerMessage<'static>, CallError>>),
-    Ticket { ticket: Ticket, submitted: Instant },
+    /// `lane` is that of the queue that is created, if one is.
+    Ticket {
+        ticket: Ticket,
+        submitted: Instant,
+        lane: Lane,
+    },
 }
 
 impl Reply {
@@ -64,7 +70,7 @@ impl Reply {
                 // the caller may have stopped waiting
                 let _unheard = sender.send(result);
             }
-            Self::Ticket { ticket, submitted } => {
+            Self::Ticket { ticket, submitted, .. } => {
                 inbox.put(NetworkEvent::Answer { ticket, result, took: submitted.elapsed() });
             }
         }
@@ -126,7 +132,7 @@ enum Tag {
 enum Then {
     Nothing,
     /// `NEW` with a subscription: the queue is ours with this key.
-    Subscribed(Box<AuthPrivateKey>),
+    Subscribed(Box<AuthPrivateKey>, Lane),
     /// `DEL`.
     Gone(RecipientId),
 }
@@ -371,8 +377,12 @@ async fn feed(
 }
 
 fn call(request: Box<Request>, reply: Reply) -> Outgoing<Tag> {
+    let lane = match &reply {
+        Reply::Ticket { lane, .. } => *lane,
+        Reply::Caller(_) => Lane::Bulk,
+    };
     let then = match (&request.command, &request.key) {
-        (Command::New(queue), Some(key)) if queue.subscribe => Then::Subscribed(Box::new(key.clone())),
+        (Command::New(queue), Some(key)) if queue.subscribe => Then::Subscribed(Box::new(key.clone()), lane),
         (Command::Del, _) => {
             RecipientId::try_from(request.entity.as_slice()).map_or(Then::Nothing, Then::Gone)
         }
@@ -541,8 +551,9 @@ impl Owner for State {
             Tag::Call { reply, then } => {
                 let changes = !matches!(then, Then::Nothing);
                 match (&result, then) {
-                    (Ok(BrokerMessage::Ids(ids)), Then::Subscribed(key)) => {
-                        self.subscriptions().has(ids.recipient_id, *key);
+                    (Ok(BrokerMessage::Ids(ids)), Then::Subscribed(key, lane)) => {
+                        let subscription = Subscription { queue: ids.recipient_id, key: *key, lane };
+                        self.subscriptions().has(subscription);
                     }
                     (Ok(_) | Err(CallError::Refused(ErrorType::Auth)), Then::Gone(queue)) => {
                         self.forget(queue);

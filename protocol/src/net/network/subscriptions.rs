@@ -113,16 +113,16 @@ impl Subscriptions {
         }
     }
 
-    /// Wants a queue, and asks for it after a while.
+    /// Wants a queue, and asks for it after a while. One that is wanted already stays in its lane.
     pub(super) fn want_later(&mut self, subscription: Subscription) {
         let Subscription { queue, key, lane } = subscription;
-        self.wanted.insert(queue, Wanted { key, lane });
+        self.wanted.entry(queue).or_insert(Wanted { key, lane });
         self.unanswered.push(queue);
     }
 
     /// A queue was created with a subscription.
-    pub(super) fn has(&mut self, queue: RecipientId, key: AuthPrivateKey) {
-        self.wanted.insert(queue, Wanted { key, lane: Lane::Bulk });
+    pub(super) fn has(&mut self, Subscription { queue, key, lane }: Subscription) {
+        self.wanted.insert(queue, Wanted { key, lane });
     }
 
     fn ask(&mut self, queue: RecipientId, lane: Lane) {
@@ -330,12 +330,13 @@ mod tests {
         let mut subscriptions = Subscriptions::new(0);
         subscriptions.want(vec![subscription(1), subscription(2)]);
         assert_eq!(due(&mut subscriptions), [1, 2]);
-        let new = subscription(3);
-        subscriptions.has(new.queue, new.key);
-        assert!(due(&mut subscriptions).is_empty(), "creating it subscribed it");
+        subscriptions.has(subscription(3));
+        subscriptions.has(Subscription { lane: Lane::Control, ..subscription(4) });
+        assert!(due(&mut subscriptions).is_empty(), "creating them subscribed them");
         assert!(subscriptions.forget(&RecipientId([1; 24])));
+        subscriptions.want_later(subscription(4));
         subscriptions.begin();
-        assert_eq!(due(&mut subscriptions), [2, 3]);
+        assert_eq!(due(&mut subscriptions), [4, 2, 3]);
     }
 
     fn wants(number: u8, surplus: i64) -> Subscriptions {

@@ -15,7 +15,7 @@ mod session;
 use std::collections::BTreeMap;
 
 use protocol::agent::request::Request;
-use protocol::net::engine::{Effects, LinkResult};
+use protocol::net::engine::{Effects, LinkResult, Submission};
 use protocol::net::network::{NetworkEvent, Subscription, link_request};
 use protocol::smp::address::ServerAddress;
 use protocol::smp::command::Command;
@@ -129,7 +129,7 @@ impl Network {
 
     /// Carries out what a program decided.
     pub(super) fn carry_out(&mut self, program: ProgramId, effects: Effects) {
-        for (ticket, request) in effects.requests {
+        for Submission { ticket, request, .. } in effects.requests {
             let then = match (&request.command, &request.key) {
                 (Command::New(queue), Some(key)) if queue.subscribe => {
                     Then::Subscribed(Box::new(key.clone()))

@@ -1,0 +1,148 @@
+//! Whose queues are subscribed before all others: those of whoever leads a group, and the relay's address. Members hear of
+//! a post no later than the relay.
+
+use protocol::agent::Lane;
+use protocol::agent::store::ConnectionId;
+use protocol::net::engine::Fatal;
+
+use crate::admission::LEADING_ROLES;
+use crate::store::RelayStore;
+use crate::store::records::Purpose;
+
+/// How the queue of a connection is subscribed.
+///
+/// # Errors
+/// When the store fails; so for every function here.
+pub(crate) fn lane<S: RelayStore>(store: &mut S, connection: ConnectionId) -> Result<Lane, Fatal> {
+    let number = match store.purpose(connection)? {
+        Some(Purpose::Address) => return Ok(Lane::Control),
+        Some(Purpose::Member(_, number) | Purpose::Bulk(_, number)) => number,
+        Some(
+            Purpose::RelayLink(_)
+            | Purpose::Claimant(..)
+            | Purpose::Reader(_)
+            | Purpose::Source(_)
+            | Purpose::Answer
+            | Purpose::Closing,
+        )
+        | None => return Ok(Lane::Bulk),
+    };
+    let leads = store.member(number)?.is_some_and(|member| LEADING_ROLES.contains(&member.role));
+    Ok(if leads { Lane::Control } else { Lane::Bulk })
+}
+
+/// All connections of the store whose queues go before all others.
+pub(crate) fn first<S: RelayStore>(store: &mut S) -> Result<Vec<ConnectionId>, Fatal> {
+    let mut first = store.connections_with_roles(&LEADING_ROLES)?;
+    first.extend(address(store)?);
+    Ok(first)
+}
+
+/// That of the address.
+pub(crate) fn address<S: RelayStore>(store: &mut S) -> Result<Option<ConnectionId>, Fatal> {
+    Ok(store.relay_address()?.and_then(|address| address.connection))
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::agent::seeding::{Agreement, SeedQueue};
+    use protocol::crypto::dh::X25519PublicKey;
+    use protocol::encoding::Encode as _;
+    use protocol::group::identity::{LinkText, MemberId, MemberRole};
+    use protocol::group::profile::Profile;
+    use protocol::net::engine::Core;
+    use protocol::net::rng::system_rng;
+    use protocol::smp::command::Command;
+    use protocol::smp::ids::{RecipientId, SenderId};
+    use protocol::smp::response::QueueIds;
+    use protocol::timestamp::Timestamp;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::Limits;
+    use crate::identity::RelayIdentity;
+    use crate::relay::Relay;
+    use crate::store::records::{GroupKey, MemberStatus, NewMember, RelayAddress};
+    use crate::store::sql::SqlStore;
+
+    const NOW: Timestamp = Timestamp(1000);
+
+    fn identity() -> RelayIdentity {
+        let server = "smp://AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=@localhost".parse().unwrap();
+        RelayIdentity { server, profile: Profile::named("Rita"), joiner_role: None }
+    }
+
+    /// The queue of a connection is named by its number.
+    fn connection(store: &mut SqlStore, number: u8, purpose: Purpose) -> ConnectionId {
+        let mut rng = system_rng();
+        let [own, peer] = [number, number + 100].map(|number| {
+            let mut queue = SeedQueue::new(identity().server, &mut rng);
+            queue.created(&QueueIds {
+                recipient_id: RecipientId([number; 24]),
+                sender_id: SenderId([number; 24]),
+                server_dh_key: X25519PublicKey([4; 32]),
+                mode: None,
+                link_id: None,
+                service_id: None,
+                notifier: None,
+            });
+            queue
+        });
+        let (end, _) = Agreement::new(&mut rng).unwrap().connect(&own, &peer, &mut rng).unwrap();
+        let id = end.insert(store, true).unwrap();
+        store.set_purpose(id, purpose, None).unwrap();
+        id
+    }
+
+    fn set_address(store: &mut SqlStore, connection: Option<ConnectionId>) {
+        let draft = crate::address::draft(&identity(), &mut system_rng()).unwrap().to_bytes();
+        store.set_relay_address(&RelayAddress { draft, profile: identity().profile, connection }).unwrap();
+    }
+
+    /// A group: 1 is its relay link, 2 the relay's address; 3 and 4 are an owner's, 5 is a moderator's, 6 an observer's, and
+    /// 7 somebody's who says to be the owner.
+    fn fill(store: &mut SqlStore) -> Vec<ConnectionId> {
+        let id = |byte| MemberId::new([byte; 12]).unwrap();
+        let link = LinkText::new("simplex:/c#1").unwrap();
+        let key = GroupKey { group_link: link, owner: id(1), relay: id(2) };
+        let group = store.group_for_invitation(&key, NOW, &Limits::default()).unwrap().unwrap().0.id;
+        let mut all =
+            vec![connection(store, 1, Purpose::RelayLink(group)), connection(store, 2, Purpose::Address)];
+        set_address(store, all.last().copied());
+        for (role, number, second) in [
+            (MemberRole::Owner, 3, Some(4)),
+            (MemberRole::Moderator, 5, None),
+            (MemberRole::Observer, 6, None),
+        ] {
+            let status = MemberStatus::Connected;
+            let new = NewMember { id: id(number), role, status, profile: None, key: None };
+            let mut member = store.insert_member(group, &new, NOW).unwrap();
+            member.connection = Some(connection(store, number, Purpose::Member(group, member.number)));
+            member.bulk.connection =
+                second.map(|second| connection(store, second, Purpose::Bulk(group, member.number)));
+            store.update_member(&member).unwrap();
+            all.extend([member.connection, member.bulk.connection].into_iter().flatten());
+            if role == MemberRole::Observer {
+                all.push(connection(store, 7, Purpose::Claimant(group, member.number)));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_queue_is_created_in_the_lane_of_whom_it_is_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = SqlStore::open(&directory.path().join("relay.sqlite")).unwrap();
+        let lanes = fill(&mut store).into_iter().map(|connection| lane(&mut store, connection).unwrap());
+        let control: Vec<_> = (1..).zip(lanes).filter(|(_, lane)| *lane == Lane::Control).collect();
+        assert_eq!(control.into_iter().map(|(number, _)| number).collect::<Vec<_>>(), [2, 3, 4, 5]);
+
+        let mut store = SqlStore::open(&directory.path().join("new.sqlite")).unwrap();
+        set_address(&mut store, None);
+        let (notify, _) = mpsc::unbounded_channel();
+        let mut core = Core::new(Relay::new(store, identity(), Limits::default(), notify), system_rng());
+        let requests = core.take(Vec::new(), NOW).unwrap().requests;
+        let created = requests.iter().filter(|one| matches!(one.request.command, Command::New(_)));
+        assert_eq!(created.map(|one| one.lane).collect::<Vec<_>>(), [Lane::Control]);
+    }
+}
