@@ -18,7 +18,6 @@ use protocol::group::identity::{MemberId, MemberKey};
 use protocol::group::signed::Statement;
 use protocol::net::engine::Fatal;
 
-use crate::admission;
 use crate::delivery::{forwarding, outcome};
 use crate::history::fill;
 use crate::metrics::{Count, Refused};
@@ -26,6 +25,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{LinkState, Member, MemberNumber, MemberStatus, Purpose, ServedGroup};
 use crate::turn::Turn;
+use crate::{admission, welcome};
 
 /// Whether the information of a request at a relay link asks for a second connection.
 #[must_use]
@@ -278,7 +278,7 @@ fn go<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &Member) -> Result<(), 
 fn owe_history<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &mut Member) -> Result<(), Fatal> {
     member.passed_over = true;
     turn.store.update_member(member)?;
-    admission::catch_up(turn, member.group, member.number)?;
+    welcome::catch_up(turn, member.group, member.number)?;
     if let Some(stored) = turn.store.member(member.number)? {
         *member = stored;
     }

@@ -17,7 +17,6 @@ use protocol::group::knocking::{KnockEffect, KnockEvent, KnockStatus};
 use protocol::group::permissions::{Actor, judge};
 use protocol::net::engine::Fatal;
 
-use crate::admission::{self, LEADING_ROLES};
 use crate::cleaning;
 use crate::intake;
 use crate::metrics::{Count, Refused};
@@ -26,6 +25,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, Member, MemberStatus, NewMember, Purpose, ServedGroup};
 use crate::turn::Turn;
+use crate::welcome::{self, LEADING_ROLES};
 
 /// What the joiner reads when nobody decided.
 const EXPIRED: &str = "nobody has looked at the request in time: ask again";
@@ -221,7 +221,7 @@ fn carry_out<S: RelayStore>(
             let purpose = Purpose::Member(group.id, member.number);
             turn.store.set_purpose(connection, purpose, None)?;
             turn.operation.metrics.one(Count::Joins);
-            admission::welcomed(turn, connection, group, member)
+            welcome::welcomed(turn, connection, group, member)
         }
         KnockEffect::ReportAccepted => {
             let element = turn.compose(acceptance(member, by));
@@ -264,7 +264,7 @@ pub fn show_waiting<S: RelayStore>(
 /// A joiner, as those see it who may decide.
 fn shown(member: &Member) -> Event {
     let scope = Some(Scope::Member { member_id: member.id.clone() });
-    Event::MemberNew(Box::new(MemberNew { member_info: admission::member_info(member), scope }))
+    Event::MemberNew(Box::new(MemberNew { member_info: welcome::member_info(member), scope }))
 }
 
 fn acceptance(member: &Member, by: Option<&MemberId>) -> Event {

@@ -5,9 +5,9 @@ use protocol::agent::Lane;
 use protocol::agent::store::ConnectionId;
 use protocol::net::engine::Fatal;
 
-use crate::admission::LEADING_ROLES;
 use crate::store::RelayStore;
 use crate::store::records::Purpose;
+use crate::welcome::LEADING_ROLES;
 
 /// How the queue of a connection is subscribed.
 ///

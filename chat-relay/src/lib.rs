@@ -59,5 +59,6 @@ pub mod store;
 pub mod store_config;
 pub mod turn;
 pub mod validation;
+pub mod welcome;
 
 pub use steps::CRASH_POINTS;

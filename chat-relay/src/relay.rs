@@ -44,7 +44,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LinkState, MemberNumber, MemberStatus, Purpose};
 use crate::turn::{LinkRead, Turn, request_digest};
-use crate::{address, admission, bulk, cleaning, invitation, knocking, lanes, lifecycle, receive};
+use crate::{address, admission, bulk, cleaning, invitation, knocking, lanes, lifecycle, receive, welcome};
 
 /// How often a relay that drains looks whether anything waits.
 const DRAIN_LOOK_MS: i64 = 200;
@@ -331,7 +331,7 @@ impl<S: RelayStore> Relay<S> {
                     turn.reached(Step::ClaimantConnected);
                     return Ok(());
                 }
-                admission::connected(&mut turn, connection, group, number)
+                welcome::connected(&mut turn, connection, group, number)
             }
             Event::Message { server_time, body, .. } => {
                 let is_ahead = false;
@@ -341,20 +341,20 @@ impl<S: RelayStore> Relay<S> {
             Event::QuotaExceeded => set_link(&mut turn, connection, number, LinkState::Full),
             Event::QuotaResumed => {
                 set_link(&mut turn, connection, number, LinkState::Open)?;
-                admission::catch_up(&mut turn, group, number)
+                welcome::catch_up(&mut turn, group, number)
             }
             Event::Sent { number: message } => {
                 if outcome::taken(&mut turn, connection, (group, number), message)? {
                     return Ok(());
                 }
-                admission::told_of_gap(&mut turn, connection, number, message)
+                welcome::told_of_gap(&mut turn, connection, number, message)
             }
             Event::RatchetSync(state) if state.may_send() => {
                 outcome::recovered(&mut turn, connection, (group, number))?;
                 if !is_claimant {
                     bulk::first_renewed(&mut turn, number)?;
                 }
-                admission::catch_up(&mut turn, group, number)
+                welcome::catch_up(&mut turn, group, number)
             }
             Event::RatchetSync(SyncState::Required) => {
                 turn.operation.metrics.one(Count::Resyncs);
@@ -389,14 +389,14 @@ impl<S: RelayStore> Relay<S> {
                 let source = Source { group, member: number, connection, is_claimant, server_time, is_ahead };
                 receive::message(&mut turn, source, &body)
             }
-            Event::QuotaResumed => admission::catch_up(&mut turn, group, number),
+            Event::QuotaResumed => welcome::catch_up(&mut turn, group, number),
             Event::Sent { number: message } => {
                 outcome::taken(&mut turn, connection, (group, number), message)?;
                 Ok(())
             }
             Event::RatchetSync(state) if state.may_send() => {
                 outcome::renewed(&mut turn, connection, (group, number))?;
-                admission::catch_up(&mut turn, group, number)
+                welcome::catch_up(&mut turn, group, number)
             }
             Event::RatchetSync(SyncState::Required) => {
                 turn.operation.metrics.one(Count::Resyncs);

@@ -13,7 +13,6 @@ use protocol::net::engine::Fatal;
 use super::ahead;
 use super::plan::{Plan, Recipient, is_for, plan};
 use super::stage::StageEvent;
-use crate::admission::{self, member_new};
 use crate::lifecycle;
 use crate::metrics::Count;
 use crate::steps::Step;
@@ -22,6 +21,7 @@ use crate::store::records::{
     Delivery, DeliveryId, Given, GroupId, MemberNumber, Piece, Reader, Stage, Stream,
 };
 use crate::turn::Turn;
+use crate::welcome::{self, member_new};
 
 /// Members that one transaction serves at most, of all groups: the first copies leave when it is durable.
 const MEMBERS_PER_TURN: usize = 64;
@@ -181,7 +181,7 @@ fn serve_stream<S: RelayStore>(
 /// Whoever was passed over is given the roster and history first. It drops what it has already.
 fn catch_up<S: RelayStore>(turn: &mut Turn<'_, '_, S>, reader: &Reader) -> Result<(), Fatal> {
     let owed = turn.store.member(reader.number)?.is_some_and(|member| member.passed_over);
-    if owed { admission::catch_up(turn, reader.group, reader.number) } else { Ok(()) }
+    if owed { welcome::catch_up(turn, reader.group, reader.number) } else { Ok(()) }
 }
 
 /// What members served together have in common.

@@ -25,7 +25,6 @@ use protocol::net::engine::Fatal;
 
 use super::{fill, order};
 use crate::admission;
-use crate::admission::member_new;
 use crate::delivery::forwarding::forwarded;
 use crate::intake::{self, TooMuch};
 use crate::metrics::Refused;
@@ -35,6 +34,7 @@ use crate::store::records::{
     GroupId, LinkState, Member, Purpose, ServedGroup, StoredMessage, StoredMessageId, Welcomed,
 };
 use crate::turn::{LinkRead, Turn};
+use crate::welcome::member_new;
 
 /// Connections of other relays that read one group's history at once; of more the oldest is closed.
 const READERS_MAX: usize = 8;
