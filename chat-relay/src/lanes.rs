@@ -6,7 +6,7 @@ use protocol::agent::store::ConnectionId;
 use protocol::net::engine::Fatal;
 
 use crate::store::RelayStore;
-use crate::store::records::Purpose;
+use crate::store::records::{GroupId, Purpose};
 use crate::welcome::LEADING_ROLES;
 
 /// How the queue of a connection is subscribed.
@@ -38,6 +38,15 @@ pub(crate) fn first<S: RelayStore>(store: &mut S) -> Result<Vec<ConnectionId>, F
     Ok(first)
 }
 
+/// Those of one group.
+pub(crate) fn first_of_group<S: RelayStore>(
+    store: &mut S,
+    group: GroupId,
+) -> Result<Vec<ConnectionId>, Fatal> {
+    let leaders = store.members_with_roles(group, &LEADING_ROLES)?;
+    Ok(leaders.into_iter().flat_map(|leader| [leader.connection, leader.bulk.connection]).flatten().collect())
+}
+
 /// That of the address.
 pub(crate) fn address<S: RelayStore>(store: &mut S) -> Result<Option<ConnectionId>, Fatal> {
     Ok(store.relay_address()?.and_then(|address| address.connection))
@@ -45,12 +54,17 @@ pub(crate) fn address<S: RelayStore>(store: &mut S) -> Result<Option<ConnectionI
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use daemon::scratch::Scratch;
     use protocol::agent::seeding::{Agreement, SeedQueue};
     use protocol::crypto::dh::X25519PublicKey;
     use protocol::encoding::Encode as _;
     use protocol::group::identity::{LinkText, MemberId, MemberRole};
     use protocol::group::profile::Profile;
-    use protocol::net::engine::Core;
+    use protocol::net::engine::{Application as _, Core, Effects, Input};
+    use protocol::net::network::NetworkEvent;
     use protocol::net::rng::system_rng;
     use protocol::smp::command::Command;
     use protocol::smp::ids::{RecipientId, SenderId};
@@ -61,9 +75,9 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use crate::identity::RelayIdentity;
-    use crate::relay::Relay;
+    use crate::relay::{Command as Asked, Notice, Relay};
     use crate::store::records::{GroupKey, MemberStatus, NewMember, RelayAddress};
-    use crate::store::sql::SqlStore;
+    use crate::store::sql::{Access, SqlStore};
 
     const NOW: Timestamp = Timestamp(1000);
 
@@ -129,6 +143,78 @@ mod tests {
         all
     }
 
+    struct Running {
+        core: Core<Relay<SqlStore>>,
+        notices: mpsc::UnboundedReceiver<Notice>,
+    }
+
+    impl Running {
+        fn new(store: SqlStore) -> Self {
+            let (notify, notices) = mpsc::unbounded_channel();
+            let relay = Relay::new(store, identity(), Limits::default(), notify);
+            Self { core: Core::new(relay, system_rng()), notices }
+        }
+
+        fn take(&mut self, event: Option<NetworkEvent>) -> Effects {
+            let inputs: Vec<Input<Asked>> = event.map(Input::Network).into_iter().collect();
+            let effects = self.core.take(inputs, NOW).unwrap();
+            self.core.application().after_commit();
+            effects
+        }
+
+        fn is_ready(&mut self) -> bool {
+            self.notices.try_recv().is_ok()
+        }
+    }
+
+    /// Subscribes those that go first before all others, and is ready when those are heard.
+    fn begins_with_those_that_go_first(store: SqlStore) {
+        let mut relay = Running::new(store);
+        let effects = relay.take(None);
+        let asked: Vec<_> = effects.subscriptions.into_values().flatten().collect();
+        let in_lane = |wanted| {
+            let queues = asked.iter().filter(|one| one.lane == wanted);
+            queues.map(|one| one.queue.0[0]).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(in_lane(Lane::Control), [2, 3, 4, 5].into());
+        assert_eq!(in_lane(Lane::Bulk), [1, 6, 7].into());
+        assert!(asked.iter().is_sorted_by_key(|one| one.lane), "{asked:?}");
+        assert!(!relay.is_ready());
+        let server = identity().server.server;
+        relay.take(Some(NetworkEvent::Up(server.clone())));
+        assert!(!relay.is_ready());
+        relay.take(Some(NetworkEvent::Listening(server)));
+        assert!(relay.is_ready());
+    }
+
+    /// Its store, and its number.
+    fn worker(scratch: &Scratch) -> (SqlStore, i64) {
+        let access = Access::new(&scratch.connection(), Duration::from_secs(10)).unwrap();
+        let mut store = SqlStore::connect(&access).unwrap();
+        let number = store.join("one", Duration::from_secs(60)).unwrap();
+        (store, number)
+    }
+
+    #[test]
+    fn a_relay_begins_with_those_that_go_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = SqlStore::open(&directory.path().join("relay.sqlite")).unwrap();
+        fill(&mut store);
+        begins_with_those_that_go_first(store);
+    }
+
+    #[test]
+    fn a_worker_begins_with_those_that_go_first() {
+        let Some(scratch) = Scratch::make() else { return };
+        let (mut former, number) = worker(&scratch);
+        fill(&mut former);
+        former.leave(number).unwrap();
+        begins_with_those_that_go_first(worker(&scratch).0);
+        let mut other = Running::new(worker(&scratch).0);
+        other.take(None);
+        assert!(other.is_ready(), "there is nothing for it");
+    }
+
     #[test]
     fn a_queue_is_created_in_the_lane_of_whom_it_is_for() {
         let directory = tempfile::tempdir().unwrap();
@@ -139,9 +225,7 @@ mod tests {
 
         let mut store = SqlStore::open(&directory.path().join("new.sqlite")).unwrap();
         set_address(&mut store, None);
-        let (notify, _) = mpsc::unbounded_channel();
-        let mut core = Core::new(Relay::new(store, identity(), Limits::default(), notify), system_rng());
-        let requests = core.take(Vec::new(), NOW).unwrap().requests;
+        let requests = Running::new(store).take(None).requests;
         let created = requests.iter().filter(|one| matches!(one.request.command, Command::New(_)));
         assert_eq!(created.map(|one| one.lane).collect::<Vec<_>>(), [Lane::Control]);
     }

@@ -43,6 +43,7 @@ use crate::sharing::{self, SHARE_EVERY_MS};
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LinkState, MemberNumber, MemberStatus, Purpose};
+use crate::store::workers::MOVES_MAX;
 use crate::turn::{LinkRead, Turn, request_digest};
 use crate::{address, admission, bulk, cleaning, invitation, knocking, lanes, lifecycle, receive, welcome};
 
@@ -86,7 +87,10 @@ pub enum Command {
 enum Readiness {
     /// The address has to be created.
     Creating,
-    /// Its server has to be reached, and heard about the queues that are subscribed first.
+    /// One of several workers takes up its share. Whether there are queues on the relay's own server in it that are
+    /// subscribed first.
+    Sharing(bool),
+    /// This server has to be reached, and heard about the queues that are subscribed first.
     Reaching(ServerAddress),
     /// Nothing; nobody has been told yet.
     Reached,
@@ -170,12 +174,16 @@ impl<S: RelayStore> Relay<S> {
             Some("draining: ends when what waits is handed out")
         } else if own == Some(&ServerHealth::Down) {
             Some("the relay's own server is not reached")
-        } else if self.readiness != Readiness::Told {
-            Some("the relay's address is not there yet")
         } else if self.operation.refused.values().any(|purpose| *purpose == Some(Purpose::Address)) {
             Some("the relay's address is blocked: ask the operator of its server")
         } else {
-            None
+            match self.readiness {
+                Readiness::Creating => Some("the relay's address is not there yet"),
+                Readiness::Sharing(_) | Readiness::Reaching(_) | Readiness::Reached => {
+                    Some("owners and moderators are not heard yet")
+                }
+                Readiness::Told => None,
+            }
         }
     }
 
@@ -222,14 +230,26 @@ impl<S: RelayStore> Relay<S> {
         context.wake_at(self.share_at);
         self.operation.rules = Rules::new(&self.limits, &self.store.operator_settings()?);
         let moves = self.store.share()?;
+        // Else there may be more of it in a second.
+        let has_all = moves.taken.len() < MOVES_MAX;
+        let mut creates = false;
         if moves.has_address {
             tracing::info!("the relay's address is this worker's");
-            let reached = address::prepare(&mut self.turn(context))?;
-            if self.readiness != Readiness::Told {
-                self.readiness = reached.map_or(Readiness::Creating, Readiness::Reaching);
-            }
+            creates = address::prepare(&mut self.turn(context))?.is_none();
         }
-        sharing::follow(&mut self.turn(context), moves)
+        let asks = sharing::follow(&mut self.turn(context), moves)?;
+        self.is_listening &= !asks;
+        self.readiness = match std::mem::replace(&mut self.readiness, Readiness::Told) {
+            Readiness::Told => Readiness::Told,
+            _ if creates => Readiness::Creating,
+            Readiness::Sharing(before) => match before || asks {
+                asks if !has_all => Readiness::Sharing(asks),
+                true if !self.is_listening => Readiness::Reaching(self.identity.server.server.clone()),
+                _ => Readiness::Reached,
+            },
+            other @ (Readiness::Creating | Readiness::Reaching(_) | Readiness::Reached) => other,
+        };
+        Ok(())
     }
 
     /// Ends a relay that drains, once nothing waits or its time is over.
@@ -452,11 +472,13 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         let now = context.now();
         self.operation.rules = Rules::new(&self.limits, &self.store.operator_settings()?);
         if self.store.is_shared() {
-            // Unless the address turns out to be this worker's.
-            self.readiness = Readiness::Reached;
+            self.readiness = Readiness::Sharing(false);
             self.share(context)?;
-        } else if let Some(server) = address::prepare(&mut self.turn(context))? {
-            self.readiness = Readiness::Reaching(server);
+        } else {
+            if let Some(server) = address::prepare(&mut self.turn(context))? {
+                self.readiness = Readiness::Reaching(server);
+            }
+            context.adopt(lanes::first(&mut self.store)?, Lane::Control);
         }
         for group in self.store.groups_with_deliveries()? {
             self.turns.add(group);
@@ -464,10 +486,6 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
         // Deadlines and cleaning that were due while we were away.
         context.wake_at(now);
         Ok(())
-    }
-
-    fn subscribed_first(&mut self) -> Result<Vec<ConnectionId>, Fatal> {
-        lanes::first(&mut self.store)
     }
 
     fn lane(&mut self, connection: ConnectionId) -> Result<Lane, Fatal> {
@@ -605,7 +623,10 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
             NetworkChange::Surplus { server, queues } => self.store.set_service_surplus(&server, queues)?,
             NetworkChange::TakenOver { server, queue } if self.store.is_shared() => {
                 // Whoever has the connection subscribes; a worker that had it may have been late to hear of that.
-                context.adopt(self.store.connection_of_queue(&server, &queue)?);
+                if let Some(connection) = self.store.connection_of_queue(&server, &queue)? {
+                    let lane = lanes::lane(&mut self.store, connection)?;
+                    context.adopt([connection], lane);
+                }
             }
             NetworkChange::QueueRefused { server, queue, error } => {
                 let connection = self.store.connection_of_queue(&server, &queue)?;

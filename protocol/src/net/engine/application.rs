@@ -65,15 +65,6 @@ pub trait Application: Send + 'static {
         false
     }
 
-    /// Connections of the store whose queues are subscribed before all others: they should be few. Asked once, after
-    /// [`Self::on_start`].
-    ///
-    /// # Errors
-    /// Those that must stop the program.
-    fn subscribed_first(&mut self) -> Result<Vec<ConnectionId>, Fatal> {
-        Ok(Vec::new())
-    }
-
     /// How the queue that is being created for a connection is subscribed in later sessions.
     ///
     /// # Errors
@@ -150,7 +141,8 @@ pub trait Application: Send + 'static {
 pub enum NetworkChange {
     /// There is a session with this server.
     Up(ServerAddress),
-    /// In it the server was heard about all queues of [`Application::subscribed_first`] that it has; others may follow.
+    /// In it the server was heard about all of its queues that were asked for and go first (see [`Context::adopt`]); others
+    /// may follow. Told again when more of them were asked for since.
     Listening(ServerAddress),
     /// The session with this server ended, or could not be made. Told once for each series of failures.
     Down {

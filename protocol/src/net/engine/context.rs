@@ -30,7 +30,7 @@ pub(super) struct Wishes {
     /// Connections that may want something of the network.
     pub(super) touched: BTreeMap<ConnectionId, Lane>,
     /// Connections that are this program's from now on, and those that are no more.
-    pub(super) adopted: Vec<ConnectionId>,
+    pub(super) adopted: Vec<(ConnectionId, Lane)>,
     pub(super) released: Vec<ConnectionId>,
     pub(super) links: Vec<(LinkTag, ShortLink)>,
     pub(super) wake_at: Option<Timestamp>,
@@ -71,10 +71,11 @@ impl<'a> Context<'a> {
         self.wishes.wake_at = Some(earlier);
     }
 
-    /// Takes up connections of a store that several programs share: their queues are subscribed, and what they have to
-    /// send goes on.
-    pub fn adopt(&mut self, connections: impl IntoIterator<Item = ConnectionId>) {
-        self.wishes.adopted.extend(connections);
+    /// Takes up connections: their queues are subscribed, and what they have to send goes on. Those of the control lane,
+    /// which should be few, go before all others, also in later sessions. To be asked for each connection of a store that
+    /// several programs share; other programs need it in `on_start` alone, for those that go first.
+    pub fn adopt(&mut self, connections: impl IntoIterator<Item = ConnectionId>, lane: Lane) {
+        self.wishes.adopted.extend(connections.into_iter().map(|connection| (connection, lane)));
     }
 
     /// Leaves connections to another program: nothing more is asked of the network for them, and answers to what was

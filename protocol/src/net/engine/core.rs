@@ -93,7 +93,7 @@ pub struct Core<A: Application> {
     /// The application has more to send when there is room.
     has_more: bool,
     startup: Startup,
-    /// Connections that are to be taken up, page by page between the batches.
+    /// Connections that are to be taken up after those that go first, page by page between the batches.
     adopted: VecDeque<ConnectionId>,
     forget_at: Timestamp,
     /// Only outcomes are stored from now on.
@@ -262,7 +262,10 @@ impl<A: Application> Core<A> {
             self.application.on_start(&mut context)?;
             self.startup = match self.application.shares_store() {
                 true => Startup::Done,
-                false => self.subscribe_first(outbox, now)?,
+                false => {
+                    let first = self.wishes.adopted.iter().map(|(connection, _)| *connection).collect();
+                    Startup::Subscribing { after: None, first }
+                }
             };
         }
         for input in inputs {
@@ -278,8 +281,8 @@ impl<A: Application> Core<A> {
         }
         self.timers(now)?;
         self.release();
-        self.start_up(outbox, now)?;
         self.adopt(outbox, now)?;
+        self.start_up(outbox, now)?;
         self.dispatch(now)?;
         self.offer_room(now)?;
         self.make_requests(outbox, now)
@@ -524,15 +527,6 @@ impl<A: Application> Core<A> {
         Ok(())
     }
 
-    /// Has the queues subscribed that go before all others.
-    fn subscribe_first(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<Startup, Fatal> {
-        let first: BTreeSet<_> = self.application.subscribed_first()?.into_iter().collect();
-        for connection in &first {
-            self.subscribe(*connection, None, Lane::Control, outbox, now)?;
-        }
-        Ok(Startup::Subscribing { after: None, first })
-    }
-
     /// Has the queue of a connection subscribed; nothing when another one than `queue` is its own.
     fn subscribe(
         &mut self,
@@ -552,12 +546,19 @@ impl<A: Application> Core<A> {
         Ok(())
     }
 
-    /// Takes up one page of connections that became this program's.
+    /// Takes up connections that became this program's: all that go first, and one page of the others.
     fn adopt(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
-        self.adopted.extend(self.wishes.adopted.drain(..));
-        let page = self.adopted.len().min(WOKEN_MAX);
-        for id in self.adopted.drain(..page).collect::<Vec<_>>() {
-            self.subscribe(id, None, Lane::Bulk, outbox, now)?;
+        let mut page = Vec::new();
+        for (id, lane) in self.wishes.adopted.drain(..) {
+            match lane {
+                Lane::Control => page.push((id, lane)),
+                Lane::Bulk => self.adopted.push_back(id),
+            }
+        }
+        let others = self.adopted.len().min(WOKEN_MAX);
+        page.extend(self.adopted.drain(..others).map(|id| (id, Lane::Bulk)));
+        for (id, lane) in page {
+            self.subscribe(id, None, lane, outbox, now)?;
             self.wake(id, now)?;
         }
         Ok(())
@@ -570,7 +571,7 @@ impl<A: Application> Core<A> {
             return;
         }
         self.adopted.retain(|id| !released.contains(id));
-        self.wishes.adopted.retain(|id| !released.contains(id));
+        self.wishes.adopted.retain(|(id, _)| !released.contains(id));
         self.wishes.touched.retain(|id, _| !released.contains(id));
         for id in &released {
             self.jobs.forget(*id);

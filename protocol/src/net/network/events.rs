@@ -83,7 +83,7 @@ pub enum NetworkEvent {
     /// There is a session with this server.
     Up(ServerAddress),
     /// What is subscribed before all others (see [`Lane`](crate::agent::Lane)) has been answered in the present session
-    /// with this server. Told once in each session; other queues may follow.
+    /// with this server; other queues may follow. Told once in each session, and again when more of it was asked for.
     Listening(ServerAddress),
     /// The session broke, or could not be made. Told once, and again when what is found in the server's place cannot
     /// be used; further attempts follow if queues are subscribed.

@@ -24,7 +24,7 @@ pub(super) struct Subscriptions {
     due: Due,
     /// Of those that are asked for first, which have no answer in this session yet.
     unheard: BTreeSet<RecipientId>,
-    /// Whether it was told that there are none.
+    /// Whether it was told in this session that there are none.
     is_listening: bool,
     /// Queues that are being asked for.
     asked: usize,
@@ -129,6 +129,7 @@ impl Subscriptions {
         self.due.push(queue, lane);
         if lane == Lane::Control {
             self.unheard.insert(queue);
+            self.is_listening = false;
         }
     }
 
@@ -297,7 +298,7 @@ impl Subscriptions {
         !self.due.is_empty() && !self.is_full
     }
 
-    /// Whether what is asked for first is answered by now. Says so once in each session.
+    /// Whether what is asked for first is answered by now. Says so once, until more of it is asked for.
     pub(super) fn begins_to_listen(&mut self) -> bool {
         let begins = self.unheard.is_empty() && !self.is_listening;
         self.is_listening |= begins;
