@@ -74,6 +74,8 @@ impl Step<'_, '_> {
         message.record.text.clear();
         message.record.deleted = true;
         self.store.save_message(message.row, &message.record)?;
+        // Nothing is left to be read.
+        self.store.mark_shown(message.row)?;
         self.tell(Event::Deleted {
             by: rows::author_name(self.store, id, &group, Some(&group.member_id))?,
             by_id: group.member_id.to_string(),
