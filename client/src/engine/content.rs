@@ -1,12 +1,13 @@
 //! Messages, and what is done to them: edits, deletions, reactions.
 
 use protocol::group::constants::REACTIONS_PER_PERSON_MAX;
-use protocol::group::event::Event as Said;
 use protocol::group::event::content::{MessageDelete, MessageNew, MessageReact, MessageUpdate};
+use protocol::group::event::{Event as Said, EventTag};
 use protocol::group::identity::MemberRole;
 use protocol::group::moderation::{Change, ChangeRefused, Item, permit_change};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::signed::Statement;
+use protocol::group::signing::{Reception, Verdict, verdict};
 use protocol::timestamp::Timestamp;
 
 use super::receive::{Accepted, Author, signature_of, verdict_of};
@@ -16,6 +17,7 @@ use crate::rows;
 use crate::store::group::{Group, GroupId};
 use crate::store::message::{HeldChange, Message, MessageRow, Place};
 use crate::store::relay::RelayRow;
+use crate::store::{Store, StoreError};
 
 impl Step<'_, '_> {
     pub(super) fn new_message(
@@ -139,22 +141,13 @@ impl Step<'_, '_> {
     }
 
     fn make_held_change(&mut self, id: GroupId, group: &Group, change: HeldChange) -> Done<()> {
-        let Ok(message) = Statement::parse(&change.verbatim)
-            .map_err(drop)
-            .and_then(|statement| statement.message().map_err(drop))
-        else {
-            return Ok(());
-        };
+        let Ok(statement) = Statement::parse(&change.verbatim) else { return Ok(()) };
+        let Ok(message) = statement.message() else { return Ok(()) };
         let Some(shared_id) = message.message_id else { return Ok(()) };
-        let role = match &change.author {
-            Some(author) => {
-                self.store.member(id, author)?.map_or_else(|| default_role(group), |member| member.role)
-            }
-            None => MemberRole::Owner,
-        };
+        let (author, verdict) = judge_anew(self.store, id, group, &change, &statement, message.event.tag())?;
         let by = Accepted {
-            author: Author { id: change.author, role, key: None, blocked: false },
-            verdict: verdict_of(change.signature),
+            author,
+            verdict,
             sent_at: Timestamp(change.sent_at_ms),
             shared_id,
             recalled: false,
@@ -236,11 +229,104 @@ impl Step<'_, '_> {
     }
 }
 
+/// Whose a change is that waited for its message, and what its signature is worth now. A change by one relay may come
+/// before its author was introduced, and its message by another one after that.
+fn judge_anew(
+    store: &Store,
+    id: GroupId,
+    group: &Group,
+    change: &HeldChange,
+    statement: &Statement<'_>,
+    event: EventTag,
+) -> Result<(Author, Verdict), StoreError> {
+    let Some(author) = change.author.clone() else {
+        let author = Author { id: None, role: MemberRole::Owner, key: None, blocked: false };
+        return Ok((author, verdict_of(change.signature)));
+    };
+    let member = store.member(id, &author)?;
+    let (role, key) = member.map_or_else(|| (default_role(group), None), |member| (member.role, member.key));
+    let verdict = match (verdict_of(change.signature), &key) {
+        (Verdict::KeyUnknown, Some(_)) => verdict(Reception {
+            event,
+            signature: statement.check(&group.public_id, &author, key.as_ref()),
+            as_channel: false,
+            author_role: role,
+            receiver_role: group.role,
+        }),
+        (as_it_came, _) => as_it_came,
+    };
+    Ok((Author { id: Some(author), role, key, blocked: false }, verdict))
+}
+
 /// What a change is; nothing for reactions, which need no say over the message.
 fn kind_of_change(event: &Said, author: &Author) -> Option<Change> {
     match event {
         Said::MessageUpdate(_) => Some(Change::Edit),
         Said::MessageDelete(delete) => Some(Change::of_deletion(delete, author.id.as_ref())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::crypto::sign::Ed25519PrivateKey;
+    use protocol::group::event::Message as SaidMessage;
+    use protocol::group::identity::{MemberId, MemberKey};
+    use protocol::group::signed::sign;
+    use protocol::group::signing::DropReason;
+
+    use super::*;
+    use crate::store::group::tests::a_group;
+    use crate::store::member::Member;
+
+    #[test]
+    fn a_change_that_came_before_its_author_was_introduced_is_verified_when_its_message_comes() {
+        let mut store = Store::in_memory();
+        let group = a_group("news");
+        let id = store.add_group(&group).unwrap();
+        let author = MemberId::new([4; 12]).unwrap();
+        let [msg_id, said_id] = [[1; 12], [2; 12]].map(|id| SharedMessageId::new(id).unwrap());
+        let delete =
+            MessageDelete { msg_id: msg_id.clone(), member_id: None, scope: None, only_history: None };
+        let said = SaidMessage::new(Some(said_id), Said::MessageDelete(delete));
+        let [key, other] = [[7; 32], [8; 32]].map(|seed| Ed25519PrivateKey::from_seed(&seed));
+        let change = HeldChange {
+            author: Some(author.clone()),
+            signature: Signature::KeyUnknown,
+            sent_at_ms: 0,
+            verbatim: sign(&key, &group.public_id, &author, &said.to_json()),
+        };
+        let judged = |store: &mut Store, change: &HeldChange| {
+            store.hold_change(id, &msg_id, change).unwrap();
+            let held = store.take_held_changes(id, &msg_id).unwrap().pop().unwrap();
+            let statement = Statement::parse(&held.verbatim).unwrap();
+            let tag = EventTag::MessageDelete;
+            let (by, verdict) = judge_anew(store, id, &group, &held, &statement, tag).unwrap();
+            let message = Item {
+                author: Some(author.clone()),
+                verdict: Verdict::Verified,
+                sent_at: Timestamp(0),
+                deleted: false,
+            };
+            let sent_at = Timestamp(held.sent_at_ms);
+            (verdict, permit_change(Some(&message), Change::DeleteOwn, by.id.as_ref(), verdict, sent_at))
+        };
+        let unknown = (Verdict::KeyUnknown, Err(ChangeRefused::KeyUnknown));
+        assert_eq!(judged(&mut store, &change), unknown);
+
+        let mut member = Member::with_role(MemberRole::Member);
+        store.save_member(id, &author, &member).unwrap();
+        assert_eq!(judged(&mut store, &change), unknown, "the roster may name somebody without a key");
+        member.key = Some(MemberKey(key.public_key()));
+        store.save_member(id, &author, &member).unwrap();
+        assert_eq!(judged(&mut store, &change), (Verdict::Verified, Ok(())));
+        let forged = HeldChange {
+            verbatim: sign(&other, &group.public_id, &author, &said.to_json()),
+            ..change.clone()
+        };
+        let refused = (Verdict::Drop(DropReason::BadSignature), Err(ChangeRefused::Dropped));
+        assert_eq!(judged(&mut store, &forged), refused);
+        let unsigned = HeldChange { signature: Signature::Unsigned, ..change };
+        assert_eq!(judged(&mut store, &unsigned), (Verdict::Unsigned, Err(ChangeRefused::BadSignature)));
     }
 }
