@@ -224,6 +224,20 @@ fn unread(person: &Person) -> anyhow::Result<u64> {
 }
 
 #[test]
+fn what_a_moderator_deletes_before_reading_it_is_not_unread() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 1, "member")?;
+    stage.listening.remove(0).kill()?;
+    stage.member(0)?.ok(&["send", GROUP, "unwelcome"])?;
+    eventually("it has come to the owner", || {
+        stage.owner.ok(&["flush"])?;
+        Ok((unread(&stage.owner)? == 1).then_some(()))
+    })?;
+    stage.owner.ok(&["delete", GROUP, &message_id(&stage.owner, "unwelcome")?])?;
+    assert_eq!(unread(&stage.owner)?, 0);
+    Ok(())
+}
+
+#[test]
 fn a_restored_home_has_what_was_said_to_the_lost_one_and_counts_each_once() -> anyhow::Result<()> {
     let mut stage = Stage::set(1, 2, 1, "member")?;
     let ann = stage.member(0)?.clone();
