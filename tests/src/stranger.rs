@@ -28,6 +28,7 @@ use protocol::net::network::{Limits, Network, NetworkEvent, NetworkEvents, Subsc
 use protocol::net::rng::system_rng;
 use protocol::smp::address::ServerAddressWithAuth;
 use protocol::smp::command::Command;
+use protocol::smp::error::ErrorType;
 use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::response::BrokerMessage;
 use protocol::smp::short_link::ShortLink;
@@ -325,12 +326,13 @@ impl Stranger {
                     self.work(id)?;
                 }
                 let Some(own) = own else { break };
-                // The answer may bring the next one.
-                if let BrokerMessage::Msg { message_id, body } =
-                    self.runtime.block_on(self.network.call(own.acknowledge(message_id)))?
-                {
-                    came = Some((message_id, body.into_owned()));
-                }
+                came = match self.runtime.block_on(self.network.call(own.acknowledge(message_id))) {
+                    // The answer may bring the next one.
+                    Ok(BrokerMessage::Msg { message_id, body }) => Some((message_id, body.into_owned())),
+                    // It came twice when the connection to the server did not last.
+                    Ok(_) | Err(CallError::Refused(ErrorType::NoMessage)) => None,
+                    Err(error) => return Err(error.into()),
+                };
             }
         }
     }
