@@ -50,7 +50,7 @@ fn what_one_relay_leaves_out_is_known_at_once_and_named_when_another_brings_it()
     stage.relays[1].start(&[])?;
     let late = told(&mut stage.listening[1], "late")?;
     assert_eq!((&late["relay"], &late["skipped_by"]), (&"relay-2".into(), &["relay-1"].into()), "{late}");
-    has(&ann, &["one", "three", "two"])?;
+    has(&ann, &["one", "two", "three"])?;
     let row = message(&ann, "two")?;
     assert_eq!((&row["late"], row["number"].as_u64()), (&true.into(), Some(first + 1)));
     assert_eq!((gaps(&ann)?, &message(&ann, "three")?["late"]), (0, &false.into()));
@@ -72,7 +72,7 @@ fn what_is_missing_is_asked_for() -> anyhow::Result<()> {
     // It was left out of what is passed on, and is in the history all the same.
     told(&mut stage.listening[1], "gap")?;
     told(&mut stage.listening[1], "late")?;
-    has(&ann, &["one", "three", "two"])?;
+    has(&ann, &["one", "two", "three"])?;
     assert_eq!(gaps(&ann)?, 0);
     Ok(())
 }
@@ -103,7 +103,7 @@ fn what_one_relay_drops_is_asked_of_the_other() -> anyhow::Result<()> {
     let (one, other) = (Value::from("relay-1"), Value::from("relay-2"));
     let ways = [(&other, &Value::from(vec![one.clone()])), (&one, &Value::from(vec![other.clone()]))];
     assert!(ways.contains(&brought), "{late}");
-    has(&ann, &["one", "three", "two"])?;
+    has(&ann, &["one", "two", "three"])?;
     assert_eq!((gaps(&ann)?, &message(&ann, "two")?["late"]), (0, &true.into()));
     Ok(())
 }
@@ -122,7 +122,7 @@ fn what_no_relay_has_comes_from_the_owner() -> anyhow::Result<()> {
     stage.owner.ok(&["send", GROUP, "three"])?;
     told(&mut stage.listening[1], "gap")?;
     told(&mut stage.listening[1], "late")?;
-    has(&ann, &["one", "three", "two"])?;
+    has(&ann, &["one", "two", "three"])?;
     assert_eq!((gaps(&ann)?, text(&message(&ann, "two")?, "signature")?.as_str()), (0, "verified"));
     Ok(())
 }
