@@ -122,9 +122,7 @@ pub fn decided<S: RelayStore>(
         // Gone since it was shown: it comes in when it asks again.
         Some(mut known) if known.status == MemberStatus::Left && matches!(decision, Decision::Accept(_)) => {
             known.status = MemberStatus::Known;
-            turn.store.update_member(&known)?;
-            turn.reached(Step::KnockDecided);
-            Ok(())
+            Ok(turn.store.update_member(&known)?)
         }
         Some(_) => Ok(()),
         None => remember(turn, group, about, key, decision),
@@ -150,9 +148,7 @@ fn remember<S: RelayStore>(
     let now = turn.now();
     let mut member = turn.store.insert_member(group.id, &new, now)?;
     member.reason = decision.reason();
-    turn.store.update_member(&member)?;
-    turn.reached(Step::KnockDecided);
-    Ok(())
+    Ok(turn.store.update_member(&member)?)
 }
 
 /// Something happens to a knock.

@@ -147,9 +147,7 @@ pub fn introduced<S: RelayStore>(
     {
         member.profile = Some(info.profile);
     }
-    turn.store.update_member(&member)?;
-    turn.reached(Step::JoinerNamed);
-    Ok(())
+    Ok(turn.store.update_member(&member)?)
 }
 
 /// What is said about two connections; nobody signs it.

@@ -100,7 +100,6 @@ pub fn recovered<S: RelayStore>(
         reader.stage = stage;
         turn.store.update_reader(&reader)?;
         turn.deliver(group);
-        turn.reached(Step::ItemReleased);
     }
     Ok(())
 }

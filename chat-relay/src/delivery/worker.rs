@@ -230,10 +230,7 @@ impl Page {
                     reader.given = Some(Given { through: made.through, number });
                     reader.stage = reader.stage.apply(StageEvent::Served { all });
                 }
-                None => {
-                    reader.stage = reader.stage.apply(StageEvent::Unwritable);
-                    turn.reached(Step::ItemHeld);
-                }
+                None => reader.stage = reader.stage.apply(StageEvent::Unwritable),
             }
             return Ok(turn.store.update_reader(&reader)?);
         }
