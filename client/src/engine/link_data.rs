@@ -55,14 +55,7 @@ impl Step<'_, '_> {
             Ok(()) => {}
             Err(error) => return self.warn(Some(id), super::step::chain(&error)),
         }
-        let write = LinkWrite { listed: listed.iter().map(|relay| relay.id.0).collect(), counter };
-        self.store.change_group(id, |group| {
-            group.link_counter = Some(counter);
-            if let Some(owner) = &mut group.owner {
-                owner.writing = Some(write);
-                owner.write_again = false;
-            }
-        })?;
+        self.writing(id, &listed, counter)?;
         protocol::crash_point!("client.link.writing");
         Ok(())
     }
@@ -76,6 +69,12 @@ impl Step<'_, '_> {
         if let Err(error) = self.ask_agent(|agent| agent.create_address_again(connection, &data))? {
             return self.warn(Some(id), super::step::chain(&error));
         }
+        self.writing(id, &listed, counter)?;
+        self.warn(Some(id), "the server has lost the group link; it is created again, and stays the same")
+    }
+
+    /// A write with these relays is under way.
+    fn writing(&mut self, id: GroupId, listed: &[RelayRow], counter: u64) -> Done<()> {
         let write = LinkWrite { listed: listed.iter().map(|relay| relay.id.0).collect(), counter };
         self.store.change_group(id, |group| {
             group.link_counter = Some(counter);
@@ -84,7 +83,7 @@ impl Step<'_, '_> {
                 owner.write_again = false;
             }
         })?;
-        self.warn(Some(id), "the server has lost the group link; it is created again, and stays the same")
+        Ok(())
     }
 
     /// The server has the data of the write that was under way.
