@@ -13,6 +13,22 @@ use crate::simulation::program::{Kind, relay_kind};
 use crate::simulation::world::{Faults, Happening, World};
 
 impl Script {
+    /// Nobody yet.
+    pub(super) fn in_world(world: World) -> Self {
+        Self {
+            world,
+            groups: Vec::new(),
+            relays: Vec::new(),
+            clients: Vec::new(),
+            addresses: BTreeMap::new(),
+            pending: Vec::new(),
+            shown: BTreeMap::new(),
+            looking: BTreeMap::new(),
+            left: 0,
+            figures: Figures::default(),
+        }
+    }
+
     /// Draws who takes part, and starts them.
     pub(in crate::simulation) fn new(seed: u64, keep_trace: bool) -> anyhow::Result<Self> {
         let mut draw = Chance::new(seed ^ 0x5eed);
@@ -28,18 +44,8 @@ impl Script {
         let quota = u32::try_from(draw.pick(&[4, 8, 32, 128]).unwrap_or(128))?;
         let servers = usize::try_from(draw.between(1, 3))?;
         let world = World::new(seed, servers, quota, faults, keep_trace)?;
-        let mut script = Self {
-            world,
-            groups: Vec::new(),
-            relays: Vec::new(),
-            clients: Vec::new(),
-            addresses: BTreeMap::new(),
-            pending: Vec::new(),
-            shown: BTreeMap::new(),
-            looking: BTreeMap::new(),
-            left: u32::try_from(draw.between(20, 60))?,
-            figures: Figures::default(),
-        };
+        let mut script = Self::in_world(world);
+        script.left = u32::try_from(draw.between(20, 60))?;
         let backlog = draw.pick(&[1000, 1000, 5]);
         let tuning = Tuning { member_backlog_max: backlog, ..Tuning::default() };
         for number in 0..draw.between(2, 3) {

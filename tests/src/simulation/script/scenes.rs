@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
-
 use chat_relay::config::Tuning;
 use serde_json::{Value, json};
 
-use super::{Figures, HOUR, MINUTE, PATIENCE_MS, Script};
+use super::{HOUR, MINUTE, PATIENCE_MS, Script};
 use crate::simulation::agenda::Moment;
 use crate::simulation::invariants::history;
 use crate::simulation::network::ProgramId;
@@ -18,18 +16,7 @@ const GROUP: &str = "tea";
 impl Script {
     /// One server, one relay, an owner and two others; nothing goes wrong by itself.
     fn scene(tuning: Tuning) -> anyhow::Result<Self> {
-        let mut scene = Self {
-            world: World::new(1, 1, 128, Faults::default(), false)?,
-            groups: Vec::new(),
-            relays: Vec::new(),
-            clients: Vec::new(),
-            addresses: BTreeMap::new(),
-            pending: Vec::new(),
-            shown: BTreeMap::new(),
-            looking: BTreeMap::new(),
-            left: 0,
-            figures: Figures::default(),
-        };
+        let mut scene = Self::in_world(World::new(1, 1, 128, Faults::default(), false)?);
         scene.add_relay(0, tuning)?;
         scene.relays_start()?;
         for name in ["owner", "first", "second"] {
