@@ -94,9 +94,13 @@ impl Step<'_, '_> {
         if group.status.is_over() {
             return Ok(());
         }
-        if matches!(result, Err(ReadLinkError::NotFound)) {
-            // A server could say so of a link that exists: nothing is thrown away for it.
-            self.warn(Some(id), "the server does not know the group link any more")?;
+        // A server could say so of a link that exists: nothing is thrown away for it.
+        let unknown = matches!(result, Err(ReadLinkError::NotFound));
+        if unknown != group.restore.unknown && (unknown || result.is_ok()) {
+            self.store.change_group(id, |group| group.restore.unknown = unknown)?;
+            if unknown {
+                self.warn(Some(id), "the server does not know the group link any more")?;
+            }
         }
         let link: ShortLink = group.link.parse().map_err(StoreError::from)?;
         let OpenedGroupLink { group: public_id, data, owners, relays, .. } = check_group_link(&link, result)?;

@@ -171,6 +171,9 @@ pub(crate) struct Restore {
     pub(crate) due_at_ms: Option<i64>,
     /// How often in vain.
     pub(crate) tries: u32,
+    /// Whether the server did not know the link when it was read last.
+    #[serde(default)]
+    pub(crate) unknown: bool,
 }
 
 /// The seed of a private key: never shown, wiped when dropped.

@@ -113,3 +113,23 @@ fn a_request_to_join_stays_until_a_later_one_is_answered() {
         assert_eq!(rows.iter().map(|row| &row["text"]).collect::<Vec<_>>(), ["welcome", "thanks"]);
     }
 }
+
+#[test]
+fn that_the_group_link_is_gone_is_said_once() {
+    let mut scene = Script::scene(Tuning::default()).unwrap();
+    let &[owner, first, _] = scene.clients.as_slice() else { panic!("three people") };
+    let &[relay] = scene.relays.as_slice() else { panic!("a relay") };
+    let link = scene.creates(owner).unwrap();
+    scene.joins(first, &link).unwrap();
+    scene.world.kill(relay, "for good", None);
+    scene
+        .answers(owner, json!({"request": "group_delete", "group": GROUP, "timeout_ms": PATIENCE_MS}))
+        .unwrap();
+
+    let request = json!({"request": "listen", "group": null, "history": false});
+    let mut told = scene.world.program(first).unwrap().ask(request).unwrap();
+    scene.pass(3 * HOUR).unwrap();
+    let warnings = told.take().into_iter().filter(|reply| reply["value"]["type"] == "warning");
+    let texts: Vec<String> = warnings.map(|warning| warning["value"]["text"].to_string()).collect();
+    assert_eq!(texts, ["\"the server does not know the group link any more\""]);
+}
