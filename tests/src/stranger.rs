@@ -1,6 +1,7 @@
 //! Somebody who speaks the protocol by its library alone, and whom no program of ours keeps honest.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
@@ -8,7 +9,7 @@ use protocol::agent::connection_request::ConnectionRequest;
 use protocol::agent::event::Event;
 use protocol::agent::link_data::UserLinkData;
 use protocol::agent::memory::MemoryStore;
-use protocol::agent::request::{Request, RequestOutcome, ServerMessage, Work};
+use protocol::agent::request::{OwnQueue, Request, RequestOutcome, ServerMessage, Work};
 use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
 use protocol::agent::{Agent, Body, Lane};
@@ -21,7 +22,9 @@ use protocol::group::profile::Profile;
 use protocol::group::signed::sign;
 use protocol::net::clock;
 use protocol::net::error::CallError;
-use protocol::net::network::{Limits, Network, NetworkEvent, NetworkEvents, Subscription};
+use protocol::net::network::{
+    Limits, Network, NetworkEvent, NetworkEvents, Subscription, link_answer, link_request,
+};
 use protocol::net::rng::system_rng;
 use protocol::smp::address::ServerAddressWithAuth;
 use protocol::smp::command::Command;
@@ -33,7 +36,10 @@ use tokio::runtime::Runtime;
 
 use crate::process::PATIENCE;
 
-/// An agent in memory, with a network.
+/// A server that is out of reach is asked again after this time: it may be on its way back.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// An agent in memory, with a network. Servers may be killed and started again meanwhile.
 #[derive(Debug)]
 pub struct Stranger {
     runtime: Runtime,
@@ -188,7 +194,7 @@ impl Stranger {
     /// When it cannot be read.
     pub fn read(&self, link: &str) -> anyhow::Result<OpenedLink> {
         let link: ShortLink = link.parse().context("Not a link")?;
-        Ok(self.runtime.block_on(self.network.read_link(&link))?)
+        Ok(link_answer(&link, self.call(&link_request(&link)?))?)
     }
 
     /// Sends a well-formed request for a connection.
@@ -228,12 +234,7 @@ impl Stranger {
         let own = Agent::new(&mut self.store, &mut system_rng(), clock::now()).own_queue(id)?;
         let own = own.context("The connection has its queue")?;
         if self.subscribed.insert(id) {
-            let subscription = Subscription {
-                queue: own.recipient_id,
-                key: AuthPrivateKey::Ed25519(own.key.clone()),
-                lane: Lane::Bulk,
-            };
-            self.network.subscribe(&own.server, vec![subscription]);
+            self.network.subscribe(&own.server, vec![subscription(&own)]);
         }
         loop {
             while let Some(at) = self.events.iter().position(|(of, _)| *of == id) {
@@ -261,6 +262,11 @@ impl Stranger {
                     Ok(BrokerMessage::Msg { message_id, body }) => Some((message_id, body.into_owned())),
                     // It came twice when the connection to the server did not last.
                     Ok(_) | Err(CallError::Refused(ErrorType::NoMessage)) => None,
+                    // So does it now, unless it was acknowledged: then the next one comes.
+                    Err(error) if error.is_temporary() => {
+                        self.network.subscribe_later(&own.server, subscription(&own));
+                        None
+                    }
                     Err(error) => return Err(error.into()),
                 };
             }
@@ -280,7 +286,7 @@ impl Stranger {
             key: None,
             command: Command::Send { notify: true, body: bytes.to_vec().into() },
         };
-        match self.runtime.block_on(self.network.call(request))? {
+        match self.call(&request)? {
             BrokerMessage::Ok => Ok(()),
             other => bail!("the server says {other:?}"),
         }
@@ -296,7 +302,7 @@ impl Stranger {
                 Work::Idle => return Ok(()),
                 Work::NotBefore(_) | Work::NoRoom(_) => bail!("a request failed"),
             };
-            let outcome = match self.runtime.block_on(self.network.call(*request)) {
+            let outcome = match self.call(&request) {
                 Ok(answer) => RequestOutcome::Answer(answer),
                 Err(CallError::Refused(error)) => RequestOutcome::Answer(BrokerMessage::Err(error)),
                 Err(error) => return Err(error.into()),
@@ -307,8 +313,28 @@ impl Stranger {
         }
     }
 
+    /// What a server answers, if it does in time. One that is out of reach, or went before it answered, is asked the same
+    /// again: it may have done it, and does it no harm.
+    fn call(&self, request: &Request) -> Result<BrokerMessage<'static>, CallError> {
+        let deadline = Instant::now() + PATIENCE;
+        self.runtime.block_on(async {
+            loop {
+                match self.network.call(request.clone()).await {
+                    Err(error) if error.is_temporary() && Instant::now() < deadline => {
+                        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                    }
+                    result => return result,
+                }
+            }
+        })
+    }
+
     fn event(&mut self, id: ConnectionId) -> anyhow::Result<Event> {
         let at = self.events.iter().position(|(of, _)| *of == id).context("Something happened")?;
         self.events.remove(at).map(|(_, event)| event).context("It is there")
     }
+}
+
+fn subscription(own: &OwnQueue) -> Subscription {
+    Subscription { queue: own.recipient_id, key: AuthPrivateKey::Ed25519(own.key.clone()), lane: Lane::Bulk }
 }

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::event::group::RosterRequest;
 use protocol::group::event::{Event as Said, Message};
@@ -26,6 +27,9 @@ const ASK_AGAIN: [i32; 5] = [1, 4, 11, 13, 17];
 
 /// How long an answer is waited for that may never come.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// Between two looks at who died, and at what is waited for: not all questions are commands, and none shall spin.
+const TEND_EVERY: Duration = Duration::from_millis(20);
 
 /// Exit codes of `conclave` that mean "an earlier attempt did it": it is there already, the group has ended.
 const DONE_BEFORE: [i32; 2] = [7, 12];
@@ -200,25 +204,18 @@ impl Troupe {
             row.map(|row| text(row, "member_id")).transpose()
         })?;
         self.does(&hal, &["leave", GROUP, "--timeout", "20"])?;
-        // Meanwhile the relay may have to be started again.
         let (link, server) = (self.link()?, self.server.address().to_owned());
-        let joining = std::thread::spawn(move || -> anyhow::Result<_> {
-            let mut stranger = Stranger::new()?;
-            let connection = stranger.join(&link, &server)?;
-            Ok((stranger, connection))
-        });
-        self.until("the stranger is in", |_| Ok(joining.is_finished().then_some(())))?;
-        let joined = joining.join().map_err(|_| anyhow!("The stranger panicked"))?;
-        let (mut stranger, connection) = joined.context("The stranger joins")?;
+        let mut stranger = Stranger::new()?;
+        let connection = self.tended("the stranger joins", || stranger.join(&link, &server))?;
         self.owner_does(&["role", GROUP, &id, "moderator", "--timeout", "20"])?;
         // Who says that it missed that is given the roster.
         let mut asked = None::<Instant>;
-        self.relay_reached("relay.roster.served", |_| {
+        self.relay_reached("relay.roster.served", |troupe| {
             // Again, in case it came before the roster.
             if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN_AFTER) {
                 asked = Some(Instant::now());
                 let asks = Message::new(None, Said::RosterRequest(RosterRequest { version: Some(0) }));
-                stranger.say(connection, &asks.to_json())?;
+                troupe.tended("the stranger asks", || stranger.say(connection, &asks.to_json()))?;
             }
             Ok(())
         })?;
@@ -226,6 +223,27 @@ impl Troupe {
         self.until("the guest sees its removal", |_| {
             Ok((group_status(&gil).as_deref() == Some("removed")).then_some(()))
         })
+    }
+
+    /// Does what waits for programs that may have to be started again meanwhile, and is patient itself.
+    fn tended<T: Send>(
+        &mut self,
+        what: &str,
+        act: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        let done = std::thread::scope(|scope| {
+            let (sender, done) = channel();
+            scope.spawn(move || sender.send(act()));
+            loop {
+                self.tend()?;
+                match done.recv_timeout(TEND_EVERY) {
+                    Ok(done) => return done,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => bail!("panicked"),
+                }
+            }
+        });
+        done.with_context(|| format!("{what}, with {:?} armed, {} deaths", self.armed, self.deaths))
     }
 
     /// Waits until people have two connections each.
@@ -501,6 +519,7 @@ impl Troupe {
             if Instant::now() > deadline {
                 bail!("{what}: not in time, with {:?} armed, {} deaths", self.armed, self.deaths);
             }
+            std::thread::sleep(TEND_EVERY);
         }
     }
 
