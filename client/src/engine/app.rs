@@ -14,6 +14,7 @@ use protocol::smp::ids::RecipientId;
 use protocol::timestamp::Timestamp;
 use tokio::sync::mpsc;
 
+use super::aside::Asides;
 use super::goal::{End, Goal, Progress, Waiter};
 use super::relay_test::RelayTests;
 use super::step::{Done, Step, Stop};
@@ -47,6 +48,7 @@ pub struct Client {
     stirred: bool,
     unusable: UnusableServers,
     tests: RelayTests,
+    asides: Asides,
     /// Where commands go out, once the engine runs.
     network: Arc<OnceLock<Network>>,
 }
@@ -63,6 +65,7 @@ impl Client {
             stirred: false,
             unusable: UnusableServers::default(),
             tests: RelayTests::default(),
+            asides: Asides::default(),
             network,
         }
     }
@@ -96,6 +99,7 @@ impl Client {
             context,
             tidings: &mut self.tidings,
             tests: &mut self.tests,
+            asides: &mut self.asides,
             followed: &followed,
         };
         let result = act(&mut step);
@@ -107,6 +111,18 @@ impl Client {
             Err(Stop::Refused(error)) => Ok(Err(error)),
             Err(Stop::Fatal(error)) => Err(error),
         }
+    }
+
+    /// Takes a step that nobody asked for, so nobody is refused: what stands against it is worth a word.
+    fn by_itself(
+        &mut self,
+        context: &mut Context<'_>,
+        act: impl FnOnce(&mut Step<'_, '_>) -> Done<()>,
+    ) -> Result<(), Fatal> {
+        if let Err(error) = self.step(context, act)? {
+            self.tidings.push(Event::Warning { group: None, text: error.message });
+        }
+        Ok(())
     }
 
     /// Gives commands whose goal is reached a little time for what is still on its way.
@@ -136,7 +152,8 @@ impl Client {
         let restores = restores.filter_map(|group| group.record.restore.due_at_ms.map(Timestamp));
         let deadlines =
             self.waiters.iter().flat_map(|waiter| [waiter.deadline, waiter.lingers_until]).flatten();
-        if let Some(next) = relays.chain(restores).chain(deadlines).chain(self.tests.deadline()).min() {
+        let others = [self.tests.deadline(), self.asides.deadline()].into_iter().flatten();
+        if let Some(next) = relays.chain(restores).chain(deadlines).chain(others).min() {
             context.wake_at(next);
         }
         Ok(())
@@ -167,11 +184,7 @@ impl Client {
         error: Option<&ErrorType>,
     ) -> Result<(), Fatal> {
         let Some(connection) = self.store.connection_of_queue(server, queue)? else { return Ok(()) };
-        let handled = self.step(context, |step| step.queue_refused(connection, server, error))?;
-        if let Err(error) = handled {
-            self.tidings.push(Event::Warning { group: None, text: error.message });
-        }
-        Ok(())
+        self.by_itself(context, |step| step.queue_refused(connection, server, error))
     }
 
     /// What relays have proven, for the commands that wait for it.
@@ -230,11 +243,7 @@ impl Application for Client {
     }
 
     fn on_start(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
-        let started = self.step(context, |step| step.start())?;
-        if let Err(error) = started {
-            self.tidings.push(Event::Warning { group: None, text: error.message });
-        }
-        Ok(())
+        self.by_itself(context, |step| step.start())
     }
 
     fn on_event(
@@ -244,12 +253,7 @@ impl Application for Client {
         event: AgentEvent,
     ) -> Result<(), Fatal> {
         self.stirred = true;
-        let handled = self.step(context, |step| step.agent_event(connection, event))?;
-        if let Err(error) = handled {
-            // Nobody asked, so nobody is refused; it is worth a word.
-            self.tidings.push(Event::Warning { group: None, text: error.message });
-        }
-        Ok(())
+        self.by_itself(context, |step| step.agent_event(connection, event))
     }
 
     fn on_link(
@@ -294,11 +298,7 @@ impl Application for Client {
     }
 
     fn on_timer(&mut self, context: &mut Context<'_>) -> Result<(), Fatal> {
-        let handled = self.step(context, |step| step.timer())?;
-        if let Err(error) = handled {
-            self.tidings.push(Event::Warning { group: None, text: error.message });
-        }
-        Ok(())
+        self.by_itself(context, |step| step.timer())
     }
 
     fn on_network(&mut self, context: &mut Context<'_>, change: NetworkChange) -> Result<(), Fatal> {
@@ -307,10 +307,12 @@ impl Application for Client {
         let event = match change {
             NetworkChange::Up(server) => {
                 self.unusable.up(&server);
+                self.by_itself(context, |step| step.reached_for_asides(&server))?;
                 Event::Network { server: server.to_string(), up: true, reason: None }
             }
             NetworkChange::Down { server, reason } => {
                 self.unusable.down(&server, &reason);
+                self.asides.lose(&server);
                 let reason = Some(super::step::chain(&reason));
                 Event::Network { server: server.to_string(), up: false, reason }
             }

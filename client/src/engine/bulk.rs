@@ -35,7 +35,8 @@ impl Step<'_, '_> {
         }
         bulk.record.asking = next;
         bulk.due_at_ms = next.wait_ms().map(|wait| self.now().plus_ms(wait).0);
-        let second = match effects.contains(&AskingEffect::Close) {
+        let is_over = |effect: &AskingEffect| matches!(effect, AskingEffect::Close | AskingEffect::SetAside);
+        let second = match effects.iter().any(is_over) {
             true => bulk.connection.take(),
             false => bulk.connection,
         };
@@ -61,6 +62,12 @@ impl Step<'_, '_> {
                 AskingEffect::Close => {
                     if let Some(second) = second {
                         self.end_connection(second, false)?;
+                    }
+                    self.flush_outbox(relay.group)?;
+                }
+                AskingEffect::SetAside => {
+                    if let Some(second) = second {
+                        self.set_aside(&relay, second)?;
                     }
                     self.flush_outbox(relay.group)?;
                 }
@@ -147,7 +154,11 @@ impl Step<'_, '_> {
             }
             AgentEvent::Connected => self.bulk_happened(relay.id, AskingEvent::Connected),
             AgentEvent::Message { server_time, body, .. } => self.receive(connection, server_time, &body),
-            AgentEvent::Failed { .. } => self.bulk_happened(relay.id, AskingEvent::Gone),
+            AgentEvent::Failed { .. } => {
+                self.bulk_happened(relay.id, AskingEvent::Gone)?;
+                // Nothing is heard on it.
+                self.end_connection(connection, false)
+            }
             AgentEvent::RatchetSync(SyncState::Ok) | AgentEvent::QuotaResumed => {
                 self.flush_outbox(relay.group)
             }

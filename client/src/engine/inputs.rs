@@ -101,6 +101,7 @@ impl Step<'_, '_> {
         for relay in self.store.bulks_due(now.0)? {
             self.bulk_happened(relay, AskingEvent::Due)?;
         }
+        self.end_quiet_asides()?;
         self.end_late_tests()?;
         self.restore_due()
     }
@@ -149,6 +150,9 @@ impl Step<'_, '_> {
         let Some(relay) = self.store.relay_of_connection(connection)? else { return Ok(()) };
         if self.store.bulk(relay.id)?.connection == Some(connection) {
             return self.bulk_event(&relay, connection, event);
+        }
+        if self.store.is_aside(connection)? {
+            return self.aside_event(connection, event);
         }
         let invited = matches!(relay.record.side, Side::Owner(_));
         match event {
@@ -206,6 +210,9 @@ impl Step<'_, '_> {
                 ),
                 None => self.warn(Some(group), "the group link can be read again"),
             };
+        }
+        if self.store.is_aside(connection)? {
+            return self.aside_refused(connection, error.is_some());
         }
         let Some(mut relay) = self.store.relay_of_connection(connection)? else { return Ok(()) };
         relay.record.unheard =

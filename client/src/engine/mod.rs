@@ -9,6 +9,7 @@
 //! author_chain                       what they did not bring      history   what they are asked for
 //! history_give                       what they ask an owner for
 //! bulk                               the second connection to a relay, and what goes ahead of it
+//! aside                              second connections that have ended
 //! goal       what a command waits for                               step   one transaction
 //! relay_test whether a relay holds the key of its address
 //! unusable   servers for which waiting does not help
@@ -16,6 +17,7 @@
 
 mod app;
 mod apply;
+mod aside;
 mod ask;
 mod author_chain;
 mod bulk;

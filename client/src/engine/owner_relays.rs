@@ -377,6 +377,7 @@ impl Step<'_, '_> {
         for connection in self.store.relay_connections(relay.id)? {
             self.end_connection(connection, after_pending_sends)?;
         }
+        self.end_asides(relay.id)?;
         self.history_lost(relay.clone())?;
         // What it did not get may go by others.
         self.flush_outbox(relay.group)

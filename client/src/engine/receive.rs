@@ -127,13 +127,14 @@ impl Step<'_, '_> {
         Ok(())
     }
 
-    /// The relay to which this connection leads, if it is the one in use.
+    /// The relay to which this connection leads, if it is heard there.
     fn current_relay(&self, connection: ConnectionId) -> Done<Option<RelayRow>> {
         let relay = self.store.relay_of_connection(connection)?;
         let Some(relay) = relay else { return Ok(None) };
-        let in_use =
-            relay.connection == Some(connection) || self.store.bulk(relay.id)?.connection == Some(connection);
-        Ok(in_use.then_some(relay))
+        let is_heard = relay.connection == Some(connection)
+            || self.store.bulk(relay.id)?.connection == Some(connection)
+            || self.store.is_aside(connection)?;
+        Ok(is_heard.then_some(relay))
     }
 
     /// The relay itself says something.

@@ -14,6 +14,7 @@ use protocol::smp::address::ServerAddressWithAuth;
 use protocol::smp::short_link::ShortLink;
 use protocol::timestamp::Timestamp;
 
+use super::aside::Asides;
 use super::relay_test::RelayTests;
 use super::tag::Tag;
 use crate::error::CommandError;
@@ -71,6 +72,7 @@ pub(super) struct Step<'a, 'c> {
     pub(super) context: &'a mut Context<'c>,
     pub(super) tidings: &'a mut Vec<Event>,
     pub(super) tests: &'a mut RelayTests,
+    pub(super) asides: &'a mut Asides,
     /// Whether somebody follows, so that new messages count as shown.
     pub(super) followed: &'a dyn Fn(&str) -> bool,
 }
@@ -79,8 +81,8 @@ impl Step<'_, '_> {
     /// Does `act` within the step, all of it or nothing.
     pub(super) fn attempt<T>(&mut self, act: impl FnOnce(&mut Step<'_, '_>) -> Done<T>) -> Done<T> {
         let (context, tidings, followed) = (&mut *self.context, &mut *self.tidings, self.followed);
-        let tests = &mut *self.tests;
-        self.store.attempt(|store| act(&mut Step { store, context, tidings, tests, followed }))
+        let (tests, asides) = (&mut *self.tests, &mut *self.asides);
+        self.store.attempt(|store| act(&mut Step { store, context, tidings, tests, asides, followed }))
     }
 
     /// When this step happens.

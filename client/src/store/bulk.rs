@@ -70,6 +70,25 @@ impl Store {
         )
     }
 
+    /// A second connection has ended: it is only read from now on.
+    pub(crate) fn set_aside(&mut self, connection: ConnectionId) -> Result<(), StoreError> {
+        let sql = "UPDATE relay_connections SET aside = 1 WHERE connection_id = ?1";
+        self.change_one(sql, params![connection.0])
+    }
+
+    /// Whether a connection is only read.
+    pub(crate) fn is_aside(&self, connection: ConnectionId) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM relay_connections WHERE connection_id = ?1 AND aside = 1";
+        Ok(self.one(sql, params![connection.0], |_| Ok(()))?.is_some())
+    }
+
+    /// The connections to one relay, or to all, that are only read, the latest first.
+    pub(crate) fn asides(&self, relay: Option<RelayId>) -> Result<Vec<ConnectionId>, StoreError> {
+        let sql = "SELECT connection_id FROM relay_connections
+                   WHERE aside = 1 AND group_relay_id = coalesce(?1, group_relay_id) ORDER BY connection_id DESC";
+        self.all(sql, params![relay.map(|relay| relay.0)], |row| row.get(0).map(ConnectionId))
+    }
+
     /// The relays whose second connection is due.
     pub(crate) fn bulks_due(&self, now_ms: i64) -> Result<Vec<RelayId>, StoreError> {
         let sql = "SELECT group_relay_id FROM bulk_connections WHERE due_at_ms <= ?1 ORDER BY due_at_ms";
@@ -111,5 +130,26 @@ mod tests {
         let again = store.bulk(relay).unwrap();
         assert_eq!((again.record.asking, again.in_use()), (row.record.asking, Some(ConnectionId(7))));
         assert!(shown(&store) && store.next_bulk_due_ms().unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_only_read_is_told_from_what_is_in_use() {
+        let mut store = Store::in_memory();
+        let group = store.add_group(&a_group("news")).unwrap();
+        let [one, other] = ["r", "s"]
+            .map(|name| store.add_relay(group, &Relay::listed(name.to_owned(), String::new())).unwrap());
+        for (relay, connection) in [(one, 1), (one, 2), (one, 3), (other, 4)] {
+            store.add_relay_connection(relay, ConnectionId(connection)).unwrap();
+        }
+        for connection in [2, 3, 4] {
+            store.set_aside(ConnectionId(connection)).unwrap();
+        }
+        assert_eq!(store.relay_connections(one).unwrap(), [ConnectionId(1)]);
+        assert_eq!(store.asides(Some(one)).unwrap(), [3, 2].map(ConnectionId));
+        assert_eq!(store.asides(None).unwrap(), [4, 3, 2].map(ConnectionId));
+        assert!(store.is_aside(ConnectionId(2)).unwrap() && !store.is_aside(ConnectionId(1)).unwrap());
+        assert_eq!(store.relay_of_connection(ConnectionId(4)).unwrap().unwrap().id, other);
+        store.drop_relay_connection(ConnectionId(3)).unwrap();
+        assert_eq!(store.asides(Some(one)).unwrap(), [ConnectionId(2)]);
     }
 }

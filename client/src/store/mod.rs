@@ -39,7 +39,7 @@ use crate::seal::{SealBroken, Sealer};
 use protocol::net::rng::system_rng;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/0001_connections.sql"),
     include_str!("../../migrations/0002_groups.sql"),
     include_str!("../../migrations/0003_author_chains.sql"),
@@ -47,6 +47,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/0005_said.sql"),
     include_str!("../../migrations/0006_bulk.sql"),
     include_str!("../../migrations/0007_order.sql"),
+    include_str!("../../migrations/0008_aside.sql"),
 ];
 
 /// Statements kept compiled; more than this crate has.

@@ -314,10 +314,10 @@ impl Store {
         Ok(())
     }
 
-    /// All connections and requests to a relay.
+    /// All connections and requests to a relay, but for those that were set aside.
     pub(crate) fn relay_connections(&self, relay: RelayId) -> Result<Vec<ConnectionId>, StoreError> {
-        let sql =
-            "SELECT connection_id FROM relay_connections WHERE group_relay_id = ?1 ORDER BY connection_id";
+        let sql = "SELECT connection_id FROM relay_connections WHERE group_relay_id = ?1 AND aside = 0
+                   ORDER BY connection_id";
         self.all(sql, params![relay.0], |row| row.get(0).map(ConnectionId))
     }
 

@@ -60,6 +60,14 @@ impl Server {
         self.store.counts().map_or(0, |counts| counts.messages)
     }
 
+    /// The server loses a queue, and tells nobody.
+    #[cfg(test)]
+    pub(super) fn lose(&mut self, queue: RecipientId) -> Result<(), ErrorType> {
+        let record = self.queue(Ok::<_, ()>(QueueName::Recipient(queue)))?;
+        self.subscribers.remove(&queue);
+        self.store.delete_queue(record.number).map(drop).map_err(storage)
+    }
+
     /// Executes a command. What is told goes after the answer.
     pub(super) fn execute(
         &mut self,

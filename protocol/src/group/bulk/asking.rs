@@ -96,6 +96,9 @@ pub enum AskingEffect {
     SayReady,
     /// Close the second connection. What it has not delivered goes by the first.
     Close,
+    /// Write nothing on the second connection any more, and read on what waits in our queue of it. What it has not
+    /// delivered goes by the first.
+    SetAside,
     /// Say `end` on the first connection.
     SayEnd,
 }
@@ -130,11 +133,11 @@ impl AskingBulk {
             (Ready { quiet: true }, On::Go) => (Self { stage: Double, tries: 0, ..self }, &[]),
 
             (Asked, On::Refused | On::Due | On::Gone | On::Ended) => (again, &[Do::Close]),
-            (Admitted | Connected | Begun | Ready { .. } | Double, On::Ended) => (again, &[Do::Close]),
-            (Admitted | Connected | Begun, On::Due)
-            | (Admitted | Connected | Begun | Ready { .. } | Double, On::Gone) => {
-                (again, &[Do::Close, Do::SayEnd])
-            }
+            (Admitted | Connected | Begun, On::Ended) => (again, &[Do::Close]),
+            (Admitted | Connected | Begun, On::Due | On::Gone) => (again, &[Do::Close, Do::SayEnd]),
+            // The relay may have used it since it read of `ready`.
+            (Ready { .. } | Double, On::Ended) => (again, &[Do::SetAside]),
+            (Ready { .. } | Double, On::Gone) => (again, &[Do::SetAside, Do::SayEnd]),
             (Wanted, On::FirstGone) => (off, &[]),
             (Asked | Admitted | Connected | Begun | Ready { .. } | Double, On::FirstGone) => {
                 (off, &[Do::Close])
@@ -282,15 +285,15 @@ Begun + Ended: Wanted 4 [Close]
 Begun + FirstGone: Off 0 [Close]
 Ready { quiet: true } + Go: Double 0 []
 Ready { quiet: true } + Said: Ready { quiet: false } 3 []
-Ready { quiet: true } + Gone: Wanted 4 [Close, SayEnd]
-Ready { quiet: true } + Ended: Wanted 4 [Close]
+Ready { quiet: true } + Gone: Wanted 4 [SetAside, SayEnd]
+Ready { quiet: true } + Ended: Wanted 4 [SetAside]
 Ready { quiet: true } + FirstGone: Off 0 [Close]
 Ready { quiet: false } + Go: Ready { quiet: true } 3 [SayReady]
-Ready { quiet: false } + Gone: Wanted 4 [Close, SayEnd]
-Ready { quiet: false } + Ended: Wanted 4 [Close]
+Ready { quiet: false } + Gone: Wanted 4 [SetAside, SayEnd]
+Ready { quiet: false } + Ended: Wanted 4 [SetAside]
 Ready { quiet: false } + FirstGone: Off 0 [Close]
-Double + Gone: Wanted 4 [Close, SayEnd]
-Double + Ended: Wanted 4 [Close]
+Double + Gone: Wanted 4 [SetAside, SayEnd]
+Double + Ended: Wanted 4 [SetAside]
 Double + FirstGone: Off 0 [Close]
 ";
         assert_eq!(table, expected);
@@ -315,7 +318,7 @@ Double + FirstGone: Off 0 [Close]
     }
 
     proptest! {
-        /// A connection is closed exactly when one was asked for, and never used after.
+        /// A connection is closed or set aside exactly when one was asked for, and never used after.
         #[test]
         fn what_is_asked_for_is_closed_once(events in prop::collection::vec(0_usize..12, 0..60)) {
             let (mut bulk, mut open) = (AskingBulk::off(), false);
@@ -324,7 +327,7 @@ Double + FirstGone: Off 0 [Close]
                 let (next, effects) = bulk.apply(EVENTS[event]);
                 for effect in effects {
                     match effect {
-                        AskingEffect::Close => {
+                        AskingEffect::Close | AskingEffect::SetAside => {
                             prop_assert!(open);
                             open = false;
                         }
