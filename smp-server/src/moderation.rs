@@ -101,14 +101,18 @@ impl Server {
         Ok(former)
     }
 
-    /// Unblocks a queue. Says what its status was.
+    /// Unblocks a queue: what waits in it goes to its subscriber. Says what its status was.
     ///
     /// # Errors
     /// [`ModerationError::NoQueue`], [`ModerationError::NotBlocked`].
     pub async fn unblock(&self, id: KnownId) -> Result<QueueStatus, ModerationError> {
         let queue = self.known_queue(id).await?;
         let former = self.store.write_to(&queue, move |store| store.unblock_queue(queue.number)).await?;
-        if former.blocking().is_some() { Ok(former) } else { Err(ModerationError::NotBlocked) }
+        if former.blocking().is_none() {
+            return Err(ModerationError::NotBlocked);
+        }
+        self.arrived(&queue);
+        Ok(former)
     }
 
     /// Deletes a queue with all it holds, and tells its subscriber and its notifier.

@@ -290,8 +290,10 @@ fn a_relay_whose_own_queues_are_blocked_shows_it_and_goes_on_when_they_are_unblo
     refused(stage.relay(0)?, blocked.len())?;
     stage.relay(0)?.kill()?;
     stage.relay(0)?.start(&[])?;
+    refused(stage.relay(0)?, blocked.len())?;
     say_in_vain(&stage.owner, &mut said)?;
     unblock(&apart, &blocked)?;
+    refused(stage.relay(0)?, 0)?;
     stage.members.iter().try_for_each(|member| heard(member, &said))?;
     say(&stage, &mut said, 1)?;
     stage.members.iter().try_for_each(|member| heard(member, &said))?;

@@ -15,7 +15,7 @@ const QUEUES_PER_PAGE: u32 = 1000;
 #[derive(Debug)]
 pub(super) struct Backlog {
     service: ServiceId,
-    /// Queues with messages, found and not delivered yet.
+    /// Queues with messages, found and not delivered yet, and blocked ones, of which the client is told.
     found: VecDeque<ServiceQueue>,
     /// The last queue that was looked at; nothing after the last page.
     after: Option<QueueNumber>,
@@ -50,7 +50,7 @@ impl Backlog {
         Self { is_announced: under_way.is_some_and(|backlog| backlog.is_announced), ..Self::new(service) }
     }
 
-    /// Subscribes to the next queues, at most `count`, that nobody is subscribed to.
+    /// Subscribes to the next queues, at most `count`, that nobody is subscribed to. A blocked queue is told of instead.
     pub(super) async fn next(&mut self, client: &Client, count: usize) -> store::Result<Next> {
         let Client { server, peer, .. } = client;
         let service = self.service;
@@ -71,7 +71,11 @@ impl Backlog {
         }
         let count = count.min(self.found.len());
         let mut queues = Vec::with_capacity(count);
-        for ServiceQueue { number, recipient_id, dh_secret } in self.found.drain(..count) {
+        for ServiceQueue { number, recipient_id, dh_secret, blocking } in self.found.drain(..count) {
+            if let Some(info) = blocking {
+                server.services.blocked(service, recipient_id, info);
+                continue;
+            }
             let source = Source { queue: number, dh_secret, service: Some(service) };
             match server.subscribe_for_service(service, recipient_id, source) {
                 Some(subscriber) if subscriber.id() == peer.id() => queues.push(recipient_id),

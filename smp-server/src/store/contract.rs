@@ -577,6 +577,20 @@ fn queues_of_a_service_are_counted_and_paged_through(mut subject: Subject) {
     assert_eq!(page.queues.len(), 3, "a drained queue has no backlog");
     subject.write(|store| store.delete_queue(first)).unwrap();
     assert_eq!(subject.reader.service_queue_count(MESSAGES).unwrap(), 5);
+
+    // An empty queue, and one in which something waits.
+    let empty = subject.reader.queue(&QueueName::Sender(SenderId([2; 24]))).unwrap().unwrap().number;
+    let (other, _, _) = waiting[1].clone();
+    for queue in [empty, other] {
+        subject.write(|store| store.block_queue(queue, SPAM)).unwrap();
+    }
+    let page = subject.reader.service_backlog(MESSAGES.id, QueueNumber(0), 9).unwrap();
+    let blocked = page.queues.iter().map(|one| (one.number, one.blocking)).collect::<Vec<_>>();
+    let rest = waiting[2..].iter().map(|(queue, ..)| (*queue, None));
+    assert_eq!(
+        blocked,
+        [(empty, Some(SPAM)), (other, Some(SPAM))].into_iter().chain(rest).collect::<Vec<_>>()
+    );
 }
 
 fn streams_of_a_queue_move_between_services(mut subject: Subject) {

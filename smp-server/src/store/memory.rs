@@ -142,12 +142,14 @@ impl QueueReader for MemoryStore {
             .collect();
         let is_last = u32::try_from(own.len()).is_ok_and(|count| count < limit);
         let next = own.last().filter(|_| !is_last).map(|queue| queue.record.number);
-        let waiting = own.into_iter().filter(|queue| !queue.messages.is_empty());
-        let queues = waiting
+        let blocking = |queue: &Queue| queue.record.status.blocking();
+        let told = own.into_iter().filter(|queue| !queue.messages.is_empty() || blocking(queue).is_some());
+        let queues = told
             .map(|Queue { record, .. }| ServiceQueue {
                 number: record.number,
                 recipient_id: record.recipient_id,
                 dh_secret: record.dh_secret.clone(),
+                blocking: record.status.blocking(),
             })
             .collect();
         Ok(BacklogPage { queues, next })

@@ -1,5 +1,6 @@
 //! What is stored of a service, and how its queues are paged through (smp.md §13).
 
+use protocol::smp::error::BlockingInfo;
 use protocol::smp::ids::{NotifierId, RecipientId, ServiceId};
 use protocol::transport::hello::ServiceRole;
 
@@ -44,9 +45,11 @@ pub struct ServiceQueue {
     pub recipient_id: RecipientId,
     /// Encrypts its messages to the recipient.
     pub dh_secret: DhSecret,
+    /// Why the operator blocked it, if it is blocked: then what waits in it is not delivered.
+    pub blocking: Option<BlockingInfo>,
 }
 
-/// Some of the queues of a service in which messages wait.
+/// Some of the queues of a service in which messages wait, or that are blocked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BacklogPage {
     /// The queues, in the order of their numbers.

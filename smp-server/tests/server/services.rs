@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
+
 use protocol::crypto::dh::X25519PrivateKey;
 use protocol::net::error::ConnectError;
 use protocol::net::rng::system_rng;
 use protocol::net::service::ServiceIdentity;
 use protocol::smp::command::{Command, NotifierKeys};
-use protocol::smp::error::{CommandError, ErrorType};
+use protocol::smp::error::{BlockingInfo, CommandError, ErrorType};
 use protocol::smp::ids::NotifierId;
 use protocol::smp::key::AuthPrivateKey;
 use protocol::smp::response::BrokerMessage;
@@ -18,6 +20,7 @@ use protocol::transport::hello::ServiceRole;
 use crate::client::{Client, MESSAGING, Queue, message};
 use crate::host::Host;
 use smp_server::identity::Identity;
+use smp_server::moderation::KnownId;
 
 async fn messaging(host: &Host, identity: &ServiceIdentity) -> Client {
     Client::connect_service(host, identity, ServiceRole::Messaging).await.unwrap()
@@ -166,6 +169,51 @@ async fn a_service_takes_back_its_queues_with_one_command_over_restarts() {
     }
     assert_eq!(events.iter().filter(|one| one.message == BrokerMessage::Alls).count(), 1);
     assert_eq!(events.iter().filter(|one| matches!(one.message, BrokerMessage::Msg { .. })).count(), 2);
+}
+
+#[tokio::test]
+async fn a_service_that_comes_back_hears_which_queues_are_blocked() {
+    let host = Host::start("").await;
+    let identity = ServiceIdentity::generate().unwrap();
+    let mut service = messaging(&host, &identity).await;
+    let [waiting, empty, free] = [
+        service.create(MESSAGING, true).await,
+        service.create(MESSAGING, true).await,
+        service.create(MESSAGING, true).await,
+    ];
+    drop(service);
+    let mut sender = Client::connect(&host).await;
+    for queue in [&waiting, &free] {
+        sender.ok(None, queue.ids.sender_id, &message(b"first")).await;
+    }
+    let known = |queue: &Queue| KnownId(queue.ids.sender_id.0);
+    let spam: BlockingInfo = "reason=spam".parse().unwrap();
+    for queue in [&waiting, &empty] {
+        host.server().block(known(queue), spam).await.unwrap();
+    }
+    let mut service = messaging(&host, &identity).await;
+    subscribe_all(&mut service, 3).await;
+    let mut told = BTreeMap::new();
+    while told.len() < 4 {
+        let received = service.receive().await;
+        told.insert(received.entity_id, received.message);
+    }
+    for queue in [&waiting, &empty] {
+        let about = told.remove(queue.recipient_id().as_bytes().as_slice());
+        assert_eq!(about, Some(BrokerMessage::Err(ErrorType::Blocked(spam))));
+    }
+    assert_eq!(told.remove(&[][..]), Some(BrokerMessage::Alls));
+    let free = told.remove(free.recipient_id().as_bytes().as_slice());
+    assert!(matches!(free, Some(BrokerMessage::Msg { .. })), "{free:?}");
+
+    host.server().unblock(known(&waiting)).await.unwrap();
+    let (_, content) = service.message(&waiting).await;
+    assert_eq!(crate::client::body(content), b"first", "it was not given before");
+    host.server().unblock(known(&empty)).await.unwrap();
+    sender.ok(None, empty.ids.sender_id, &message(b"second")).await;
+    let (_, content) = service.message(&empty).await;
+    assert_eq!(crate::client::body(content), b"second");
+    service.nothing_else().await;
 }
 
 /// Queues beyond the first page, delivered in their order with a client that reads slowly.

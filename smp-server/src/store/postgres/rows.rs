@@ -7,7 +7,9 @@ use protocol::smp::command::LinkData;
 use protocol::smp::ids::{LinkId, MessageId, NotifierId, RecipientId, SenderId, ServiceId};
 use protocol::timestamp::Timestamp;
 
-use crate::store::columns::{key_from, keys_blob, keys_from, mode_from, mode_text, status_from, status_text};
+use crate::store::columns::{
+    blocking_from, key_from, keys_blob, keys_from, mode_from, mode_text, status_from, status_text,
+};
 use crate::store::{
     Claim, DhSecret, Notifier, QueueNumber, QueueRecord, Result, ServiceQueue, StoreError, StoredMessage,
     WholeQueue,
@@ -94,6 +96,7 @@ pub(super) fn service_queue_from(row: &Row) -> Result<ServiceQueue> {
         number: QueueNumber(column(row, "number")?),
         recipient_id: RecipientId(fixed(row, "recipient_id")?),
         dh_secret: DhSecret(fixed(row, "dh_secret")?),
+        blocking: column::<Option<&str>>(row, "blocking")?.map(blocking_from).transpose()?,
     })
 }
 

@@ -57,15 +57,16 @@ pub(super) fn service_backlog(
     limit: u32,
 ) -> Result<BacklogPage> {
     let rows = session.read(
-        "SELECT number, recipient_id, dh_secret,
+        "SELECT number, recipient_id, dh_secret, blocking,
                 EXISTS (SELECT 1 FROM messages WHERE queue = queues.number) AS waiting
          FROM queues WHERE recipient_service = $1 AND number > $2 ORDER BY number LIMIT $3",
         &[&service.as_bytes().as_slice(), &after.0, &i64::from(limit)],
     )?;
     let mut queues: Vec<ServiceQueue> = Vec::new();
     for row in &rows {
-        if column(row, "waiting")? {
-            queues.push(service_queue_from(row)?);
+        let queue = service_queue_from(row)?;
+        if queue.blocking.is_some() || column(row, "waiting")? {
+            queues.push(queue);
         }
     }
     let is_last = u32::try_from(rows.len()).is_ok_and(|count| count < limit);

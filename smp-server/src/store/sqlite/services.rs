@@ -4,7 +4,7 @@ use protocol::smp::ids::{RecipientId, ServiceId};
 use protocol::transport::hello::ServiceRole;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::store::columns::{role_from, role_text};
+use crate::store::columns::{blocking_from, role_from, role_text};
 use crate::store::{
     BacklogPage, DhSecret, NewService, QueueNumber, Result, ServiceQueue, ServiceRecord, StoreError, Stream,
 };
@@ -77,7 +77,7 @@ pub(super) fn service_backlog(
     has_messages: impl Fn(QueueNumber) -> bool,
 ) -> Result<BacklogPage> {
     let mut statement = connection.prepare_cached(
-        "SELECT number, recipient_id, dh_secret FROM queues INDEXED BY queues_of_service
+        "SELECT number, recipient_id, dh_secret, blocking FROM queues INDEXED BY queues_of_service
          WHERE recipient_service = (SELECT number FROM services WHERE service_id = ?1) AND number > ?2
          ORDER BY number LIMIT ?3",
     )?;
@@ -88,9 +88,10 @@ pub(super) fn service_backlog(
         looked_at += 1;
         let number = QueueNumber(row.get(0)?);
         page.next = Some(number);
-        if has_messages(number) {
-            let recipient_id = RecipientId(row.get(1)?);
-            page.queues.push(ServiceQueue { number, recipient_id, dh_secret: DhSecret(row.get(2)?) });
+        let blocking = row.get::<_, Option<String>>(3)?.as_deref().map(blocking_from).transpose()?;
+        if blocking.is_some() || has_messages(number) {
+            let (recipient_id, dh_secret) = (RecipientId(row.get(1)?), DhSecret(row.get(2)?));
+            page.queues.push(ServiceQueue { number, recipient_id, dh_secret, blocking });
         }
     }
     if looked_at < limit {

@@ -99,6 +99,7 @@ async fn queues_come_to_a_service_and_leave_it_at_another_node() {
     assert_eq!(other.take(&delivered).await, b"out");
     service.ok(None, back.ids.sender_id, &message(b"for its owner")).await;
     assert_eq!(plain.take(&back).await, b"for its owner");
+    ctl(address.last(), &["unblock", &blocked.ids.sender_id.to_string()]);
     let mut again = messaging(&b, &identity).await;
     subscribe_all(&mut again, 2).await;
     assert_eq!(service.event(service.service_id()).await, BrokerMessage::Ends(2));
