@@ -294,10 +294,7 @@ fn let_in<S: RelayStore>(
     let until = now.plus_ms(turn.limits.joining_ttl.ms());
     let purpose = Purpose::Member(group.id, member.number);
     if let Some(connection) = turn.accept(invitation, answer, purpose, Some(until))? {
-        bulk::first_gone(turn, &mut member)?;
-        if let Some(old) = member.connection.replace(connection) {
-            turn.close(old, false)?;
-        }
+        bulk::replace_first(turn, &mut member, connection)?;
         member.status = status;
         member.since = now;
         member.link = LinkState::Open;

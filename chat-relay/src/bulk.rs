@@ -177,6 +177,23 @@ pub fn ended<S: RelayStore>(
     carry_out(turn, &mut member, stage, effects)
 }
 
+/// Another first connection takes the place of the one that the member had, whose second goes with it. What a connected member
+/// said on either may still wait in our queues: both are read on for a while. One that did not come about yet is closed, so that
+/// a member that has just let us in there learns that it is not used. The caller stores the member.
+///
+/// # Errors
+/// When the store fails.
+pub fn replace_first<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    member: &mut Member,
+    connection: ConnectionId,
+) -> Result<(), Fatal> {
+    set_aside(turn, member)?;
+    first_gone(turn, member)?;
+    let Some(old) = member.connection.replace(connection) else { return Ok(()) };
+    if member.status == MemberStatus::Connected { read_on(turn, old, member) } else { turn.close(old, false) }
+}
+
 /// The first connection was replaced or closed: the second goes with it. Stores the member.
 ///
 /// # Errors
@@ -214,8 +231,17 @@ fn set_aside<S: RelayStore>(turn: &mut Turn<'_, '_, S>, member: &mut Member) -> 
         return Ok(());
     }
     let Some(second) = member.bulk.connection.take() else { return Ok(()) };
+    read_on(turn, second, member)
+}
+
+/// A connection that is the member's first and second no more is read until its time is over.
+fn read_on<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    member: &Member,
+) -> Result<(), Fatal> {
     let until = turn.now().plus_ms(turn.limits.joining_ttl.ms());
-    turn.store.set_purpose(second, Purpose::Bulk(member.group, member.number), Some(until))?;
+    turn.store.set_purpose(connection, Purpose::Bulk(member.group, member.number), Some(until))?;
     turn.wake_at(until);
     Ok(())
 }

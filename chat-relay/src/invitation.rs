@@ -374,10 +374,7 @@ fn answer<S: RelayStore>(
         return Ok(());
     };
     if !is_claim {
-        bulk::first_gone(turn, &mut owner)?;
-        if let Some(old) = owner.connection.replace(connection) {
-            turn.close(old, false)?;
-        }
+        bulk::replace_first(turn, &mut owner, connection)?;
         owner.link = LinkState::Open;
         owner.status = MemberStatus::Accepted;
         owner.since = turn.now();

@@ -105,8 +105,9 @@ pub fn message<S: RelayStore>(
                     source.is_ahead = author.bulk.stage == ServedBulk::Double
                         && author.connection == Some(source.connection);
                 }
-                Event::BulkReady(mark) if !source.is_claimant => bulk::ready(turn, author, mark)?,
-                Event::BulkEnd(end) if !source.is_claimant => bulk::ended(turn, author, end)?,
+                // What was said on a connection before this one is about others.
+                Event::BulkReady(mark) if author.uses(source.connection) => bulk::ready(turn, author, mark)?,
+                Event::BulkEnd(end) if author.uses(source.connection) => bulk::ended(turn, author, end)?,
                 _ => {}
             }
             continue;
@@ -213,6 +214,13 @@ pub(crate) fn statement<S: RelayStore>(
         author.chat_version = versions.max();
         turn.store.update_member(&author)?;
     }
+    if matches!(message.event, Event::Leave(_))
+        && !source.is_claimant
+        && author.came_again_after(source.connection)
+    {
+        tracing::info!(group = group.id.0, "a member has asked again since it left");
+        return Ok(());
+    }
     if author.status.knock().is_some() {
         // Somebody who is not let in can only take the request back.
         return match message.event {
@@ -238,10 +246,7 @@ fn take_over<S: RelayStore>(
     owner: &mut Member,
     source: Source,
 ) -> Result<(), Fatal> {
-    bulk::first_gone(turn, owner)?;
-    if let Some(old) = owner.connection.replace(source.connection) {
-        turn.close(old, false)?;
-    }
+    bulk::replace_first(turn, owner, source.connection)?;
     owner.link = LinkState::Open;
     owner.status = MemberStatus::Connected;
     turn.store.update_member(owner)?;

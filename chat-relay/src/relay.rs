@@ -401,12 +401,18 @@ impl<S: RelayStore> Relay<S> {
     ) -> Result<(), Fatal> {
         let mut turn = self.turn(context);
         match event {
-            Event::Connected => bulk::happened(&mut turn, connection, number, ServedBulkEvent::Connected),
             Event::Message { server_time, body, .. } => {
                 let (is_claimant, is_ahead) = (false, false);
                 let source = Source { group, member: number, connection, is_claimant, server_time, is_ahead };
                 receive::message(&mut turn, source, &body)
             }
+            Event::RatchetSync(SyncState::Required) => {
+                turn.operation.metrics.one(Count::Resyncs);
+                turn.resync(connection)
+            }
+            // What is only read is of no other consequence.
+            _ if !uses(&mut turn, connection, number)? => Ok(()),
+            Event::Connected => bulk::happened(&mut turn, connection, number, ServedBulkEvent::Connected),
             Event::QuotaResumed => welcome::catch_up(&mut turn, group, number),
             Event::Sent { number: message } => {
                 outcome::taken(&mut turn, connection, (group, number), message)?;
@@ -415,10 +421,6 @@ impl<S: RelayStore> Relay<S> {
             Event::RatchetSync(state) if state.may_send() => {
                 outcome::renewed(&mut turn, connection, (group, number))?;
                 welcome::catch_up(&mut turn, group, number)
-            }
-            Event::RatchetSync(SyncState::Required) => {
-                turn.operation.metrics.one(Count::Resyncs);
-                turn.resync(connection)
             }
             Event::Failed { .. } => bulk::happened(&mut turn, connection, number, ServedBulkEvent::Gone),
             Event::SendFailed { reason: reason @ SendFailure::NoQueue, .. } => {
@@ -432,6 +434,15 @@ impl<S: RelayStore> Relay<S> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether it is a connection that the member uses now.
+fn uses<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    connection: ConnectionId,
+    number: MemberNumber,
+) -> Result<bool, Fatal> {
+    Ok(turn.store.member(number)?.is_some_and(|member| member.uses(connection)))
 }
 
 /// A message to a member was given up, though its queue is there.

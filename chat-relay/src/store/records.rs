@@ -246,6 +246,19 @@ impl Member {
         self.connection.map(|first| bulk.unwrap_or(first))
     }
 
+    /// Whether it uses this connection now; another one was its own earlier.
+    #[must_use]
+    pub fn uses(&self, connection: ConnectionId) -> bool {
+        [self.connection, self.bulk.connection].contains(&Some(connection))
+    }
+
+    /// Whether this connection of its own is older than its first, so that it came again since. Servers and we do not have the
+    /// same clock, so no time says that; a second connection is made after the first that it belongs to.
+    #[must_use]
+    pub fn came_again_after(&self, connection: ConnectionId) -> bool {
+        self.connection.is_some_and(|first| connection < first)
+    }
+
     /// Notes that it was not given a message, and perhaps others after it.
     pub fn note_gap(&mut self, first: StoredMessageId) {
         let after = StoredMessageId(first.0.saturating_sub(1));
@@ -291,7 +304,7 @@ pub enum Purpose {
     Member(GroupId, MemberNumber),
     /// Somebody who says to be the owner of a group that already has its owner: only what the owner signed counts.
     Claimant(GroupId, MemberNumber),
-    /// The second connection of a member: what is passed on goes to it.
+    /// The second connection of a member: what is passed on goes to it. Also one that was the first or second and is only read.
     Bulk(GroupId, MemberNumber),
     /// Another relay of a group reads its history here.
     Reader(GroupId),

@@ -16,7 +16,7 @@ use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::event::Event;
 use protocol::agent::link_data::UserLinkData;
 use protocol::agent::signed_link_data::OpenedLink;
-use protocol::agent::store::ConnectionId;
+use protocol::agent::store::{AgentStore as _, ConnectionId};
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::encoding::Encode as _;
 use protocol::group::profile::Profile;
@@ -265,6 +265,17 @@ impl Peer {
 
     pub(crate) async fn order(&self, order: Order) {
         self.engine.as_ref().unwrap().command(order).await.unwrap();
+    }
+
+    /// Waits until nothing waits to be sent.
+    pub(crate) async fn until_sent(&self) {
+        let mut store = SqlStore::open(&self.directory.path().join("peer.sqlite")).unwrap();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !store.connections_with_jobs().unwrap().is_empty() {
+            assert!(tokio::time::Instant::now() < deadline, "something waits to be sent");
+            // The database of another thread can only be looked at again.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The first report for which `wanted` gives something; the others are kept for later.

@@ -1,6 +1,7 @@
 //! The relay against a queue server, with an owner and members made of agents: all in this process.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod asking_again;
 mod entrance;
 mod filling;
 mod host;

@@ -381,12 +381,37 @@ impl Group {
         key: Ed25519PrivateKey,
         info: &[u8],
     ) -> (Person, Event) {
+        Self::answered(self.request(id, key, info).await).await
+    }
+
+    async fn request(&self, id: MemberId, key: Ed25519PrivateKey, info: &[u8]) -> Person {
         let mut peer = Peer::start(&self.server);
         let opened = peer.read(self.relay_link.as_ref().unwrap()).await.unwrap();
         let connection = peer.begin(Order::Request(Box::new(opened), info.to_vec())).await;
-        let answer = confirmation(&mut peer, connection).await;
-        let group = self.owner.group.clone();
-        (Person { peer, id, key, connection, group, unheard: Vec::new() }, answer)
+        Person { peer, id, key, connection, group: self.owner.group.clone(), unheard: Vec::new() }
+    }
+
+    /// Waits for the answer to a request.
+    pub(crate) async fn answered(mut person: Person) -> (Person, Event) {
+        let answer = confirmation(&mut person.peer, person.connection).await;
+        (person, answer)
+    }
+
+    /// A member asks again, on another connection; the request is on the relay's server when this returns.
+    pub(crate) async fn request_again(&self, member: &Person) -> Person {
+        let (id, key) = (member.id.clone(), member.key.clone());
+        let join = Join {
+            profile: Profile::named("Mia"),
+            new_member_id: id.clone(),
+            new_member_key: MemberKey(key.public_key()),
+            via_relay: Some(self.relay_id.clone()),
+            entrance: None,
+        };
+        let json = Message::new(None, Event::Join(Box::new(join))).to_json();
+        let info = sign(&key, &self.owner.group, &id, &json);
+        let again = self.request(id, key, &info).await;
+        again.peer.until_sent().await;
+        again
     }
 
     /// Somebody joins.

@@ -18,7 +18,7 @@ use crate::smp::address::ServerAddress;
 use crate::smp::ids::RecipientId;
 use crate::timestamp::Timestamp;
 
-/// Names a connection in its store. Never reused.
+/// Names a connection in its store. Later connections have higher numbers; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub i64);
 

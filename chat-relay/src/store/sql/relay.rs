@@ -89,7 +89,8 @@ impl RelayStore for SqlStore {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(ConnectionId, Purpose)>, StoreError> {
-        let condition = format!("WHERE until_ms <= ?1 AND {OWN_PURPOSE} = ?3 ORDER BY until_ms LIMIT ?2");
+        let condition =
+            format!("WHERE until_ms <= ?1 AND {OWN_PURPOSE} = ?3 ORDER BY until_ms, connection_id LIMIT ?2");
         let worker = self.worker();
         self.purposes(&condition, params![now.0, rows(limit), worker])
     }
