@@ -295,6 +295,8 @@ fn let_in<S: RelayStore>(
     let purpose = Purpose::Member(group.id, member.number);
     if let Some(connection) = turn.accept(invitation, answer, purpose, Some(until))? {
         bulk::replace_first(turn, &mut member, connection)?;
+        // Nobody waits any more for what a member that comes again had not got.
+        turn.deliver(group.id);
         member.status = status;
         member.since = now;
         member.link = LinkState::Open;

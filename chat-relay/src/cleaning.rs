@@ -87,6 +87,8 @@ fn pass_over<S: RelayStore>(turn: &mut Turn<'_, '_, S>, before: Timestamp) -> Re
     let backlog_max = turn.limits.member_backlog_max;
     let mut has_more = false;
     for id in turn.store.groups_with_deliveries()? {
+        // What is left of a stream may wait for nobody: whoever had not got it yet is gone.
+        turn.deliver(id);
         let Some(group) = turn.store.group(id)? else { continue };
         let oldest_kept = match kept(turn, &group) {
             Some(kept) => turn.store.oldest_kept(id, &kept, turn.context.now())?,
@@ -104,7 +106,6 @@ fn pass_over<S: RelayStore>(turn: &mut Turn<'_, '_, S>, before: Timestamp) -> Re
             );
             let members = u64::try_from(passed.members).unwrap_or(u64::MAX);
             turn.operation.metrics.add(Count::PassedOver, members);
-            turn.deliver(id);
         }
     }
     Ok(has_more)
@@ -118,6 +119,7 @@ pub(crate) fn forget_old<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<bo
     let now = turn.now();
     let before = now.plus_ms(turn.limits.message_retention.ms().saturating_neg());
     let has_more = pass_over(turn, before)?;
+    turn.store.forget_unsent()?;
     turn.store.forget_messages(before, now, turn.limits.history_items_max)?;
     turn.store.forget_left(before, MEMBERS_PER_TURN)?;
     turn.store.forget_requests(now.plus_ms(-REQUEST_MEMORY_MS))?;

@@ -18,7 +18,7 @@ use crate::metrics::Count;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{
-    Delivery, DeliveryId, Given, GroupId, MemberNumber, Piece, Reader, Stage, Stream,
+    Delivery, DeliveryId, Forgotten, Given, GroupId, MemberNumber, Piece, Reader, Stage, Stream,
 };
 use crate::turn::Turn;
 use crate::welcome::{self, member_new};
@@ -167,7 +167,7 @@ fn serve_stream<S: RelayStore>(
         turn.reached(Step::PageServed);
         tracing::debug!(group = group.0, members = served, "members are served");
     }
-    let all_have = turn.store.forget_delivered(group, FORGOTTEN_PER_TURN)?;
+    let Forgotten { all_have, has_more } = turn.store.forget_delivered(group, FORGOTTEN_PER_TURN)?;
     if all_have >= stream.head {
         turn.reached(Step::StreamForgotten);
     }
@@ -175,7 +175,7 @@ fn serve_stream<S: RelayStore>(
         lifecycle::advance(turn, group, ServedEvent::NoticeDelivered)?;
         return Ok((served, false));
     }
-    Ok((served, stream.cursor.is_some() || due.len() == apart))
+    Ok((served, has_more || stream.cursor.is_some() || due.len() == apart))
 }
 
 /// Whoever was passed over is given the roster and history first. It drops what it has already.

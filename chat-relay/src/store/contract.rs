@@ -12,7 +12,7 @@ use protocol::timestamp::Timestamp;
 use crate::config::Limits;
 
 use super::records::{
-    Content, DeliveryId, Given, GroupId, GroupIdentity, GroupKey, LinkState, LiveRoster, Member,
+    Content, DeliveryId, Forgotten, Given, GroupId, GroupIdentity, GroupKey, LinkState, LiveRoster, Member,
     MemberNumber, MemberStatus, MessageKind, NewDelivery, NewMember, NewMessage, Piece, Purpose, Reader,
     ServedGroup, Stage, StoredMessage, StoredMessageId, Stream, Welcomed,
 };
@@ -574,6 +574,11 @@ fn bodies_are_made_of_their_pieces<S: RelayStore>(store: &mut S) -> Result<(), S
     let by_itself = store.body_of(group, &[Piece::Content(alone)])?;
     assert_eq!(store.body(by_itself)?, Some(b"/alone".to_vec()));
     store.push_job(connection, b"another", Some(by_itself))?;
+    let unsent = store.body_of(group, &[Piece::Content(first)])?;
+    assert!(store.body(unsent)?.is_some());
+    store.forget_unsent()?;
+    assert_eq!(store.body(unsent)?, None, "no request names it");
+    assert_eq!(store.body(body)?, Some(bytes.clone()), "of what is on its way nothing is forgotten");
 
     store.set_purpose(connection, Purpose::Closing, None)?;
     store.delete_group(group)?;
@@ -599,15 +604,17 @@ fn what_all_have_is_forgotten<S: RelayStore>(store: &mut S) -> Result<(), StoreE
         store.update_reader(&Reader { position, ..reader })
     };
     stand(store, &quick, ids[2])?;
-    assert_eq!(store.forget_delivered(group, 9)?, DeliveryId(0));
+    let none = Forgotten { all_have: DeliveryId(0), has_more: false };
+    assert_eq!(store.forget_delivered(group, 9)?, none);
     assert_eq!((left(store)?, store.members_behind()?), (ids.clone(), 1));
     stand(store, &slow, ids[1])?;
-    assert_eq!(store.forget_delivered(group, 1)?, ids[1]);
+    assert_eq!(store.forget_delivered(group, 1)?, Forgotten { all_have: ids[1], has_more: true });
     assert_eq!(left(store)?, ids[1..], "no more than allowed at once");
     store.forget_delivered(group, 9)?;
     assert_eq!(left(store)?, ids[2..]);
     stand(store, &slow, ids[2])?;
-    assert_eq!((store.forget_delivered(group, 9)?, store.members_behind()?), (ids[2], 0));
+    assert_eq!(store.forget_delivered(group, 9)?, Forgotten { all_have: ids[2], has_more: false });
+    assert_eq!(store.members_behind()?, 0);
     assert_eq!(
         (left(store)?, store.groups_with_deliveries()?.len()),
         (vec![], 1),

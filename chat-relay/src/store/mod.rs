@@ -39,9 +39,9 @@ use crate::config::Limits;
 use bulk::BulkStore;
 use operation::OperationStore;
 use records::{
-    Bounds, Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber,
-    NewDelivery, NewMember, NewMessage, PassedOver, Piece, Purpose, Reader, RelayAddress, ServedGroup,
-    StoredMessage, StoredMessageId, Stream, WaitingInvitation, Welcomed,
+    Bounds, Delivery, DeliveryId, Forgotten, GroupId, GroupKey, InvitationId, LiveRoster, Member,
+    MemberNumber, NewDelivery, NewMember, NewMessage, PassedOver, Piece, Purpose, Reader, RelayAddress,
+    ServedGroup, StoredMessage, StoredMessageId, Stream, WaitingInvitation, Welcomed,
 };
 use workers::WorkerStore;
 
@@ -281,8 +281,10 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
     fn set_introduction(&mut self, delivery: DeliveryId, element: &[u8]) -> Result<(), StoreError>;
     /// A shared body that is made of these pieces whenever it is asked for. The same pieces are the same body.
     fn body_of(&mut self, group: GroupId, pieces: &[Piece]) -> Result<BodyId, StoreError>;
-    /// Forgets at most `limit` of a stream that all members have; gives what all have then.
-    fn forget_delivered(&mut self, group: GroupId, limit: usize) -> Result<DeliveryId, StoreError>;
+    /// Forgets at most `limit` of a stream that all members have.
+    fn forget_delivered(&mut self, group: GroupId, limit: usize) -> Result<Forgotten, StoreError>;
+    /// Forgets shared bodies that no request names: whoever was to get them could not take them.
+    fn forget_unsent(&mut self) -> Result<(), StoreError>;
     /// Takes content out of a stream that members have waited for beyond all bounds, once it is noted for all of them
     /// that they were passed over, and from where on. What is not content stays until all have it.
     fn pass_over(&mut self, group: GroupId, bounds: &Bounds) -> Result<PassedOver, StoreError>;

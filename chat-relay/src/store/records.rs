@@ -413,6 +413,15 @@ pub struct PassedOver {
     pub has_more: bool,
 }
 
+/// What was forgotten of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Up to where all members have it.
+    pub all_have: DeliveryId,
+    /// Whether the limit was reached: the rest is to be asked for.
+    pub has_more: bool,
+}
+
 /// What is passed on next in a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDelivery {

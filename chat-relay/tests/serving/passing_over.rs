@@ -1,6 +1,9 @@
 //! Members for whom too much waits: content is passed over, and given as history; nothing else is.
 
 use chat_relay::config::Tuning;
+use chat_relay::store::RelayStore as _;
+use chat_relay::store::records::{DeliveryId, LinkState};
+use chat_relay::store::sql::SqlStore;
 use protocol::group::event::history::{HistoryGap, HistoryGet, HistoryPosition};
 use protocol::group::event::members::{MemberDelete, MemberRoleChange};
 use protocol::group::event::{Event, Message};
@@ -95,4 +98,57 @@ async fn the_end_of_a_group_is_told_to_those_who_are_passed_over() {
     away.peer.resume();
     away.hear("the end", |heard| matches!(heard.event, Event::GroupDelete(_)).then_some(())).await;
     group.forgotten().await;
+}
+
+/// More posts than one turn of the relay forgets, which all have but one who is away.
+async fn one_is_behind(group: &mut Group, here: &mut Person) {
+    for at in 0..70 {
+        let text = format!("post {at}");
+        group.owner.post(&text).await;
+        here.hear_post(&text).await;
+    }
+    until(group, "one is behind", |store| store.members_behind().unwrap() == 1).await;
+    assert!(waits(&mut group.relay.store()));
+}
+
+/// Whether something is kept for members to whom it is still to be handed out.
+fn waits(store: &mut SqlStore) -> bool {
+    let group = store.groups_with_deliveries().unwrap().pop();
+    group.is_some_and(|group| !store.deliveries(group, DeliveryId(0), 1).unwrap().is_empty())
+}
+
+async fn until(group: &Group, what: &str, is_so: impl Fn(&mut SqlStore) -> bool) {
+    let mut store = group.relay.store();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !is_so(&mut store) {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        // The database of another thread can only be looked at again.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_kept_for_a_member_that_comes_again() {
+    let mut group = Group::served(Tuning::default()).await;
+    let (mut away, mut here) = (group.join().await, group.join().await);
+    away.peer.pause().await;
+    one_is_behind(&mut group, &mut here).await;
+    let relay = group.relay_id.clone();
+    let _asked = group.ask(away.id.clone(), away.key.clone(), &relay).await;
+    until(&group, "everybody has everything", |store| !waits(store)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_left_of_a_stream_is_forgotten_in_time() {
+    let cleaning_interval = Some("100ms".parse().unwrap());
+    let mut group = Group::served(Tuning { cleaning_interval, ..Tuning::default() }).await;
+    let (mut away, mut here) = (group.join().await, group.join().await);
+    away.peer.pause().await;
+    one_is_behind(&mut group, &mut here).await;
+    let mut store = group.relay.store();
+    let served = store.groups_with_deliveries().unwrap().pop().unwrap();
+    let mut member = store.member_by_id(served, &away.id).unwrap().unwrap();
+    member.link = LinkState::Broken;
+    store.update_member(&member).unwrap();
+    until(&group, "everybody has everything", |store| !waits(store)).await;
 }

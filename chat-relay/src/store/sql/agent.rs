@@ -152,6 +152,20 @@ impl AgentStore for SqlStore {
 }
 
 impl SqlStore {
+    /// Of a group of another worker nothing is touched: it may be about to name such a body again.
+    pub(super) fn drop_bodies_without_jobs(&mut self) -> Result<(), StoreError> {
+        let worker = self.worker();
+        let gone = self.run(
+            "DELETE FROM bodies WHERE NOT EXISTS (SELECT 1 FROM agent_jobs j WHERE j.body_id = bodies.body_id)
+             AND (recipe_of IS NULL OR recipe_of IN (SELECT group_id FROM served_groups WHERE worker_id = ?1))",
+            params![worker],
+        )?;
+        if gone > 0 {
+            self.kept.clear();
+        }
+        Ok(())
+    }
+
     fn drop_body_without_jobs(&mut self, body: i64) -> Result<(), StoreError> {
         let gone = self.run(
             "DELETE FROM bodies WHERE body_id = ?1

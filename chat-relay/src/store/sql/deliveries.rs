@@ -14,8 +14,8 @@ use super::{SqlStore, json, stored};
 use crate::delivery::forwarding::head_of;
 use crate::store::StoreError;
 use crate::store::records::{
-    Bounds, Content, Delivery, DeliveryId, GroupId, MemberNumber, NewDelivery, PassedOver, Piece, Reader,
-    StoredMessageId, Stream,
+    Bounds, Content, Delivery, DeliveryId, Forgotten, GroupId, MemberNumber, NewDelivery, PassedOver, Piece,
+    Reader, StoredMessageId, Stream,
 };
 
 /// What history gives back: everything else is told to each member, however late.
@@ -146,7 +146,7 @@ impl SqlStore {
         )
     }
 
-    pub(super) fn delete_delivered(&mut self, group: GroupId, limit: i64) -> Result<DeliveryId, StoreError> {
+    pub(super) fn delete_delivered(&mut self, group: GroupId, limit: i64) -> Result<Forgotten, StoreError> {
         let lowest: Option<i64> = self
             .one(
                 "SELECT coalesce((SELECT min(position) FROM position_counts WHERE group_id = ?1), head)
@@ -156,12 +156,12 @@ impl SqlStore {
             )?
             .flatten();
         let lowest = lowest.unwrap_or(0);
-        self.run(
+        let gone = self.run(
             "DELETE FROM deliveries WHERE delivery_id IN (SELECT delivery_id FROM deliveries
              WHERE group_id = ?1 AND delivery_id <= ?2 ORDER BY delivery_id LIMIT ?3)",
             params![group.0, lowest, limit],
         )?;
-        Ok(DeliveryId(lowest))
+        Ok(Forgotten { all_have: DeliveryId(lowest), has_more: rows(gone) >= limit })
     }
 
     pub(super) fn write_recipe(&mut self, group: GroupId, pieces: &[Piece]) -> Result<BodyId, StoreError> {

@@ -12,9 +12,9 @@ use rusqlite::{ToSql, params};
 use super::{SqlStore, to_json};
 use crate::config::Limits;
 use crate::store::records::{
-    Bounds, Delivery, DeliveryId, GroupId, GroupKey, InvitationId, LiveRoster, Member, MemberNumber,
-    NewDelivery, NewMember, NewMessage, PassedOver, Piece, Purpose, Reader, RelayAddress, ServedGroup,
-    StoredMessage, StoredMessageId, Stream, WaitingInvitation, Welcomed,
+    Bounds, Delivery, DeliveryId, Forgotten, GroupId, GroupKey, InvitationId, LiveRoster, Member,
+    MemberNumber, NewDelivery, NewMember, NewMessage, PassedOver, Piece, Purpose, Reader, RelayAddress,
+    ServedGroup, StoredMessage, StoredMessageId, Stream, WaitingInvitation, Welcomed,
 };
 use crate::store::workers::WorkerStore as _;
 use crate::store::{RelayStore, StoreError};
@@ -396,8 +396,12 @@ impl RelayStore for SqlStore {
         self.write_recipe(group, pieces)
     }
 
-    fn forget_delivered(&mut self, group: GroupId, limit: usize) -> Result<DeliveryId, StoreError> {
+    fn forget_delivered(&mut self, group: GroupId, limit: usize) -> Result<Forgotten, StoreError> {
         self.delete_delivered(group, rows(limit))
+    }
+
+    fn forget_unsent(&mut self) -> Result<(), StoreError> {
+        self.drop_bodies_without_jobs()
     }
 
     fn pass_over(&mut self, group: GroupId, bounds: &Bounds) -> Result<PassedOver, StoreError> {
