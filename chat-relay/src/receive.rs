@@ -333,7 +333,7 @@ fn post<S: RelayStore>(
     if let (Event::MessageDelete(_), Some(target)) = (event, &target) {
         turn.store.hide_message(group_id, target)?;
     }
-    let ending = apply::apply(turn, group, author, event)?;
+    let ending = apply::apply(turn, group, author, event, (said, source.server_time))?;
     if event.is_forwarded()
         && let Some(author) = turn.store.member(author_number)?
     {

@@ -1,10 +1,13 @@
 //! What an event changes in the relay's own picture of the group (channels.md §9.3, §9.4).
 
 use protocol::group::event::Event;
-use protocol::group::event::members::{MemberDelete, MemberRoleChange, Restriction};
+use protocol::group::event::members::{MemberDelete, MemberRestrict, MemberRoleChange, Restriction};
 use protocol::group::identity::MemberId;
+use protocol::group::ruling::Ruling;
 use protocol::group::served_group::ServedEvent;
+use protocol::group::signed::Statement;
 use protocol::net::engine::Fatal;
+use protocol::timestamp::Timestamp;
 
 use crate::steps::Step;
 use crate::store::RelayStore;
@@ -22,12 +25,13 @@ pub(super) enum Ending {
     GroupGoes,
 }
 
-/// Applies an event that was judged; says what follows.
+/// Applies an event that was judged, as it was said; says what follows.
 pub(super) fn apply<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     mut group: ServedGroup,
     mut author: Member,
     event: &Event,
+    (said, said_at): (&Statement<'_>, Timestamp),
 ) -> Result<Ending, Fatal> {
     match event {
         Event::Info(info) if info.profile.check().is_ok() => {
@@ -37,14 +41,7 @@ pub(super) fn apply<S: RelayStore>(
         Event::Leave(_) => leaves(turn, author)?,
         Event::MemberRole(change) => changes_role(turn, &group, change)?,
         Event::MemberRestrict(restrict) => {
-            let blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
-            let known = turn.store.member_by_id(group.id, &restrict.member_id)?;
-            if let Some(member) = known {
-                turn.store.update_member(&Member { blocked, ..member })?;
-            } else if blocked {
-                let member = not_met(turn, &group, &restrict.member_id, MemberStatus::Left)?;
-                turn.store.update_member(&Member { blocked, ..member })?;
-            }
+            restricts(turn, &group, restrict, Ruling::new(author.id, said_at, said))?;
         }
         Event::MemberDelete(delete) => return removes(turn, group, delete),
         Event::GroupDelete(_) => {
@@ -71,6 +68,24 @@ pub(super) fn apply<S: RelayStore>(
         _ => {}
     }
     Ok(Ending::Nothing)
+}
+
+/// Blocks somebody, or no longer, unless something newer was said about it.
+fn restricts<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    restrict: &MemberRestrict,
+    ruling: Ruling,
+) -> Result<(), Fatal> {
+    let member = match turn.store.member_by_id(group.id, &restrict.member_id)? {
+        Some(member) => member,
+        None => not_met(turn, group, &restrict.member_id, MemberStatus::Left)?,
+    };
+    if member.restriction.as_ref().is_some_and(|newest| !ruling.counts_over(newest)) {
+        return Ok(());
+    }
+    let blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
+    Ok(turn.store.update_member(&Member { blocked, restriction: Some(ruling), ..member })?)
 }
 
 fn leaves<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut author: Member) -> Result<(), Fatal> {

@@ -6,6 +6,8 @@ use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::{GroupProfile, GroupType, HistoryKept, Profile, PublicGroup};
+use protocol::group::ruling::Ruling;
+use protocol::group::signed::Statement;
 use protocol::smp::address::ServerAddress;
 use protocol::timestamp::Timestamp;
 
@@ -237,8 +239,15 @@ fn members_read_back_as_written<S: RelayStore>(store: &mut S) -> Result<(), Stor
     let group = group(store)?.id;
     let first = member(store, group, 1, MemberRole::Admin)?;
     member(store, group, 2, MemberRole::Observer)?;
-    let changed =
-        Member { blocked: true, link: LinkState::Full, roster_served: 3, passed_over: true, ..first };
+    let said = Statement::parse(b"{\"event\":\"x.grp.mem.restrict\"}").expect("a statement");
+    let changed = Member {
+        blocked: true,
+        restriction: Some(Ruling::new(id(2), NOW, &said)),
+        link: LinkState::Full,
+        roster_served: 3,
+        passed_over: true,
+        ..first
+    };
     store.update_member(&changed)?;
     assert_eq!(store.member_by_id(group, &id(1))?, Some(changed.clone()));
     assert_eq!(

@@ -9,6 +9,7 @@ use protocol::group::knocking::KnockStatus;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::peer_reading::PeerReading;
 use protocol::group::profile::{GroupProfile, Profile};
+use protocol::group::ruling::Ruling;
 use protocol::group::served_group::ServedLife;
 use protocol::timestamp::Timestamp;
 
@@ -209,6 +210,8 @@ pub struct Member {
     pub key: Option<Ed25519PublicKey>,
     /// Whether it is blocked for all.
     pub blocked: bool,
+    /// The newest that was said about that.
+    pub restriction: Option<Ruling>,
     /// The highest chat version it told.
     pub chat_version: u16,
     /// Its connection, if any.

@@ -11,6 +11,7 @@ mod notices;
 mod passing_over;
 mod people;
 mod restored;
+mod rulings;
 mod scenes;
 mod stock;
 mod two_connections;

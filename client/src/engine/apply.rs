@@ -2,13 +2,15 @@
 
 use protocol::group::event::Event as Said;
 use protocol::group::event::members::{
-    MemberDelete, MemberInfo, MemberRoleChange, Restriction, Restrictions,
+    MemberDelete, MemberInfo, MemberRestrict, MemberRoleChange, Restriction, Restrictions,
 };
 use protocol::group::event::owner_relay::RelayNew;
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::introduction::{Known, Manner, Taken, take};
 use protocol::group::opened::is_same_link;
 use protocol::group::profile::{GroupProfile, Profile};
+use protocol::group::ruling::Ruling;
+use protocol::group::signed::Statement;
 use protocol::smp::short_link::ShortLink;
 
 use super::receive::{Accepted, Author};
@@ -39,10 +41,7 @@ impl Step<'_, '_> {
             }
             Said::MemberNew(new) => self.introduced(relay, group, new.member_info, Manner::New, None),
             Said::MemberRole(change) => self.role_changed(relay, group, change),
-            Said::MemberRestrict(restrict) => {
-                let blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
-                self.change_member(id, group, &restrict.member_id, |member| member.blocked = blocked)
-            }
+            Said::MemberRestrict(restrict) => self.restricted(id, group, &restrict, by),
             Said::MemberDelete(delete) => self.member_removed(relay, group, delete),
             Said::Leave(_) => self.left(id, group, by),
             Said::Info(info) => self.renamed(id, group, &by.author, info.profile),
@@ -106,7 +105,8 @@ impl Step<'_, '_> {
             member.status = MemberStatus::Active;
         }
         member.profile = Some(info.profile);
-        if let Some(restrictions) = restrictions {
+        // A relay's word does not stand against what somebody has signed.
+        if let Some(restrictions) = restrictions.filter(|_| member.restriction.is_none()) {
             member.blocked = restrictions.restriction == Restriction::Blocked;
         }
         self.store.save_member(id, &info.member_id, &member)?;
@@ -115,6 +115,22 @@ impl Step<'_, '_> {
             self.member_count_changed(id, group)?;
         }
         Ok(())
+    }
+
+    /// Somebody is blocked, or no longer, unless something newer was said about it.
+    fn restricted(
+        &mut self,
+        id: GroupId,
+        group: &Group,
+        restrict: &MemberRestrict,
+        by: &Accepted<'_>,
+    ) -> Done<()> {
+        let (Some(author), Ok(statement)) = (&by.author.id, Statement::parse(by.verbatim)) else {
+            return Ok(());
+        };
+        let ruling = Ruling::new(author.clone(), by.sent_at, &statement);
+        let blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
+        self.change_member(id, group, &restrict.member_id, |member| member.restrict(blocked, ruling))
     }
 
     fn role_changed(&mut self, relay: &RelayRow, group: &Group, change: MemberRoleChange) -> Done<()> {

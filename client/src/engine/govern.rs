@@ -10,6 +10,8 @@ use protocol::group::identity::MemberId;
 use protocol::group::moderation::may_still_change;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::HistoryKept;
+use protocol::group::ruling::Ruling;
+use protocol::group::signed::Statement;
 
 use super::roster::parse_role;
 use super::send::expired;
@@ -20,7 +22,7 @@ use crate::exit_code::ExitCode;
 use crate::query;
 use crate::request::{EntranceChange, ProfileChange};
 use crate::rows;
-use crate::store::group::{GroupId, GroupStatus};
+use crate::store::group::{Group, GroupId, GroupStatus};
 use crate::store::member::{Member, MemberStatus};
 use crate::store::message::MessageRow;
 
@@ -221,8 +223,19 @@ impl Step<'_, '_> {
             member_restrictions: Restrictions { restriction },
         };
         let shared_id = self.send_event(id, &group, Said::MemberRestrict(restrict))?;
-        self.change_member(id, &group, &member_id, |member| member.blocked = blocked)?;
+        let ruling = self.own_ruling(id, &group, &shared_id)?;
+        self.change_member(id, &group, &member_id, |member| {
+            member.blocked = blocked;
+            member.restriction = ruling;
+        })?;
         Ok(shared_id)
+    }
+
+    /// What we have just said about somebody, for those who come later.
+    fn own_ruling(&self, id: GroupId, group: &Group, shared_id: &SharedMessageId) -> Done<Option<Ruling>> {
+        let Some((_, said)) = self.store.held_copy(id, shared_id)? else { return Ok(None) };
+        let statement = Statement::parse(&said.verbatim).ok();
+        Ok(statement.map(|statement| Ruling::new(group.member_id.clone(), self.now(), &statement)))
     }
 
     /// Changes the group's profile, for members and in the group link.

@@ -3,6 +3,7 @@
 
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::profile::Profile;
+use protocol::group::ruling::Ruling;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub(crate) struct Member {
     pub(crate) status: MemberStatus,
     /// Blocked for everybody.
     pub(crate) blocked: bool,
+    /// The newest that was said about that.
+    #[serde(default)]
+    pub(crate) restriction: Option<Ruling>,
     /// What we decided when it knocked.
     #[serde(default)]
     pub(crate) decision: Option<Decision>,
@@ -74,7 +78,23 @@ impl MemberStatus {
 impl Member {
     /// Somebody of whom only the role is known.
     pub(crate) fn with_role(role: MemberRole) -> Self {
-        Self { profile: None, key: None, role, status: MemberStatus::Active, blocked: false, decision: None }
+        Self {
+            profile: None,
+            key: None,
+            role,
+            status: MemberStatus::Active,
+            blocked: false,
+            restriction: None,
+            decision: None,
+        }
+    }
+
+    /// Blocked for everybody, or no longer, unless something newer was said about it.
+    pub(crate) fn restrict(&mut self, blocked: bool, ruling: Ruling) {
+        if self.restriction.as_ref().is_none_or(|newest| ruling.counts_over(newest)) {
+            self.blocked = blocked;
+            self.restriction = Some(ruling);
+        }
     }
 
     /// What to call the member.
@@ -119,5 +139,33 @@ impl Store {
     /// How many members are known.
     pub(crate) fn count_members(&self, group: GroupId) -> Result<u64, StoreError> {
         self.count("SELECT count(*) FROM members WHERE group_id = ?1", params![group.0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::group::author_chain::{ChainLink, Epoch};
+    use protocol::group::event::content::Acknowledge;
+    use protocol::group::event::{Event, Message};
+    use protocol::group::signed::Statement;
+    use protocol::timestamp::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn an_older_block_that_comes_after_its_lifting_does_not_block() {
+        let author = MemberId::new([1; 12]).unwrap();
+        let ruling = |number| {
+            let link = ChainLink::new(Epoch([1; 12]), number, Some([7; 32])).unwrap();
+            let said = Message::new(None, Event::Acknowledge(Acknowledge {})).chained(link).to_json();
+            Ruling::new(author.clone(), Timestamp(0), &Statement::parse(&said).unwrap())
+        };
+        let mut member = Member::with_role(MemberRole::Member);
+        member.restrict(false, ruling(8));
+        member.restrict(true, ruling(7));
+        assert!(!member.blocked);
+        member.restrict(true, ruling(9));
+        member.restrict(false, ruling(8));
+        assert!(member.blocked);
     }
 }

@@ -45,6 +45,7 @@ pub mod relay_status;
 pub mod relay_test;
 pub mod roster;
 pub mod roster_transfer;
+pub mod ruling;
 pub mod served_end;
 pub mod served_group;
 pub mod signed;

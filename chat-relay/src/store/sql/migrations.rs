@@ -7,7 +7,7 @@ use super::deliveries;
 use crate::store::StoreError;
 
 /// `PRAGMA user_version` counts those that ran in SQLite, the table `form` those in PostgreSQL.
-pub(super) const SCRIPTS: [&str; 15] = [
+pub(super) const SCRIPTS: [&str; 16] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
@@ -23,6 +23,7 @@ pub(super) const SCRIPTS: [&str; 15] = [
     include_str!("../../../migrations/sqlite/0013_bulk.sql"),
     include_str!("../../../migrations/sqlite/0014_gaps.sql"),
     include_str!("../../../migrations/sqlite/0015_peers.sql"),
+    include_str!("../../../migrations/sqlite/0016_rulings.sql"),
 ];
 
 /// The migration after which what waits to be forwarded needs its heads.

@@ -1,0 +1,75 @@
+//! What was decided about members, in whatever order it comes.
+
+use chat_relay::config::Tuning;
+use protocol::group::author_chain::OwnChain;
+use protocol::group::event::history::HistoryGet;
+use protocol::group::event::members::{MemberRestrict, Restriction, Restrictions};
+use protocol::group::event::{Event, Message};
+use protocol::group::identity::MemberId;
+use protocol::group::msg_id::SharedMessageId;
+use protocol::group::signed::{Statement, sign};
+use protocol::net::rng::system_rng;
+
+use crate::filling::{answer, asked, item};
+use crate::people::{Group, Heard, Person};
+
+fn restriction(of: &MemberId, restriction: Restriction) -> Event {
+    let member_restrictions = Restrictions { restriction };
+    Event::MemberRestrict(MemberRestrict { member_id: of.clone(), member_restrictions })
+}
+
+/// What the owner says about somebody, one after the other.
+fn restrictions(owner: &Person, of: &MemberId, said: &[Restriction]) -> Vec<Vec<u8>> {
+    let mut chain = OwnChain::begin(&mut system_rng());
+    let mut elements = Vec::new();
+    for said in said {
+        let id = SharedMessageId::generate(&mut system_rng());
+        let message = Message::new(Some(id), restriction(of, *said)).chained(chain.next());
+        let element = sign(&owner.key, &owner.group, &owner.id, &message.to_json());
+        let digest = Statement::parse(&element).unwrap().digest(&owner.group, &owner.id);
+        chain = chain.followed_by(digest, &mut system_rng());
+        elements.push(element);
+    }
+    elements
+}
+
+async fn hear_restriction(person: &mut Person) -> Heard {
+    let heard = |heard: &Heard| matches!(heard.event, Event::MemberRestrict(_)).then(|| heard.clone());
+    person.hear("a restriction", heard).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_restriction_that_comes_later_is_passed_on_and_changes_nothing() {
+    use Restriction::{Blocked, Unrestricted};
+    let mut group = Group::served(Tuning::default()).await;
+    let (mut member, about) = (group.join().await, group.join().await);
+    for (older, newer) in [(Blocked, Unrestricted), (Unrestricted, Blocked)] {
+        let said = restrictions(&group.owner, &about.id, &[older, newer]);
+        for element in said.iter().rev() {
+            group.owner.send(element).await;
+            assert_eq!(&hear_restriction(&mut member).await.verbatim, element);
+        }
+        group.until_member(&about, |about| about.blocked == (newer == Blocked)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restrictions_on_two_pages_of_the_owners_answer_end_as_the_owner_said() {
+    use Restriction::{Blocked, Unrestricted};
+    let mut group = Group::served(Tuning::default()).await;
+    let get = asked(&mut group.owner).await;
+    answer(&group.owner, &get, Vec::new(), None).await;
+    let (mut member, about) = (group.join().await, group.join().await);
+    let said = restrictions(&group.owner, &about.id, &[Blocked, Unrestricted]);
+    let missing = HistoryGet { before: None, after: None, limit: 9, welcomed: None, ask_owner: true };
+    member.send(&Message::new(None, Event::HistoryGet(missing)).to_json()).await;
+    // The newest comes first.
+    for (element, place, next) in [(&said[1], 2, Some(2)), (&said[0], 1, None)] {
+        let get = asked(&mut group.owner).await;
+        answer(&group.owner, &get, vec![item(place, &group.owner.id, None, element)], next).await;
+        assert_eq!(&hear_restriction(&mut member).await.verbatim, element);
+    }
+    group.owner.post("last").await;
+    member.hear_post("last").await;
+    group.until_member(&about, |about| !about.blocked && about.restriction.is_some()).await;
+}
