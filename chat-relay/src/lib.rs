@@ -53,6 +53,7 @@ pub mod receive;
 pub mod recovery;
 pub mod relay;
 pub mod roster;
+pub mod rulings;
 mod sharing;
 pub mod steps;
 pub mod store;

@@ -26,7 +26,7 @@ use crate::store::records::{
     GroupId, Member, MemberNumber, MemberStatus, MessageKind, Purpose, ServedGroup, StoredMessageId,
 };
 use crate::turn::Turn;
-use crate::{knocking, lifecycle, roster};
+use crate::{knocking, lifecycle, roster, rulings};
 
 /// Who are shown to joiners, and told of them.
 pub(crate) const LEADING_ROLES: [MemberRole; 3] =
@@ -82,7 +82,7 @@ pub fn welcomed<S: RelayStore>(
     member: &mut Member,
 ) -> Result<(), Fatal> {
     let leaders = turn.store.members_with_roles(group.id, &LEADING_ROLES)?;
-    tell_of(turn, member, &leaders)?;
+    tell_of(turn, group, member, &leaders)?;
     welcome(turn, connection, group, member, &leaders)?;
     lifecycle::advance(turn, group.id, ServedEvent::MemberConnected)?;
     turn.operation.metrics.one(Count::Connected);
@@ -95,16 +95,19 @@ pub fn welcomed<S: RelayStore>(
 /// Tells owners, admins and moderators of a new member.
 fn tell_of<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
     member: &Member,
     leaders: &[Member],
 ) -> Result<(), Fatal> {
     let element = turn.compose(member_new(member));
+    let restriction = rulings::of_member(turn, group, member)?;
     for leader in leaders {
         let is_reached = leader.number != member.number && leader.status == MemberStatus::Connected;
         if let Some(connection) = leader.connection.filter(|_| is_reached)
             && turn.send(connection, Body::Inline(&element))?.is_some()
         {
             turn.store.introduce(member.number, leader.number)?;
+            turn.send_elements(connection, restriction.as_slice())?;
         }
     }
     Ok(())
@@ -135,8 +138,10 @@ fn welcome<S: RelayStore>(
     elements.extend(roster::elements_for(turn, group.id, member)?);
     for other in others {
         elements.push(turn.compose(member_intro(other)));
+        elements.extend(rulings::of_member(turn, group, other)?);
         turn.store.introduce(other.number, member.number)?;
     }
+    elements.extend(rulings::of_member(turn, group, member)?);
     elements.extend(recent);
     turn.store.update_member(member)?;
     turn.send_elements(connection, &elements)

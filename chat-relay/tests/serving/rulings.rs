@@ -1,11 +1,13 @@
-//! What was decided about members, in whatever order it comes.
+//! What was decided about members, in whatever order it comes, and who is told of it later.
 
 use chat_relay::config::Tuning;
+use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::author_chain::OwnChain;
 use protocol::group::event::history::HistoryGet;
 use protocol::group::event::members::{MemberRestrict, Restriction, Restrictions};
 use protocol::group::event::{Event, Message};
-use protocol::group::identity::MemberId;
+use protocol::group::forward::ForwardSender;
+use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::signed::{Statement, sign};
 use protocol::net::rng::system_rng;
@@ -72,4 +74,23 @@ async fn restrictions_on_two_pages_of_the_owners_answer_end_as_the_owner_said() 
     group.owner.post("last").await;
     member.hear_post("last").await;
     group.until_member(&about, |about| !about.blocked && about.restriction.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_blocked_before_it_comes_is_told_so_and_so_are_those_who_lead() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut moderator = group.join().await;
+    group.publish_roster(1, &Group::roster_with(&moderator, MemberRole::Moderator)).await;
+    let mut rng = system_rng();
+    let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+    let said = group.owner.say(restriction(&id, Restriction::Blocked)).await;
+    hear_restriction(&mut moderator).await;
+    let relay = group.relay_id.clone();
+    let asked = group.ask(id, key, &relay).await;
+    let mut blocked = Group::let_in(asked).await;
+    let from = ForwardSender::Member { id: group.owner.id.clone(), name: "Olga".to_owned() };
+    for person in [&mut blocked, &mut moderator] {
+        let heard = hear_restriction(person).await;
+        assert_eq!((heard.verbatim, heard.from), (said.clone(), Some(from.clone())));
+    }
 }
