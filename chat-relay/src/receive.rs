@@ -20,12 +20,14 @@ use protocol::group::bulk::serving::ServedBulk;
 use protocol::group::container;
 use protocol::group::event::content::Scope;
 use protocol::group::event::{Event, Message};
+use protocol::group::forward::Forward;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::knocking::KnockEvent;
 use protocol::group::moderation::{Change, ChangeRefused, Item, permit_change};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::permissions::{Action, Actor, judge, permit};
 use protocol::group::roster_transfer::VerifiedHeader;
+use protocol::group::ruling::Ruling;
 use protocol::group::signed::Statement;
 use protocol::group::signing::{Reception, Verdict, verdict};
 use protocol::net::engine::Fatal;
@@ -42,7 +44,7 @@ use crate::store::records::{
     StoredMessage,
 };
 use crate::turn::Turn;
-use crate::{bulk, history, intake, knocking, notices, roster};
+use crate::{bulk, history, intake, knocking, notices, roster, rulings};
 
 /// Where a message came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +87,7 @@ pub fn message<S: RelayStore>(
         }
     };
     let whole: Vec<_> = elements.iter().flatten().cloned().collect();
-    if history::fill::page_came(turn, source, &whole)? {
+    if rulings::came(turn, source, &whole)? || history::fill::page_came(turn, source, &whole)? {
         return Ok(());
     }
     for element in elements {
@@ -372,6 +374,26 @@ fn takes_turn<S: RelayStore>(
     forwarding::pass_on(turn, group.id, author, &known, false)?;
     turn.reached(Step::TurnTaken);
     Ok(true)
+}
+
+/// A ruling that an owner says stands is applied, and whom it removes is told. It is passed on to nobody: those who are here
+/// got it when it was said.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn ruled<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    event: &Event,
+    key: Option<MemberKey>,
+    (author, forward): (&MemberId, &Forward<'_>),
+) -> Result<(), Fatal> {
+    let ruling = Ruling::new(author.clone(), forward.sent_at, &forward.statement);
+    let notice = ruling.forward(&author.stand_in_name());
+    match (apply::rule(turn, group, event, key, ruling)?, notice) {
+        (Ending::MemberGoes(member), Some(notice)) => cut_off(turn, *member, &notice),
+        (Ending::MemberGoes(_) | Ending::Nothing | Ending::GroupGoes, _) => Ok(()),
+    }
 }
 
 /// Tells a member of its removal, and deletes its connection when it is told. It waits for nobody else.

@@ -1,10 +1,20 @@
-//! What was decided about members and stands, for those who come later: see [`protocol::group::ruling`].
+//! What was decided about members and stands, for those who come later: see [`protocol::group::ruling`]. We come later
+//! ourselves where the group has other relays, or had.
 
+use protocol::group::batch::Element;
+use protocol::group::event::Event;
+use protocol::group::event::members::MemberInfo;
+use protocol::group::forward::Forward;
+use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::permissions::{Actor, judge};
+use protocol::group::signed::SignatureState;
 use protocol::net::engine::Fatal;
 
+use crate::history::page::Page;
+use crate::metrics::Refused;
+use crate::receive::{self, Source};
 use crate::store::RelayStore;
-use crate::store::records::{Member, ServedGroup};
+use crate::store::records::{Member, MemberStatus, ServedGroup};
 use crate::turn::Turn;
 
 /// The newest that was said about whether a member is blocked, as a forward element: for whoever is shown the member, or is
@@ -25,4 +35,69 @@ pub fn of_member<S: RelayStore>(
     let stands = judge(&said.event, &author.id, actor, &preferences, |_| Some(member.role)).is_ok();
     let name = author.profile.map_or_else(|| author.id.stand_in_name(), |profile| profile.display_name);
     Ok(ruling.forward(&name).filter(|_| stands))
+}
+
+/// What an owner tells us of rulings, if it is that: nobody else is believed who is removed, and who said so.
+///
+/// # Errors
+/// When the store fails.
+pub fn came<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    source: Source,
+    elements: &[Element<'_>],
+) -> Result<bool, Fatal> {
+    let Some(Element::Statement(mark)) = elements.first() else { return Ok(false) };
+    if !mark.message().is_ok_and(|mark| matches!(mark.event, Event::MemberRulings(_))) {
+        return Ok(false);
+    }
+    let (Some(group), Some(owner)) = (turn.store.group(source.group)?, turn.store.member(source.member)?)
+    else {
+        return Ok(true);
+    };
+    if source.is_claimant || owner.role != MemberRole::Owner || !group.life.status.serves() {
+        return Ok(true);
+    }
+    let Some(Page { forwards, introduced, .. }) = Page::read(elements) else { return Ok(true) };
+    for forward in forwards {
+        take(turn, &group, forward, |id| introduced.get(id))?;
+    }
+    Ok(true)
+}
+
+/// Takes a ruling: its author's signature proves that it was said, the owner's word that its author could say it then.
+fn take<'i, S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    forward: &Forward<'_>,
+    introduced: impl Fn(&MemberId) -> Option<&'i MemberInfo>,
+) -> Result<(), Fatal> {
+    let (Ok(message), Some(author), Some(identity)) =
+        (forward.statement.message(), forward.sender.member(), &group.identity)
+    else {
+        return Ok(());
+    };
+    let about = match &message.event {
+        Event::MemberRestrict(restrict) => &restrict.member_id,
+        Event::MemberDelete(delete) => &delete.member_id,
+        _ => return Ok(()),
+    };
+    let told_key = |id: &MemberId| introduced(id).and_then(|info| info.member_key);
+    let key = match turn.store.member_by_id(group.id, author)? {
+        Some(known) => known.key.map(MemberKey),
+        None => told_key(author),
+    };
+    let signature = forward.statement.check(&identity.public_group_id, author, key.as_ref());
+    if signature != SignatureState::Verified {
+        turn.operation.metrics.refused(Refused::Message, "ruling");
+        tracing::warn!(group = group.id.0, ?signature, "a ruling is refused: it is not its author's");
+        return Ok(());
+    }
+    let known = turn.store.member_by_id(group.id, about)?;
+    let is_over = known.is_some_and(|known| {
+        known.role == MemberRole::Owner || known.status == MemberStatus::Removed && known.key.is_some()
+    });
+    if is_over || *about == group.key.relay {
+        return Ok(());
+    }
+    receive::ruled(turn, group, &message.event, told_key(about), (author, forward))
 }

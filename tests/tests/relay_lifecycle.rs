@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use e2e::binaries::tested;
 use e2e::process::Process;
 use e2e::stage::{GROUP, Stage, connected, has, message, message_id, relay_becomes};
-use e2e::world::{Relay, World, event, eventually, text};
+use e2e::world::{Person, Relay, World, event, eventually, text};
 use serde_json::{Value, json};
 
 /// How a relay that does not serve any more appears, or it is not listed at all.
@@ -130,6 +130,38 @@ fn a_new_relay_has_the_history_also_when_killed_while_it_takes_it() -> anyhow::R
     }
     assert_eq!(text(&message(&late, "two")?, "author")?, "Ann");
     Ok(())
+}
+
+#[test]
+fn whoever_was_removed_or_blocked_while_no_relay_was_there_is_so_at_a_new_one() -> anyhow::Result<()> {
+    let mut stage = Stage::set(1, 1, 2, "member")?;
+    let id_of = |owner: &Person, name: &str| {
+        eventually(&format!("the owner knows {name}"), || {
+            let answer = owner.ok(&["members", GROUP])?;
+            let row = answer.of_type("member").find(|row| row["name"] == name).cloned();
+            row.map(|row| text(&row, "member_id")).transpose()
+        })
+    };
+    let (ann, ben) = (id_of(&stage.owner, "Ann")?, id_of(&stage.owner, "Ben")?);
+    stage.relay(0)?.kill()?;
+    stage.owner.ok(&["block", GROUP, &ann])?;
+    stage.owner.ok(&["remove", GROUP, &ben])?;
+
+    let fresh = stage.world.relay("relay-2", &stage.servers[0])?;
+    stage.owner.ok(&["relay", "add", "relay-2", fresh.link()])?;
+    stage.owner.ok(&["group", "relay", "add", GROUP, "relay-2", "--timeout", "60"])?;
+    stage.relays.push(fresh);
+    stage.owner.ok(&["group", "relay", "remove", GROUP, "relay-1"])?;
+    for member in &stage.members {
+        member.run(&["group", "restore", GROUP, "--timeout", "60"])?;
+    }
+    relay_becomes(stage.member(1)?, "relay-2", &["rejected"])?;
+    relay_becomes(stage.member(0)?, "relay-2", &["active"])?;
+    eventually("Ann knows that she is blocked", || {
+        let answer = stage.member(0)?.ok(&["members", GROUP])?;
+        let own = answer.of_type("member").any(|row| row["me"] == true && row["blocked"] == true);
+        Ok(own.then_some(()))
+    })
 }
 
 /// Waits until a relay has read all that it could of the others.

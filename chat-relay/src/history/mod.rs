@@ -11,5 +11,5 @@
 pub mod fill;
 pub mod give;
 pub(crate) mod order;
-mod page;
+pub(crate) mod page;
 pub mod peers;

@@ -10,18 +10,18 @@ use protocol::group::forward::Forward;
 use protocol::group::identity::MemberId;
 
 /// What it holds.
-pub(super) struct Page<'a> {
+pub(crate) struct Page<'a> {
     /// Its header; none for an item that leaves no room for one.
-    pub(super) header: Option<HistoryPage>,
+    pub(crate) header: Option<HistoryPage>,
     /// The items, oldest first.
-    pub(super) forwards: Vec<&'a Forward<'a>>,
+    pub(crate) forwards: Vec<&'a Forward<'a>>,
     /// Who is introduced.
-    pub(super) introduced: BTreeMap<MemberId, MemberInfo>,
+    pub(crate) introduced: BTreeMap<MemberId, MemberInfo>,
 }
 
 impl<'a> Page<'a> {
     /// Nothing when it has neither header nor items.
-    pub(super) fn read(elements: &'a [Element<'a>]) -> Option<Self> {
+    pub(crate) fn read(elements: &'a [Element<'a>]) -> Option<Self> {
         let (mut header, mut forwards, mut introduced) = (None, Vec::new(), BTreeMap::new());
         for element in elements {
             match element {

@@ -2,7 +2,7 @@
 
 use protocol::group::event::Event;
 use protocol::group::event::members::{MemberDelete, MemberRestrict, MemberRoleChange, Restriction};
-use protocol::group::identity::MemberId;
+use protocol::group::identity::{MemberId, MemberKey};
 use protocol::group::ruling::Ruling;
 use protocol::group::served_group::ServedEvent;
 use protocol::group::signed::Statement;
@@ -41,9 +41,9 @@ pub(super) fn apply<S: RelayStore>(
         Event::Leave(_) => leaves(turn, author)?,
         Event::MemberRole(change) => changes_role(turn, &group, change)?,
         Event::MemberRestrict(restrict) => {
-            restricts(turn, &group, restrict, Ruling::new(author.id, said_at, said))?;
+            restricts(turn, &group, restrict, None, Ruling::new(author.id, said_at, said))?;
         }
-        Event::MemberDelete(delete) => return removes(turn, group, delete),
+        Event::MemberDelete(delete) => return removes(turn, &group, delete, None),
         Event::GroupDelete(_) => {
             lifecycle::advance(turn, group.id, ServedEvent::GroupDeleted)?;
             return Ok(Ending::GroupGoes);
@@ -70,22 +70,40 @@ pub(super) fn apply<S: RelayStore>(
     Ok(Ending::Nothing)
 }
 
+/// Applies a ruling; `key` is that of the member whom it is about, for a relay that has not met it.
+pub(super) fn rule<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    event: &Event,
+    key: Option<MemberKey>,
+    ruling: Ruling,
+) -> Result<Ending, Fatal> {
+    match event {
+        Event::MemberRestrict(restrict) => restricts(turn, group, restrict, key, ruling)?,
+        Event::MemberDelete(delete) => return removes(turn, group, delete, key),
+        _ => {}
+    }
+    Ok(Ending::Nothing)
+}
+
 /// Blocks somebody, or no longer, unless something newer was said about it.
 fn restricts<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     restrict: &MemberRestrict,
+    key: Option<MemberKey>,
     ruling: Ruling,
 ) -> Result<(), Fatal> {
     let member = match turn.store.member_by_id(group.id, &restrict.member_id)? {
         Some(member) => member,
         None => not_met(turn, group, &restrict.member_id, MemberStatus::Left)?,
     };
+    let key = member.key.or(key.map(|key| key.0));
     if member.restriction.as_ref().is_some_and(|newest| !ruling.counts_over(newest)) {
         return Ok(());
     }
     let blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
-    Ok(turn.store.update_member(&Member { blocked, restriction: Some(ruling), ..member })?)
+    Ok(turn.store.update_member(&Member { blocked, restriction: Some(ruling), key, ..member })?)
 }
 
 fn leaves<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut author: Member) -> Result<(), Fatal> {
@@ -145,22 +163,24 @@ fn is_stale<S: RelayStore>(
 
 fn removes<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    group: ServedGroup,
+    group: &ServedGroup,
     delete: &MemberDelete,
+    key: Option<MemberKey>,
 ) -> Result<Ending, Fatal> {
     if delete.member_id == group.key.relay {
         lifecycle::advance(turn, group.id, ServedEvent::Removed)?;
         return Ok(Ending::GroupGoes);
     }
-    let Some(mut member) = turn.store.member_by_id(group.id, &delete.member_id)? else {
-        not_met(turn, &group, &delete.member_id, MemberStatus::Removed)?;
-        return Ok(Ending::Nothing);
+    let mut member = match turn.store.member_by_id(group.id, &delete.member_id)? {
+        Some(member) => member,
+        None => not_met(turn, group, &delete.member_id, MemberStatus::Removed)?,
     };
+    member.key = member.key.or(key.map(|key| key.0));
     member.status = MemberStatus::Removed;
     member.since = turn.now();
     // Whoever was removed leads nothing any more.
     if member.role.is_roster_role() {
-        member.role = turn.joiner_role(&group);
+        member.role = turn.joiner_role(group);
     }
     turn.store.update_member(&member)?;
     if delete.messages {

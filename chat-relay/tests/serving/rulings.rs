@@ -4,12 +4,17 @@ use chat_relay::config::Tuning;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::author_chain::OwnChain;
 use protocol::group::event::history::HistoryGet;
-use protocol::group::event::members::{MemberRestrict, Restriction, Restrictions};
+use protocol::group::event::members::{
+    MemberDelete, MemberInfo, MemberNew, MemberRestrict, Restriction, Restrictions,
+};
 use protocol::group::event::{Event, Message};
-use protocol::group::forward::ForwardSender;
-use protocol::group::identity::{MemberId, MemberRole};
+use protocol::group::forward::{ForwardSender, forward};
+use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
+use protocol::group::profile::Profile;
+use protocol::group::ruling::bodies;
 use protocol::group::signed::{Statement, sign};
+use protocol::net::clock;
 use protocol::net::rng::system_rng;
 
 use crate::filling::{answer, asked, item};
@@ -93,4 +98,96 @@ async fn whoever_is_blocked_before_it_comes_is_told_so_and_so_are_those_who_lead
         let heard = hear_restriction(person).await;
         assert_eq!((heard.verbatim, heard.from), (said.clone(), Some(from.clone())));
     }
+}
+
+/// A member's name and key, in the owner's words.
+fn introduction(id: &MemberId, key: &Ed25519PrivateKey) -> Vec<u8> {
+    let member_info = MemberInfo {
+        member_id: id.clone(),
+        member_role: MemberRole::Observer,
+        v: None,
+        profile: Profile::named("Ann"),
+        member_key: Some(MemberKey(key.public_key())),
+    };
+    Message::new(None, Event::MemberNew(Box::new(MemberNew { member_info, scope: None }))).to_json()
+}
+
+fn forwarded(author: &MemberId, statement: &[u8]) -> Vec<u8> {
+    let sender = ForwardSender::Member { id: author.clone(), name: "somebody".to_owned() };
+    forward(&sender, clock::now(), &Statement::parse(statement).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_comes_later_knows_who_is_removed_and_blocked() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut rng = system_rng();
+    let mut somebody = || (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+    let [admin, removed, blocked, innocent, slandered] = [(); 5].map(|()| somebody());
+    let delete = |id: &MemberId| {
+        Event::MemberDelete(MemberDelete { member_id: id.clone(), messages: false, roster_version: None })
+    };
+    let public_id = group.owner.group.clone();
+    // An admin said so who is none any more: the owner says that it stands.
+    let by_admin = |event: Event, key: &Ed25519PrivateKey| {
+        let message = Message::new(Some(SharedMessageId::generate(&mut system_rng())), event);
+        sign(key, &public_id, &admin.0, &message.to_json())
+    };
+    let removal = by_admin(delete(&removed.0), &admin.1);
+    let block = group.owner.signed(restriction(&blocked.0, Restriction::Blocked));
+    let forged = by_admin(delete(&innocent.0), &innocent.1);
+    let told = |by: &MemberId, about: &(MemberId, Ed25519PrivateKey), said: &[u8]| {
+        vec![introduction(&admin.0, &admin.1), introduction(&about.0, &about.1), forwarded(by, said)]
+    };
+    let rulings = [
+        told(&admin.0, &removed, &removal),
+        told(&group.owner.id, &blocked, &block),
+        told(&admin.0, &innocent, &forged),
+    ];
+    for body in bodies(rulings) {
+        group.owner.send(&body).await;
+    }
+    let mut member = group.join().await;
+    let slander = by_admin(delete(&slandered.0), &admin.1);
+    for body in bodies([told(&admin.0, &slandered, &slander)]) {
+        member.send(&body).await;
+    }
+    // Whatever was said before this is taken.
+    group.owner.post("last").await;
+    member.hear_post("last").await;
+
+    let relay = group.relay_id.clone();
+    for id in [removed.0, MemberId::generate(&mut system_rng())] {
+        let (_, answer) = group.ask(id, removed.1.clone(), &relay).await;
+        assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+    }
+    let (_, answer) =
+        group.ask(blocked.0.clone(), Ed25519PrivateKey::generate(&mut system_rng()), &relay).await;
+    assert!(matches!(answer, Event::RelayNotice(_)), "its key is known: {answer:?}");
+    let asked = group.ask(blocked.0, blocked.1, &relay).await;
+    let mut blocked = Group::let_in(asked).await;
+    assert_eq!(hear_restriction(&mut blocked).await.verbatim, block);
+    group.until_member(&blocked, |blocked| blocked.blocked).await;
+    for (id, key) in [innocent, slandered] {
+        let asked = group.ask(id, key, &relay).await;
+        Group::let_in(asked).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_missed_a_removal_cuts_the_member_off_when_the_owner_says_that_it_stands() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let delete = MemberDelete { member_id: member.id.clone(), messages: false, roster_version: None };
+    let removal = group.owner.signed(Event::MemberDelete(delete));
+    let rulings = [vec![introduction(&member.id, &member.key), forwarded(&group.owner.id, &removal)]];
+    for body in bodies(rulings) {
+        group.owner.send(&body).await;
+    }
+    let heard = member
+        .hear("the removal", |heard| {
+            matches!(heard.event, Event::MemberDelete(_)).then(|| heard.verbatim.clone())
+        })
+        .await;
+    assert_eq!(heard, removal);
+    group.until_member(&member, |member| member.connection.is_none()).await;
 }

@@ -9,8 +9,6 @@ use protocol::group::identity::{MemberId, MemberRole};
 use protocol::group::introduction::{Known, Manner, Taken, take};
 use protocol::group::opened::is_same_link;
 use protocol::group::profile::{GroupProfile, Profile};
-use protocol::group::ruling::Ruling;
-use protocol::group::signed::Statement;
 use protocol::smp::short_link::ShortLink;
 
 use super::receive::{Accepted, Author};
@@ -42,7 +40,7 @@ impl Step<'_, '_> {
             Said::MemberNew(new) => self.introduced(relay, group, new.member_info, Manner::New, None),
             Said::MemberRole(change) => self.role_changed(relay, group, change),
             Said::MemberRestrict(restrict) => self.restricted(id, group, &restrict, by),
-            Said::MemberDelete(delete) => self.member_removed(relay, group, delete),
+            Said::MemberDelete(delete) => self.member_removed(relay, group, delete, by),
             Said::Leave(_) => self.left(id, group, by),
             Said::Info(info) => self.renamed(id, group, &by.author, info.profile),
             Said::GroupInfo(info) => self.group_changed(relay, group, info.group_profile, by),
@@ -125,10 +123,7 @@ impl Step<'_, '_> {
         restrict: &MemberRestrict,
         by: &Accepted<'_>,
     ) -> Done<()> {
-        let (Some(author), Ok(statement)) = (&by.author.id, Statement::parse(by.verbatim)) else {
-            return Ok(());
-        };
-        let ruling = Ruling::new(author.clone(), by.sent_at, &statement);
+        let Some(ruling) = by.ruling() else { return Ok(()) };
         let blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
         self.change_member(id, group, &restrict.member_id, |member| member.restrict(blocked, ruling))
     }
@@ -147,7 +142,13 @@ impl Step<'_, '_> {
         })
     }
 
-    fn member_removed(&mut self, relay: &RelayRow, group: &Group, delete: MemberDelete) -> Done<()> {
+    fn member_removed(
+        &mut self,
+        relay: &RelayRow,
+        group: &Group,
+        delete: MemberDelete,
+        by: &Accepted<'_>,
+    ) -> Done<()> {
         let id = relay.group;
         let relays = self.store.relays(id)?;
         if let Some(removed) =
@@ -170,6 +171,7 @@ impl Step<'_, '_> {
         }
         self.change_member(id, group, &delete.member_id, |member| {
             member.status = MemberStatus::Removed;
+            member.removal = by.ruling();
             // Whoever was removed leads nothing any more.
             member.role = member.role.min(default_role(group));
         })?;

@@ -187,6 +187,8 @@ impl Step<'_, '_> {
         self.store.save_member(id, &member_id, &member)?;
         let version = if on_roster && group.owner.is_some() { Some(self.next_roster(id)?) } else { None };
         let shared_id = self.send_unchecked(id, &group, removal(version), |_| true)?;
+        member.removal = self.own_ruling(id, &group, &shared_id)?;
+        self.store.save_member(id, &member_id, &member)?;
         if messages {
             self.delete_messages_of(id, &member_id)?;
         }

@@ -83,8 +83,8 @@ fn position(said: &SaidRow) -> Result<HistoryPosition, protocol::encoding::Decod
     HistoryPosition::new(said.came.to_string())
 }
 
-/// An author's name and key, for relays that have not met it.
-fn introduction(group: &Group, id: &MemberId, member: Member) -> Vec<u8> {
+/// A member's name and key, for relays that have not met it.
+pub(super) fn introduction(group: &Group, id: &MemberId, member: Member) -> Vec<u8> {
     let member_info = MemberInfo {
         member_id: id.clone(),
         member_role: default_role(group),

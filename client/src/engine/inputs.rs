@@ -167,6 +167,10 @@ impl Step<'_, '_> {
             AgentEvent::Failed { reason } => self.joined_failed(relay, connection, reason),
             AgentEvent::RatchetSync(SyncState::Ok) => {
                 let group = relay.group;
+                if invited {
+                    // It may have come back from a backup.
+                    self.send_rulings_to(&relay)?;
+                }
                 self.returned(relay)?;
                 self.flush_outbox(group)
             }

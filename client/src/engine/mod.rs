@@ -36,6 +36,7 @@ mod receive;
 mod relay_test;
 mod restore;
 mod roster;
+mod rulings;
 mod send;
 mod step;
 mod tag;

@@ -233,6 +233,7 @@ impl Step<'_, '_> {
             // It was lost, and hears from us what only we can say.
             relay.due_at_ms = None;
             self.save_relay(&relay)?;
+            self.send_rulings_to(&relay)?;
             self.send_roster_to(&relay)?;
             self.want_second(&relay)?;
             return self.flush_outbox(relay.group);
@@ -401,7 +402,10 @@ impl Step<'_, '_> {
                 let _ = self.ask_agent(|agent| agent.allow(connection, &info))?;
                 Ok(())
             }
-            RelayEffect::SendRoster => self.send_roster_to(&relay),
+            RelayEffect::SendRoster => {
+                self.send_rulings_to(&relay)?;
+                self.send_roster_to(&relay)
+            }
             RelayEffect::WriteGroupLink => self.write_link(relay.group),
             RelayEffect::ClearCreating => {
                 self.store.change_group(relay.group, |group| {

@@ -23,6 +23,7 @@ use protocol::group::introduction::Manner;
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::permissions::{Actor, NotPermitted};
 use protocol::group::relay_status::RelayEvent;
+use protocol::group::ruling::Ruling;
 use protocol::group::signed::Statement;
 use protocol::group::signing::{DropReason, Reception, Verdict, verdict};
 use protocol::timestamp::Timestamp;
@@ -66,6 +67,14 @@ pub(super) struct Accepted<'a> {
     pub(super) verbatim: &'a [u8],
     /// A better copy of something that was acted on before.
     pub(super) again: bool,
+}
+
+impl Accepted<'_> {
+    /// The same as it is kept for those who come later.
+    pub(super) fn ruling(&self) -> Option<Ruling> {
+        let statement = Statement::parse(self.verbatim).ok()?;
+        Some(Ruling::new(self.author.id.clone()?, self.sent_at, &statement))
+    }
 }
 
 /// How a relay brings a forwarded statement.

@@ -28,6 +28,9 @@ pub(crate) struct Member {
     /// The newest that was said about that.
     #[serde(default)]
     pub(crate) restriction: Option<Ruling>,
+    /// How it was removed.
+    #[serde(default)]
+    pub(crate) removal: Option<Ruling>,
     /// What we decided when it knocked.
     #[serde(default)]
     pub(crate) decision: Option<Decision>,
@@ -85,6 +88,7 @@ impl Member {
             status: MemberStatus::Active,
             blocked: false,
             restriction: None,
+            removal: None,
             decision: None,
         }
     }
@@ -95,6 +99,11 @@ impl Member {
             self.blocked = blocked;
             self.restriction = Some(ruling);
         }
+    }
+
+    /// What was decided about it and stands.
+    pub(crate) fn ruling(&self) -> Option<&Ruling> {
+        if self.status == MemberStatus::Removed { self.removal.as_ref() } else { self.restriction.as_ref() }
     }
 
     /// What to call the member.

@@ -219,6 +219,7 @@ pub fn judge(
         | Event::RelayTest(_)
         | Event::RosterAck(_)
         | Event::RosterRequest(_)
+        | Event::MemberRulings(_)
         | Event::HistoryGet(_)
         | Event::HistoryPage(_)
         | Event::HistoryGap(_)

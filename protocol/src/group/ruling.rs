@@ -13,7 +13,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::author_chain::ChainLink;
+use super::batch::{Added, BatchRoom, pack};
 use super::constants::RULING_BYTES_MAX;
+use super::event::members::MemberRulings;
+use super::event::{Event, Message};
 use super::forward::{ForwardSender, forward};
 use super::identity::MemberId;
 use super::json_bytes;
@@ -74,6 +77,34 @@ impl Ruling {
         let sender = ForwardSender::Member { id: self.author.clone(), name: name.to_owned() };
         Some(forward(&sender, Timestamp::from_seconds(self.said_at_s), &self.statement()?))
     }
+}
+
+/// Rulings for a relay that comes, each with the elements that introduce those whom it names, in messages that say so. What
+/// stands in a message already is not repeated there.
+#[must_use]
+pub fn bodies(rulings: impl IntoIterator<Item = Vec<Vec<u8>>>) -> Vec<Vec<u8>> {
+    let mark = || vec![Message::new(None, Event::MemberRulings(MemberRulings {})).to_json()];
+    let fits = |elements: &[Vec<u8>]| {
+        let mut room = BatchRoom::new();
+        elements.iter().all(|element| room.add(element.len()) == Added::Added)
+    };
+    let (mut full, mut draft) = (Vec::new(), mark());
+    for elements in rulings {
+        let before = draft.len();
+        for element in &elements {
+            if !draft.contains(element) {
+                draft.push(element.clone());
+            }
+        }
+        if !fits(&draft) {
+            draft.truncate(before);
+            full.push(std::mem::replace(&mut draft, mark()));
+            draft.extend(elements);
+        }
+    }
+    full.push(draft);
+    full.retain(|elements| elements.len() > 1);
+    full.iter().flat_map(|elements| pack(elements.iter().map(Vec::as_slice)).0).collect()
 }
 
 #[cfg(test)]
@@ -142,5 +173,39 @@ mod tests {
         let long = Ruling::new(member(1), Timestamp(5_000), &Statement::parse(long.as_bytes()).unwrap());
         assert_eq!(long.forward("Ann"), None);
         assert!(long.counts_over(&ruling(1, 9_000, Some((1, 7)))));
+    }
+
+    #[test]
+    fn each_message_says_what_it_holds_and_introduces_whom_it_names() {
+        assert_eq!(bodies([]), Vec::<Vec<u8>>::new());
+        let introduction = |number: u8| format!(r#"{{"event":"x.grp.mem.new","who":{number}}}"#).into_bytes();
+        let rulings = (0..100_u8).map(|number| {
+            let said = format!(r#"{{"event":"x.ok","number":{number},"{}":1}}"#, "x".repeat(500));
+            vec![introduction(200), introduction(number), said.into_bytes()]
+        });
+        let (mut said, mut messages) = (0, 0);
+        for body in bodies(rulings) {
+            let elements = super::super::container::elements(&body).unwrap();
+            let texts: Vec<_> = elements
+                .into_iter()
+                .map(|element| match element.unwrap() {
+                    Element::Statement(statement) => {
+                        String::from_utf8(statement.verbatim().to_vec()).unwrap()
+                    }
+                    _ => panic!("a statement"),
+                })
+                .collect();
+            assert!(texts[0].contains("x.grp.mem.rulings"), "{}", texts[0]);
+            assert_eq!(texts.iter().filter(|text| text.contains(r#""who":200"#)).count(), 1);
+            for text in texts.iter().filter(|text| text.contains("x.ok")) {
+                assert!(text.contains(&format!(r#""number":{said},"#)));
+                let who = format!(r#""who":{said}}}"#);
+                assert!(texts.iter().any(|text| text.ends_with(&who)));
+                said += 1;
+            }
+            messages += 1;
+        }
+        assert_eq!(said, 100);
+        assert!(messages > 3);
     }
 }

@@ -64,6 +64,7 @@ impl EventTag {
             | Self::Contact
             | Self::MemberNew
             | Self::MemberIntro
+            | Self::MemberRulings
             | Self::RosterRequest
             | Self::HistoryGet
             | Self::HistoryPage

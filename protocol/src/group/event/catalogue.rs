@@ -126,6 +126,8 @@ catalogue! {
     MemberRestrict(members::MemberRestrict) = "x.grp.mem.restrict",
     /// A member is removed.
     MemberDelete(members::MemberDelete) = "x.grp.mem.del",
+    /// What an owner tells a relay that comes: an extension.
+    MemberRulings(members::MemberRulings) = "x.grp.mem.rulings",
     /// The author leaves.
     Leave(members::Leave) = "x.grp.leave",
 

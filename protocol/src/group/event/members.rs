@@ -103,6 +103,10 @@ pub struct MemberDelete {
     pub roster_version: Option<i64>,
 }
 
+/// x.grp.mem.rulings: what follows in this message are rulings that stand, and who said them about whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRulings {}
+
 /// x.grp.leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Leave {}

@@ -198,6 +198,7 @@ mod tests {
                 r#"{"memberId":"AQID","memberRestrictions":{"restriction":"unrestricted"}}"#.into(),
             ),
             (EventTag::MemberDelete, r#"{"memberId":"AQID","messages":true,"rosterVersion":5}"#.into()),
+            (EventTag::MemberRulings, "{}".into()),
             (EventTag::Leave, "{}".into()),
             (EventTag::GroupInfo, format!(r#"{{"groupProfile":{group}}}"#)),
             (EventTag::GroupPreferences, r#"{"groupPreferences":{"history":{"enable":"on"}}}"#.into()),
