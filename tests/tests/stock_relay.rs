@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
 use e2e::binaries::tested;
-use e2e::stage::{GROUP, has, relay_becomes};
+use e2e::stage::{GROUP, has, message, relay_becomes};
 use e2e::stranger::Stranger;
-use e2e::world::{Person, World, eventually, text};
+use e2e::world::{Person, World, event, eventually, text};
 use protocol::agent::address_draft::AddressPlan;
 use protocol::agent::link_data::UserLinkData;
 use protocol::agent::store::ConnectionId;
@@ -40,31 +40,8 @@ fn an_owner_and_a_member_get_on_with_a_stock_relay() -> anyhow::Result<()> {
     let ann = world.person("Ann", &[&server])?;
     let mut relay = Stranger::new()?;
     let key = Ed25519PrivateKey::generate(&mut system_rng());
-    let plan = |link_type, link_entity_id| -> anyhow::Result<AddressPlan> {
-        let client_data = Some(r#"{"type":"group","groupLinkId":"AAAAAAAAAAAAAAAAAAAAAA=="}"#.to_owned());
-        let server = server.address().parse()?;
-        Ok(AddressPlan { server, link_type, root_key: key.clone(), link_entity_id, client_data })
-    };
-    let profile = |_: &_| Ok(UserLinkData::direct(PROFILE.as_bytes().to_vec()));
-
-    // The owner creates a group with this relay.
-    let (address, relay_address) = relay.address(plan(LinkType::Relay, None)?, profile)?;
-    owner.ok(&["relay", "add", "stock", &relay_address.to_string()])?;
     let _listening = owner.listen()?;
-    let group = std::thread::scope(|scope| {
-        let creating = scope.spawn(|| owner.ok(&["group", "create", GROUP, "--timeout", "60"]));
-        let group = Group::of_invitation(&mut relay, address, server.address(), |relay, member_id| {
-            relay.address(plan(LinkType::Group, Some(member_id.as_bytes().to_vec()))?, profile)
-        })?;
-        group.take_empty_roster(&mut relay)?;
-        group.say(&mut relay, group.to_owner, "x.grp.roster.ack", &json!({ "version": 0 }))?;
-        eventually("the relay is listed", || {
-            let listed = relay.read(&group.group_link)?.data.relays;
-            // The app looks for its link as it wrote it.
-            Ok(listed.iter().any(|link| link.to_bytes() == group.relay_link.to_bytes()).then_some(()))
-        })?;
-        creating.join().expect("the command does not panic").map(|_| group)
-    })?;
+    let group = Group::of(&owner, &mut relay, &key, server.address(), "observer")?;
 
     // A member joins by it, and is told what the app tells a joiner.
     let _reading = ann.listen()?;
@@ -170,9 +147,90 @@ fn an_owner_and_a_member_get_on_with_a_stock_relay() -> anyhow::Result<()> {
     })
 }
 
+#[test]
+fn what_comes_before_its_author_is_introduced_is_judged_again_then() -> anyhow::Result<()> {
+    let world = World::new(tested())?;
+    let server = world.server("server")?;
+    let owner = world.person("Olga", &[&server])?;
+    let ann = world.person("Ann", &[&server])?;
+    let mut relay = Stranger::new()?;
+    let key = Ed25519PrivateKey::generate(&mut system_rng());
+    let _listening = owner.listen()?;
+    let group = Group::of(&owner, &mut relay, &key, server.address(), "member")?;
+    let mut reading = ann.listen()?;
+    let (to_ann, ann_id, _) = std::thread::scope(|scope| {
+        let joining = scope.spawn(|| ann.ok(&["join", &group.group_link, "--timeout", "60"]));
+        let joined = group.let_in(&mut relay, server.address())?;
+        joining.join().expect("the command does not panic").map(|_| joined)
+    })?;
+    ann.ok(&["send", GROUP, "mine"])?;
+
+    let mut rng = system_rng();
+    let (ben_id, ben) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+    let by = |key: &Ed25519PrivateKey, id: &[u8], event: &str, params: Value| {
+        let said = json!({ "v": "1-21", "msgId": base64url::encode(id), "event": event, "params": params });
+        forward(Some((&ben_id, "Ben")), &sign(key, &group.id, &ben_id, said.to_string().as_bytes()))
+    };
+    let words = |text: &str| json!({ "content": { "type": "text", "text": text } });
+    let edited = |text: &str| json!({ "msgId": base64url::encode(b"two"), "content": { "type": "text", "text": text } });
+    let mine = message(&ann, "mine")?["message_id"].clone();
+    let forger = Ed25519PrivateKey::generate(&mut rng);
+    for element in [
+        by(&ben, b"one", "x.msg.new", words("truly Ben's")),
+        by(&forger, b"forged", "x.msg.new", words("in Ben's name")),
+        by(&ben, b"two", "x.msg.new", words("edited by nobody")),
+        by(&forger, b"forged edit", "x.msg.update", edited("edited in Ben's name")),
+        by(&ben, b"three", "x.msg.del", json!({ "msgId": mine, "memberId": ann_id.to_string() })),
+        by(&ben, b"four", "x.msg.new", words("last")),
+    ] {
+        relay.say(to_ann, &batch(&[element]))?;
+    }
+    // They are said to be from before Ann came.
+    has(&ann, &["truly Ben's", "in Ben's name", "edited in Ben's name", "last", "mine"])?;
+    for words in ["truly Ben's", "in Ben's name", "last"] {
+        assert_eq!(message(&ann, words)?["signature"], "key_unknown");
+    }
+    assert_eq!(evidence(&ann)?, BTreeSet::new());
+
+    // His name comes with his key, and his role with the roster.
+    let ben_key = base64url::encode(&ben.public_key().to_der());
+    let member = json!({ "memberId": ben_id.to_string(), "memberRole": "member", "v": "1-19",
+        "profile": { "displayName": "Ben", "fullName": "" }, "memberKey": ben_key });
+    for to in [to_ann, group.to_owner] {
+        group.say(&mut relay, to, "x.grp.mem.new", &json!({ "memberInfo": member }))?;
+    }
+    reading.wait_for("the proof", |line| event(line, "evidence"))?;
+    has(&ann, &["truly Ben's", "edited by nobody", "last", "mine"])?;
+    for words in ["truly Ben's", "edited by nobody", "last"] {
+        assert_eq!(message(&ann, words)?["signature"], "verified");
+    }
+    assert_eq!(evidence(&ann)?, BTreeSet::from(["bad_signature".to_owned()]));
+    std::thread::scope(|scope| {
+        let id = ben_id.to_string();
+        let giving = scope.spawn(move || {
+            eventually("the owner knows Ben", || {
+                let members = owner.ok(&["members", GROUP])?;
+                Ok(members.of_type("member").any(|row| row["name"] == "Ben").then_some(()))
+            })?;
+            owner.ok(&["role", GROUP, &id, "moderator", "--timeout", "60"])
+        });
+        let header = group.heard(&mut relay, group.to_owner, "x.grp.roster")?;
+        let pieces = relay.message(group.to_owner)?;
+        relay.say(to_ann, &batch(&[group.by_owner(&header)]))?;
+        relay.say(to_ann, &pieces)?;
+        let change = group.heard(&mut relay, group.to_owner, "x.grp.mem.role")?;
+        relay.say(to_ann, &batch(&[group.by_owner(&change)]))?;
+        giving.join().expect("the command does not panic").map(drop)
+    })?;
+    // Nothing is left of what the moderator has deleted.
+    has(&ann, &["truly Ben's", "edited by nobody", "last", ""])
+}
+
 /// A group as this relay knows it.
 struct Group {
     id: PublicGroupId,
+    /// The word for it.
+    kind: String,
     group_link: String,
     relay_id: MemberId,
     relay_link: ShortLink,
@@ -186,6 +244,39 @@ struct Group {
 }
 
 impl Group {
+    /// The owner creates a group with this relay.
+    fn of(
+        owner: &Person,
+        relay: &mut Stranger,
+        key: &Ed25519PrivateKey,
+        server: &str,
+        joiner_role: &str,
+    ) -> anyhow::Result<Self> {
+        let plan = |link_type, link_entity_id| -> anyhow::Result<AddressPlan> {
+            let client_data = Some(r#"{"type":"group","groupLinkId":"AAAAAAAAAAAAAAAAAAAAAA=="}"#.to_owned());
+            let server = server.parse()?;
+            Ok(AddressPlan { server, link_type, root_key: key.clone(), link_entity_id, client_data })
+        };
+        let profile = |_: &_| Ok(UserLinkData::direct(PROFILE.as_bytes().to_vec()));
+        let (address, relay_address) = relay.address(plan(LinkType::Relay, None)?, profile)?;
+        owner.ok(&["relay", "add", "stock", &relay_address.to_string()])?;
+        let create = ["group", "create", GROUP, "--joiner-role", joiner_role, "--timeout", "60"];
+        std::thread::scope(|scope| {
+            let creating = scope.spawn(|| owner.ok(&create));
+            let group = Self::of_invitation(relay, address, server, |relay, member_id| {
+                relay.address(plan(LinkType::Group, Some(member_id.as_bytes().to_vec()))?, profile)
+            })?;
+            group.take_empty_roster(relay)?;
+            group.say(relay, group.to_owner, "x.grp.roster.ack", &json!({ "version": 0 }))?;
+            eventually("the relay is listed", || {
+                let listed = relay.read(&group.group_link)?.data.relays;
+                // The app looks for its link as it wrote it.
+                Ok(listed.iter().any(|link| link.to_bytes() == group.relay_link.to_bytes()).then_some(()))
+            })?;
+            creating.join().expect("the command does not panic").map(|_| group)
+        })
+    }
+
     /// Takes the owner's invitation and answers it, up to where the owner has sent the roster.
     fn of_invitation(
         relay: &mut Stranger,
@@ -213,14 +304,26 @@ impl Group {
             let (entrance, relay_link) = make_link(relay, &relay_id)?;
             let answer = json!({ "v": "1-21", "event": "x.grp.relay.acpt",
                 "params": { "relayLink": relay_link.to_string(), "relayCap": {} } });
-            found = Some((id, group_link, relay_id, relay_link, entrance, owner_id, owner_key));
+            let kind = text(&profile["publicGroup"], "groupType")?;
+            found = Some((id, kind, group_link, relay_id, relay_link, entrance, owner_id, owner_key));
             Ok(answer.to_string().into_bytes())
         })?;
-        let (id, group_link, relay_id, relay_link, entrance, owner_id, owner_key) =
+        let (id, kind, group_link, relay_id, relay_link, entrance, owner_id, owner_key) =
             found.context("The invitation was read")?;
         assert_eq!(body(&relay.connected(to_owner)?)?["event"], "x.ok");
         let roster = (relay.message(to_owner)?, relay.message(to_owner)?);
-        Ok(Self { id, group_link, relay_id, relay_link, entrance, owner_id, owner_key, to_owner, roster })
+        Ok(Self {
+            id,
+            kind,
+            group_link,
+            relay_id,
+            relay_link,
+            entrance,
+            owner_id,
+            owner_key,
+            to_owner,
+            roster,
+        })
     }
 
     /// The roster of a new group: signed by the owner, and empty.
@@ -249,7 +352,7 @@ impl Group {
             let id: MemberId = text(params, "newMemberId")?.parse()?;
             let key: MemberKey = serde_json::from_value(params["newMemberKey"].clone())?;
             assert_eq!(self.check(words, &id, &key)?, SignatureState::Verified);
-            let public_group = json!({ "groupType": "channel", "groupLink": self.group_link,
+            let public_group = json!({ "groupType": self.kind, "groupLink": self.group_link,
                 "publicGroupId": self.id.to_string() });
             let invitation = json!({
                 "fromMember": { "memberId": self.relay_id.to_string(), "memberRole": "relay" },

@@ -108,6 +108,9 @@ impl Step<'_, '_> {
             member.blocked = restrictions.restriction == Restriction::Blocked;
         }
         self.store.save_member(id, &info.member_id, &member)?;
+        if known.is_none_or(|known| known.key.is_none()) {
+            self.author_introduced(id, &info.member_id)?;
+        }
         if is_news {
             self.tell(Event::Member(rows::member_row(group, &info.member_id, &member)));
             self.member_count_changed(id, group)?;
@@ -139,7 +142,8 @@ impl Step<'_, '_> {
         self.change_member(id, group, &change.member_id, |member| {
             member.role = change.role;
             member.key = member.key.or(change.member_key);
-        })
+        })?;
+        self.author_introduced(id, &change.member_id)
     }
 
     fn member_removed(

@@ -33,7 +33,9 @@ impl Step<'_, '_> {
         let text = new.content.as_text().to_owned();
         if let Some(mut held) = self.store.message(id, &by.shared_id)? {
             if by.again {
-                held.record.text = text.clone();
+                if !held.record.edited {
+                    held.record.text = text.clone();
+                }
                 held.record.signature = signature;
                 self.store.save_message(held.row, &held.record)?;
                 self.tell_edited(id, group, &held, &by.author)?;
@@ -54,6 +56,7 @@ impl Step<'_, '_> {
         let place = Place { shown, recalled: by.recalled, late: by.late };
         let author = by.author.id.as_ref();
         self.store.add_message(id, &by.shared_id, author, by.sent_at, place, &record)?;
+        self.note_unproven(id, by)?;
         if signature == Signature::Unsigned && group.profile.preferences().signs_messages() && !own {
             let detail = "the group's posts are signed, and this one is not: the relay could have written it";
             let shared_id = Some(by.shared_id.to_string());
@@ -90,10 +93,11 @@ impl Step<'_, '_> {
             if kind.is_none_or(|kind| {
                 permit_change(None, kind, by.author.id.as_ref(), by.verdict, by.sent_at).is_ok()
             }) {
-                self.hold_change(id, target, by)?;
+                return self.hold_change(id, target, by);
             }
-            return Ok(());
+            return self.note_unproven(id, by);
         };
+        self.note_unproven(id, by)?;
         let permitted = match kind_of_change(event, &by.author) {
             None => Ok(()),
             Some(kind) => {
@@ -125,6 +129,16 @@ impl Step<'_, '_> {
             Said::MessageUpdate(update) => self.edited(id, group, message, update, by),
             Said::MessageDelete(delete) => self.deleted(id, group, message, delete, by),
             Said::MessageReact(react) => self.reacted(id, group, react, by),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes what is to be judged again when its author's key is known.
+    pub(super) fn note_unproven(&mut self, id: GroupId, by: &Accepted<'_>) -> Done<()> {
+        match &by.author.id {
+            Some(author) if by.verdict == Verdict::KeyUnknown => {
+                Ok(self.store.note_unproven(id, author, &by.shared_id, by.sent_at)?)
+            }
             _ => Ok(()),
         }
     }
@@ -172,7 +186,13 @@ impl Step<'_, '_> {
         self.tell_edited(id, group, &message, &by.author)
     }
 
-    fn tell_edited(&mut self, id: GroupId, group: &Group, message: &MessageRow, author: &Author) -> Done<()> {
+    pub(super) fn tell_edited(
+        &mut self,
+        id: GroupId,
+        group: &Group,
+        message: &MessageRow,
+        author: &Author,
+    ) -> Done<()> {
         let event = Event::Edited {
             group: group.alias.clone(),
             message_id: message.shared_id.to_string(),

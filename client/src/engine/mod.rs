@@ -41,6 +41,7 @@ mod send;
 mod step;
 mod tag;
 mod take_over;
+mod unproven;
 mod unusable;
 
 use std::sync::{Arc, OnceLock};

@@ -317,6 +317,15 @@ impl Step<'_, '_> {
             }
             // The author's role may have been another when it was said.
             Err(_) if came == Came::InPage => return Ok(()),
+            // Whoever is not introduced yet may have another role.
+            Err(_) if verdict == Verdict::KeyUnknown && !is_of_state(&event) => {
+                return match &author.id {
+                    Some(author) => {
+                        Ok(self.store.note_unproven(relay.group, author, &shared_id, forward.sent_at)?)
+                    }
+                    None => Ok(()),
+                };
+            }
             Err(reason) => {
                 let (kind, id) = (EvidenceKind::NotAllowed, Some(shared_id.to_string()));
                 return self.accuse(&relay, kind, id, &reason.to_string(), verbatim);
@@ -366,6 +375,11 @@ impl Step<'_, '_> {
         };
         let new_copy = dedup::Copy { relay: &nobody, author: author.id.as_ref(), verdict, verbatim };
         let (finding, better) = match dedup::compare(&held_copy, &new_copy) {
+            // Its author was introduced meanwhile.
+            Comparison::Same if verdict == Verdict::Verified && held.signature == Signature::KeyUnknown => {
+                hold(self)?;
+                return Ok(Some(true));
+            }
             // We asked for it ourselves, or it was in what we asked for and comes by itself as well.
             Comparison::Same
                 if in_page

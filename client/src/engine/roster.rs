@@ -207,6 +207,9 @@ impl Step<'_, '_> {
             };
             group.role = own.unwrap_or(group.role);
         })?;
+        for (member_id, _) in complete.roster.entries() {
+            self.author_introduced(id, member_id)?;
+        }
         protocol::crash_point!("client.roster.taken");
         Ok(())
     }

@@ -22,6 +22,7 @@ pub(crate) mod message;
 pub(crate) mod outbox;
 pub(crate) mod owner_archive;
 pub(crate) mod relay;
+mod unproven;
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ use crate::seal::{SealBroken, Sealer};
 use protocol::net::rng::system_rng;
 
 /// Numbered, forward-only; `PRAGMA user_version` counts those that ran.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0001_connections.sql"),
     include_str!("../../migrations/0002_groups.sql"),
     include_str!("../../migrations/0003_author_chains.sql"),
@@ -48,6 +49,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/0006_bulk.sql"),
     include_str!("../../migrations/0007_order.sql"),
     include_str!("../../migrations/0008_aside.sql"),
+    include_str!("../../migrations/0009_unproven.sql"),
 ];
 
 /// Statements kept compiled; more than this crate has.
