@@ -59,7 +59,7 @@ pub fn advance_because<S: RelayStore>(
     let before = group.life.status;
     group.life = life;
     group.due_at = life.deadline(&pace);
-    if let (ServedStatus::Active { misses: 0 } | ServedStatus::Delisted, Some(due)) =
+    if let (ServedStatus::Active { misses: 0 } | ServedStatus::Delisted | ServedStatus::Unlinked, Some(due)) =
         (life.status, group.due_at)
     {
         group.due_at = Some(due.plus_ms(turn.jitter_ms(turn.limits.watch_jitter.ms())));
@@ -73,7 +73,7 @@ pub fn advance_because<S: RelayStore>(
     }
     match (before, life.status) {
         (ServedStatus::Active { .. }, ServedStatus::Active { .. }) => {}
-        (ServedStatus::Active { .. }, ServedStatus::Delisted) => {
+        (ServedStatus::Active { .. } | ServedStatus::Unlinked, ServedStatus::Delisted) => {
             turn.reached(Step::GroupDelisted);
             if !is_owner_reached(turn, id)? {
                 return advance(turn, id, ServedEvent::OwnerGone);

@@ -4,14 +4,14 @@
 //! invitation ──▶ ReadingLink ──all is right──▶ CreatingLink ──link made──▶ Accepted ──roster──▶ AcknowledgedRoster
 //!                     │ not right, too late          │ too late               │ listed                │ listed
 //!                     ▼                              ▼                        └───────▶ Active ◀──────┘
-//!                  Refused ◀─────────────────────────┘                                    │ removed, group or its link
-//!                     │ the owner has heard                                               ▼ deleted, never listed
+//!                  Refused ◀─────────────────────────┘                                    │ removed, group deleted,
+//!                     │ the owner has heard                                               ▼ never listed
 //!                     ▼                                                                Inactive
 //!                   Gone ◀──────────────── notice delivered, or a day later ──────────────┘
 //!
 //! Active ──unlisted thrice──▶ Delisted ──a day later, or the owner's connection is gone──▶ Inactive
-//!    ▲                            │
-//!    └─────── listed again ───────┘
+//! Active ──link gone thrice──▶ Unlinked ──a day later──▶ Inactive
+//! Delisted, Unlinked ──listed again──▶ Active
 //!
 //! operator leaves: Leaving ──notice delivered──▶ Rejected (declines each invitation), until the operator forgets it
 //! ```
@@ -51,6 +51,9 @@ pub enum ServedStatus {
     /// The group link does not list us any more, but the owner's connection stands: nobody new is let in, and we go on
     /// as before if we are listed again.
     Delisted,
+    /// The group link is gone from its server. It may be made again, or the group has been deleted and what its owner
+    /// said of that is still on its way, though the owner does not listen any more: as [`Self::Delisted`] otherwise.
+    Unlinked,
     /// Over; members are being told.
     Inactive(ServiceEnd),
     /// Declined; the owner is being told.
@@ -219,7 +222,7 @@ impl ServedStatus {
             Self::Accepted => "accepted",
             Self::AcknowledgedRoster => "acknowledged_roster",
             Self::Active { .. } => "active",
-            Self::Delisted | Self::Inactive(_) | Self::Gone => "inactive",
+            Self::Delisted | Self::Unlinked | Self::Inactive(_) | Self::Gone => "inactive",
             Self::Refused(_) | Self::Leaving | Self::Rejected => "rejected",
         }
     }
@@ -227,19 +230,22 @@ impl ServedStatus {
     /// Whether messages are taken and passed on.
     #[must_use]
     pub const fn serves(self) -> bool {
-        matches!(self, Self::Accepted | Self::AcknowledgedRoster | Self::Active { .. } | Self::Delisted)
+        matches!(
+            self,
+            Self::Accepted | Self::AcknowledgedRoster | Self::Active { .. } | Self::Delisted | Self::Unlinked
+        )
     }
 
     /// Whether joiners are let in.
     #[must_use]
     pub const fn lets_in(self) -> bool {
-        self.serves() && !matches!(self, Self::Delisted)
+        self.serves() && !matches!(self, Self::Delisted | Self::Unlinked)
     }
 
     /// Whether the group link has listed us, so that the owner's connection is the owner's.
     #[must_use]
     pub const fn was_listed(self) -> bool {
-        matches!(self, Self::Active { .. } | Self::Delisted)
+        matches!(self, Self::Active { .. } | Self::Delisted | Self::Unlinked)
     }
 }
 
@@ -267,7 +273,7 @@ impl ServedLife {
                 Some(self.tried_at.plus_ms(doubled.min(pace.link_check_ms)))
             }
             ServedStatus::Active { .. } => Some(self.tried_at.plus_ms(pace.link_check_ms)),
-            ServedStatus::Delisted => {
+            ServedStatus::Delisted | ServedStatus::Unlinked => {
                 let next = self.tried_at.plus_ms(pace.link_check_ms);
                 Some(next.min(self.since.plus_ms(pace.inactive_ttl_ms)))
             }
@@ -292,7 +298,7 @@ impl ServedLife {
         use ServedEvent as On;
         use ServedStatus::{
             Accepted, AcknowledgedRoster, Active, CreatingLink, Delisted, Gone, Inactive, Leaving,
-            ReadingLink, Refused, Rejected,
+            ReadingLink, Refused, Rejected, Unlinked,
         };
 
         let to = |status| Self { status, since: now, tried_at: now, tries: 0 };
@@ -309,14 +315,15 @@ impl ServedLife {
             (ReadingLink | Refused(_) | Gone, On::Invited { .. }) => {
                 (to(ReadingLink), vec![Do::ReadGroupLink])
             }
-            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::Invited { same_member: true }) => {
-                (self, vec![Do::Accept])
-            }
+            (
+                Accepted | AcknowledgedRoster | Active { .. } | Delisted | Unlinked,
+                On::Invited { same_member: true },
+            ) => (self, vec![Do::Accept]),
             // Nobody is listed yet, so whoever asked last may be the true owner; the group link tells.
             (CreatingLink | Accepted | AcknowledgedRoster, On::Invited { same_member: false }) => {
                 (to(ReadingLink), vec![Do::DeleteRelayLink, Do::ReadGroupLink])
             }
-            (Active { .. } | Delisted, On::Invited { same_member: false }) => {
+            (Active { .. } | Delisted | Unlinked, On::Invited { same_member: false }) => {
                 (self, vec![Do::Decline(Refusal::ServedAlready)])
             }
             (Inactive(_), On::Invited { .. }) => {
@@ -339,15 +346,18 @@ impl ServedLife {
             (Accepted, On::RosterApplied { version }) => {
                 (to(AcknowledgedRoster), vec![Do::AckRoster { version }])
             }
-            (AcknowledgedRoster | Active { .. } | Delisted, On::RosterApplied { version }) => {
+            (AcknowledgedRoster | Active { .. } | Delisted | Unlinked, On::RosterApplied { version }) => {
                 (self, vec![Do::AckRoster { version }])
             }
-            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::RosterFailed { version }) => {
-                (self, vec![Do::AckRosterError { version }])
-            }
+            (
+                Accepted | AcknowledgedRoster | Active { .. } | Delisted | Unlinked,
+                On::RosterFailed { version },
+            ) => (self, vec![Do::AckRosterError { version }]),
 
             // The listing.
-            (Accepted | AcknowledgedRoster | Delisted, On::Listed) => (to(Active { misses: 0 }), vec![]),
+            (Accepted | AcknowledgedRoster | Delisted | Unlinked, On::Listed) => {
+                (to(Active { misses: 0 }), vec![])
+            }
             (Active { .. }, On::Listed) => {
                 (Self { status: Active { misses: 0 }, tried_at: now, tries: 0, ..self }, vec![])
             }
@@ -355,16 +365,19 @@ impl ServedLife {
                 end(ServiceEnd::NeverListed, Notice::OwnLeave)
             }
             (Delisted, On::Timeout) if expired => end(ServiceEnd::Unlisted, Notice::OwnLeave),
-            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::Timeout) => {
+            (Unlinked, On::Timeout) if expired => end(ServiceEnd::LinkGone, Notice::OwnLeave),
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted | Unlinked, On::Timeout) => {
                 (again, vec![Do::CheckLink])
             }
-            (Accepted | AcknowledgedRoster | Delisted, On::Unlisted | On::LinkGone) => (self, vec![]),
+            (Accepted | AcknowledgedRoster | Delisted, On::Unlisted | On::LinkGone)
+            | (Unlinked, On::LinkGone) => (self, vec![]),
+            (Unlinked, On::Unlisted) => (to(Delisted), vec![]),
             (Active { misses }, On::Unlisted | On::LinkGone) => {
                 let misses = misses.saturating_add(1);
                 if misses < LINK_MISSES_MAX {
                     (Self { status: Active { misses }, tried_at: now, ..self }, vec![])
                 } else if event == On::LinkGone {
-                    end(ServiceEnd::LinkGone, Notice::OwnLeave)
+                    (to(Unlinked), vec![])
                 } else {
                     (to(Delisted), vec![])
                 }
@@ -375,10 +388,10 @@ impl ServedLife {
             | (Accepted | AcknowledgedRoster | Active { .. }, On::OwnerGone) => (again, vec![Do::CheckLink]),
 
             // The end.
-            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::Removed) => {
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted | Unlinked, On::Removed) => {
                 end(ServiceEnd::Removed, Notice::OwnersStatement)
             }
-            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::GroupDeleted) => {
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted | Unlinked, On::GroupDeleted) => {
                 end(ServiceEnd::GroupDeleted, Notice::OwnersStatement)
             }
             (Inactive(_), On::NoticeDelivered | On::Timeout) => (to(Gone), vec![Do::DeleteConnections]),
@@ -387,7 +400,7 @@ impl ServedLife {
             }
 
             // The operator.
-            (Accepted | AcknowledgedRoster | Active { .. } | Delisted, On::OperatorLeaves) => {
+            (Accepted | AcknowledgedRoster | Active { .. } | Delisted | Unlinked, On::OperatorLeaves) => {
                 (to(Leaving), vec![Do::Notify(Notice::OwnLeave), Do::DeleteRelayLink])
             }
             (ReadingLink | CreatingLink, On::OperatorLeaves) => {
@@ -404,7 +417,7 @@ impl ServedLife {
             | (Leaving | Rejected, On::OperatorLeaves)
             | (Rejected | Gone, On::Timeout)
             | (
-                Accepted | AcknowledgedRoster | Active { .. } | Delisted,
+                Accepted | AcknowledgedRoster | Active { .. } | Delisted | Unlinked,
                 On::LinkValid | On::LinkInvalid | On::NotAdmitted(_) | On::RelayLinkCreated,
             )
             | (CreatingLink, On::LinkValid)

@@ -17,6 +17,7 @@ impl Encode for ServedLife {
                 out.extend_from_slice(&misses.to_be_bytes());
             }
             ServedStatus::Delisted => out.push(b'D'),
+            ServedStatus::Unlinked => out.push(b'U'),
             ServedStatus::Inactive(end) => {
                 out.push(b'E');
                 put_short(out, end.word().as_bytes());
@@ -44,6 +45,7 @@ impl Decode for ServedLife {
             b'R' => ServedStatus::AcknowledgedRoster,
             b'A' => ServedStatus::Active { misses: reader.u32()? },
             b'D' => ServedStatus::Delisted,
+            b'U' => ServedStatus::Unlinked,
             b'E' => ServedStatus::Inactive(ServiceEnd::from_word(reader.text()?)?),
             b'X' => ServedStatus::Refused(Refusal::from_word(reader.text()?)?),
             b'V' => ServedStatus::Leaving,

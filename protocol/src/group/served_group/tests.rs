@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::encoding::{Decode as _, Encode as _};
 
-const STATUSES: [ServedStatus; 12] = [
+const STATUSES: [ServedStatus; 13] = [
     ServedStatus::ReadingLink,
     ServedStatus::CreatingLink,
     ServedStatus::Accepted,
@@ -11,6 +11,7 @@ const STATUSES: [ServedStatus; 12] = [
     ServedStatus::Active { misses: 0 },
     ServedStatus::Active { misses: 2 },
     ServedStatus::Delisted,
+    ServedStatus::Unlinked,
     ServedStatus::Inactive(ServiceEnd::Unlisted),
     ServedStatus::Refused(Refusal::InvalidGroup),
     ServedStatus::Leaving,
@@ -130,6 +131,24 @@ fn whoever_is_neither_listed_nor_spoken_to_says_goodbye() {
     let gone = delisted.apply(ServedEvent::OwnerGone, Timestamp(1), &RelayPace::default());
     let (ended, effects) = gone.unwrap();
     assert_eq!((ended.status, effects), (ServedStatus::Inactive(ServiceEnd::Unlisted), GOODBYE.to_vec()));
+}
+
+#[test]
+fn a_link_that_is_gone_may_come_again_and_so_may_the_owners_last_word() {
+    let pace = RelayPace::default();
+    let missed = life(ServedStatus::Active { misses: LINK_MISSES_MAX - 1 });
+    let (unlinked, effects) = missed.apply(ServedEvent::LinkGone, Timestamp(0), &pace).unwrap();
+    assert_eq!((unlinked.status, effects), (ServedStatus::Unlinked, vec![]));
+    assert!(unlinked.status.serves() && !unlinked.status.lets_in());
+    // Whoever has deleted a group listens no more, and its statement may be late.
+    assert_eq!(unlinked.apply(ServedEvent::OwnerGone, Timestamp(1), &pace), Ok((unlinked, vec![])));
+    let (deleted, _) = unlinked.apply(ServedEvent::GroupDeleted, Timestamp(1), &pace).unwrap();
+    assert_eq!(deleted.status, ServedStatus::Inactive(ServiceEnd::GroupDeleted));
+    let (back, _) = unlinked.apply(ServedEvent::Listed, Timestamp(1), &pace).unwrap();
+    assert_eq!(back.status, ServedStatus::Active { misses: 0 });
+    let late = Timestamp(INACTIVE_TTL_MS);
+    let (ended, effects) = unlinked.apply(ServedEvent::Timeout, late, &pace).unwrap();
+    assert_eq!((ended.status, effects), (ServedStatus::Inactive(ServiceEnd::LinkGone), GOODBYE.to_vec()));
 }
 
 proptest! {
