@@ -3,10 +3,12 @@
 
 use protocol::agent::Lane;
 use protocol::agent::store::ConnectionId;
+use protocol::group::identity::MemberRole;
 use protocol::net::engine::Fatal;
 
 use crate::store::RelayStore;
-use crate::store::records::{GroupId, Purpose};
+use crate::store::records::{GroupId, Member, Purpose};
+use crate::turn::Turn;
 use crate::welcome::LEADING_ROLES;
 
 /// How the queue of a connection is subscribed.
@@ -47,6 +49,13 @@ pub(crate) fn first_of_group<S: RelayStore>(
     Ok(leaders.into_iter().flat_map(|leader| [leader.connection, leader.bulk.connection]).flatten().collect())
 }
 
+/// A member has another role: once it leads the group, its queues go before all others.
+pub(crate) fn has_role<S: RelayStore>(turn: &mut Turn<'_, '_, S>, before: MemberRole, member: &Member) {
+    if !LEADING_ROLES.contains(&before) && LEADING_ROLES.contains(&member.role) {
+        turn.context.adopt([member.connection, member.bulk.connection].into_iter().flatten(), Lane::Control);
+    }
+}
+
 /// That of the address.
 pub(crate) fn address<S: RelayStore>(store: &mut S) -> Result<Option<ConnectionId>, Fatal> {
     Ok(store.relay_address()?.and_then(|address| address.connection))
@@ -58,13 +67,20 @@ mod tests {
     use std::time::Duration;
 
     use daemon::scratch::Scratch;
+    use protocol::agent::event::Event as AgentEvent;
     use protocol::agent::seeding::{Agreement, SeedQueue};
+    use protocol::agent::signed_link_data::OpenedLink;
     use protocol::crypto::dh::X25519PublicKey;
+    use protocol::crypto::sign::Ed25519PrivateKey;
     use protocol::encoding::Encode as _;
-    use protocol::group::identity::{LinkText, MemberId, MemberRole};
-    use protocol::group::profile::Profile;
-    use protocol::net::engine::{Application as _, Core, Effects, Input};
-    use protocol::net::network::NetworkEvent;
+    use protocol::group::event::members::MemberRoleChange;
+    use protocol::group::event::{Event, Message};
+    use protocol::group::identity::{LinkText, MemberId, PublicGroupId};
+    use protocol::group::msg_id::SharedMessageId;
+    use protocol::group::profile::{GroupProfile, GroupType, Profile, PublicGroup};
+    use protocol::group::signed::{Statement, sign};
+    use protocol::net::engine::{Application, Context, Core, Effects, Input, LinkTag};
+    use protocol::net::network::{NetworkEvent, ReadLinkError};
     use protocol::net::rng::system_rng;
     use protocol::smp::command::Command;
     use protocol::smp::ids::{RecipientId, SenderId};
@@ -75,8 +91,9 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use crate::identity::RelayIdentity;
+    use crate::receive::{self, Source};
     use crate::relay::{Command as Asked, Notice, Relay};
-    use crate::store::records::{GroupKey, MemberStatus, NewMember, RelayAddress};
+    use crate::store::records::{GroupIdentity, GroupKey, LinkState, MemberStatus, NewMember, RelayAddress};
     use crate::store::sql::{Access, SqlStore};
 
     const NOW: Timestamp = Timestamp(1000);
@@ -213,6 +230,97 @@ mod tests {
         let mut other = Running::new(worker(&scratch).0);
         other.take(None);
         assert!(other.is_ready(), "there is nothing for it");
+    }
+
+    /// A relay to which somebody says something.
+    struct Hearing(Relay<SqlStore>);
+
+    impl Application for Hearing {
+        type Store = SqlStore;
+        type Command = (Source, Vec<u8>);
+
+        fn store(&mut self) -> &mut SqlStore {
+            self.0.store()
+        }
+
+        fn on_event(&mut self, _: &mut Context<'_>, _: ConnectionId, _: AgentEvent) -> Result<(), Fatal> {
+            Ok(())
+        }
+
+        fn on_link(
+            &mut self,
+            _: &mut Context<'_>,
+            _: LinkTag,
+            _: Result<OpenedLink, ReadLinkError>,
+        ) -> Result<(), Fatal> {
+            Ok(())
+        }
+
+        fn on_command(
+            &mut self,
+            context: &mut Context<'_>,
+            (source, said): Self::Command,
+        ) -> Result<(), Fatal> {
+            let mut turn = self.0.turn(context);
+            let group = turn.store.group(source.group)?.unwrap();
+            let author = turn.store.member(source.member)?.unwrap();
+            receive::statement(&mut turn, group, author, source, &Statement::parse(&said)?)
+        }
+    }
+
+    #[test]
+    fn whoever_is_promoted_or_comes_back_as_an_owner_goes_first_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = SqlStore::open(&directory.path().join("relay.sqlite")).unwrap();
+        let all = fill(&mut store);
+        let id = |byte| MemberId::new([byte; 12]).unwrap();
+        let mut rng = system_rng();
+        let key = Ed25519PrivateKey::generate(&mut rng);
+        let group = GroupId(1);
+        let mut served = store.group(group).unwrap().unwrap();
+        let public_group_id = PublicGroupId::of_root_key(&key.public_key());
+        let public_group = PublicGroup {
+            group_type: GroupType::Channel,
+            group_link: LinkText::new("simplex:/c#1").unwrap(),
+            public_group_id: public_group_id.clone(),
+            public_group_access: None,
+            other: Default::default(),
+        };
+        served.identity = Some(GroupIdentity {
+            public_group_id: public_group_id.clone(),
+            root_key: key.public_key(),
+            profile: GroupProfile::new("Tea", public_group),
+            link_version: None,
+            relays: Vec::new(),
+        });
+        store.update_group(&served).unwrap();
+        let mut owner = store.member_by_id(group, &id(3)).unwrap().unwrap();
+        owner.key = Some(key.public_key());
+        owner.link = LinkState::Broken;
+        store.update_member(&owner).unwrap();
+        let claimant = all.last().copied().unwrap();
+        store.set_purpose(claimant, Purpose::Claimant(group, owner.number), None).unwrap();
+
+        let (notify, _notices) = mpsc::unbounded_channel();
+        let relay = Relay::new(store, identity(), Limits::default(), notify);
+        let mut core = Core::new(Hearing(relay), system_rng());
+        core.take(Vec::new(), NOW).unwrap();
+        let mut say = |connection, is_claimant, event| {
+            let message = Message::new(Some(SharedMessageId::generate(&mut rng)), event).to_json();
+            let said = sign(&key, &public_group_id, &id(3), &message);
+            let (member, server_time, is_ahead) = (owner.number, NOW, false);
+            let source = Source { group, member, connection, is_claimant, server_time, is_ahead };
+            let effects = core.take(vec![Input::Command((source, said))], NOW).unwrap();
+            let asked = effects.subscriptions.into_values().flatten();
+            asked.map(|one| (one.queue.0[0], one.lane)).collect::<Vec<_>>()
+        };
+        let role = |role| {
+            let change = MemberRoleChange { member_id: id(6), role, member_key: None, roster_version: None };
+            Event::MemberRole(change)
+        };
+        assert_eq!(say(claimant, true, role(MemberRole::Member)), [(7, Lane::Control)], "the owner is back");
+        assert_eq!(say(claimant, false, role(MemberRole::Moderator)), [(6, Lane::Control)]);
+        assert_eq!(say(claimant, false, role(MemberRole::Admin)), [], "it goes first already");
     }
 
     #[test]

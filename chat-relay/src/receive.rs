@@ -13,6 +13,7 @@ mod target;
 
 pub(crate) use self::target::of_change as target_of;
 
+use protocol::agent::Lane;
 use protocol::agent::store::ConnectionId;
 use protocol::crypto::hash::sha256;
 use protocol::group::batch::Element;
@@ -254,6 +255,8 @@ fn take_over<S: RelayStore>(
     turn.store.update_member(owner)?;
     let purpose = Purpose::Member(source.group, source.member);
     turn.store.set_purpose(source.connection, purpose, None)?;
+    // A claimant's queue goes with all others.
+    turn.context.adopt([source.connection], Lane::Control);
     knocking::show_waiting(turn, source.group, owner)?;
     turn.deliver(source.group);
     tracing::info!(group = source.group.0, "an owner is back on another connection");

@@ -148,7 +148,7 @@ impl<S: RelayStore> Relay<S> {
         }
     }
 
-    fn turn<'a, 'c>(&'a mut self, context: &'a mut Context<'c>) -> Turn<'a, 'c, S> {
+    pub(crate) fn turn<'a, 'c>(&'a mut self, context: &'a mut Context<'c>) -> Turn<'a, 'c, S> {
         Turn {
             store: &mut self.store,
             identity: &self.identity,

@@ -19,11 +19,11 @@ use protocol::group::signed::Statement;
 use protocol::net::engine::Fatal;
 use protocol::timestamp::Timestamp;
 
-use crate::lifecycle;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LiveRoster, Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::{Turn, stored};
+use crate::{lanes, lifecycle};
 
 /// A verified header of an owner.
 ///
@@ -148,8 +148,9 @@ fn apply<S: RelayStore>(
                     );
                 }
                 member.key = member.key.or(Some(entry.key.0));
-                member.role = entry.role;
+                let before = std::mem::replace(&mut member.role, entry.role);
                 turn.store.update_member(&member)?;
+                lanes::has_role(turn, before, &member);
             }
             None => {
                 let new = NewMember {

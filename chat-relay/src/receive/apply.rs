@@ -13,7 +13,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::Turn;
-use crate::{bulk, knocking, lifecycle};
+use crate::{bulk, knocking, lanes, lifecycle};
 
 /// What follows an event.
 pub(super) enum Ending {
@@ -127,9 +127,10 @@ fn changes_role<S: RelayStore>(
     let key = change.member_key.map(|key| key.0);
     match turn.store.member_by_id(group.id, &change.member_id)? {
         Some(mut member) => {
-            member.role = change.role;
+            let before = std::mem::replace(&mut member.role, change.role);
             member.key = member.key.or(key);
             turn.store.update_member(&member)?;
+            lanes::has_role(turn, before, &member);
             if member.status == MemberStatus::Connected {
                 knocking::show_waiting(turn, group.id, &member)?;
             }
