@@ -206,7 +206,8 @@ fn a_verified_post_is_edited_by_its_author_alone() {
 fn a_relays_removal_is_proven_by_the_owners_own_bytes() {
     let group = Group::new();
     let [_, removed] = &group.relays;
-    let removal = MemberDelete { member_id: removed.clone(), messages: false, roster_version: None };
+    let removal =
+        MemberDelete { member_id: removed.clone(), messages: false, member_key: None, roster_version: None };
     let said = group.say("removal", Event::MemberDelete(removal.clone()));
     // The removed relay itself passes it on, as its last words.
     let last_words = relay(&group, &said);

@@ -164,6 +164,30 @@ fn whoever_was_removed_or_blocked_while_no_relay_was_there_is_so_at_a_new_one() 
     })
 }
 
+#[test]
+fn a_relay_that_never_met_a_removed_member_knows_its_key() -> anyhow::Result<()> {
+    let stage = Stage::set(1, 1, 0, "member")?;
+    let ann = stage.world.person("Ann", &stage.servers.iter().collect::<Vec<_>>())?;
+    let listening = ann.listen()?;
+    ann.ok(&["join", &stage.link])?;
+    let id = eventually("the owner knows Ann", || {
+        let answer = stage.owner.ok(&["members", GROUP])?;
+        let row = answer.of_type("member").find(|row| row["name"] == "Ann").cloned();
+        row.map(|row| text(&row, "member_id")).transpose()
+    })?;
+    drop(listening);
+    let fresh = stage.world.relay("relay-2", &stage.servers[0])?;
+    stage.owner.ok(&["relay", "add", "relay-2", fresh.link()])?;
+    stage.owner.ok(&["group", "relay", "add", GROUP, "relay-2", "--timeout", "60"])?;
+    stage.owner.ok(&["remove", GROUP, &id])?;
+    let database = rusqlite::Connection::open(fresh.directory.join("relay.sqlite"))?;
+    let removed = "SELECT count(*) FROM members WHERE status = 'removed' AND member_key IS NOT NULL";
+    eventually("the new relay bars Ann's key", || {
+        let removed: i64 = database.query_row(removed, [], |row| row.get(0))?;
+        Ok((removed == 1).then_some(()))
+    })
+}
+
 /// Waits until a relay has read all that it could of the others.
 fn is_filled(relay: &mut Relay) -> anyhow::Result<()> {
     let (name, process) = (relay.name.clone(), relay.process()?);

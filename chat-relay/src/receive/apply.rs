@@ -176,7 +176,7 @@ fn removes<S: RelayStore>(
         Some(member) => member,
         None => not_met(turn, group, &delete.member_id, MemberStatus::Removed)?,
     };
-    member.key = member.key.or(key.map(|key| key.0));
+    member.key = member.key.or(delete.member_key.or(key).map(|key| key.0));
     member.status = MemberStatus::Removed;
     member.since = turn.now();
     // Whoever was removed leads nothing any more.

@@ -67,7 +67,8 @@ async fn who_knows_the_answer_comes_in_and_who_does_not_does_not() {
     assert_eq!(acceptance(&waits), Some(Acceptance::PendingReview));
 
     // The right answer does not bring back whom an owner removed, under whichever id.
-    let delete = MemberDelete { member_id: id.clone(), messages: false, roster_version: None };
+    let delete =
+        MemberDelete { member_id: id.clone(), messages: false, member_key: None, roster_version: None };
     group.owner.say(Event::MemberDelete(delete)).await;
     group.publish_roster(2, &Default::default()).await;
     for id in [id, joiner().0] {

@@ -122,7 +122,12 @@ async fn who_was_removed_does_not_even_knock() {
     let mut joiner = group.knock().await;
     group.owner.hear("the knock", knock).await;
     // As stock moderators turn joiners away.
-    let delete = MemberDelete { member_id: joiner.id.clone(), messages: false, roster_version: None };
+    let delete = MemberDelete {
+        member_id: joiner.id.clone(),
+        messages: false,
+        member_key: None,
+        roster_version: None,
+    };
     group.owner.say(Event::MemberDelete(delete)).await;
     joiner.hear("the removal", |heard| matches!(heard.event, Event::MemberDelete(_)).then_some(())).await;
     let relay = group.relay_id.clone();

@@ -71,7 +71,8 @@ async fn who_is_passed_over_is_told_so_and_misses_no_role_and_no_removal() {
         roster_version: None,
     };
     group.owner.say(Event::MemberRole(role)).await;
-    let removal = MemberDelete { member_id: third.id.clone(), messages: false, roster_version: None };
+    let removal =
+        MemberDelete { member_id: third.id.clone(), messages: false, member_key: None, roster_version: None };
     group.owner.say(Event::MemberDelete(removal)).await;
     texts.extend(post_many(&mut group, &mut here, 14).await);
     group.until_member(&away, |member| member.gap.is_some()).await;

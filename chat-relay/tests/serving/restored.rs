@@ -52,7 +52,8 @@ async fn what_it_does_not_know_any_more_it_has_from_the_owner() {
     member.hear_post("known").await;
     let backup = group.relay.back_up();
     let between = group.owner.post("between").await;
-    let delete = MemberDelete { member_id: other.id.clone(), messages: false, roster_version: None };
+    let delete =
+        MemberDelete { member_id: other.id.clone(), messages: false, member_key: None, roster_version: None };
     let removal = group.owner.say(Event::MemberDelete(delete)).await;
     group.until_member(&other, |other| other.status == MemberStatus::Removed).await;
     member.hear_post("between").await;

@@ -124,7 +124,12 @@ async fn a_relay_that_comes_later_knows_who_is_removed_and_blocked() {
     let mut somebody = || (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
     let [admin, removed, blocked, innocent, slandered] = [(); 5].map(|()| somebody());
     let delete = |id: &MemberId| {
-        Event::MemberDelete(MemberDelete { member_id: id.clone(), messages: false, roster_version: None })
+        Event::MemberDelete(MemberDelete {
+            member_id: id.clone(),
+            messages: false,
+            member_key: None,
+            roster_version: None,
+        })
     };
     let public_id = group.owner.group.clone();
     // An admin said so who is none any more: the owner says that it stands.
@@ -177,7 +182,12 @@ async fn a_relay_that_comes_later_knows_who_is_removed_and_blocked() {
 async fn a_relay_that_missed_a_removal_cuts_the_member_off_when_the_owner_says_that_it_stands() {
     let mut group = Group::served(Tuning::default()).await;
     let mut member = group.join().await;
-    let delete = MemberDelete { member_id: member.id.clone(), messages: false, roster_version: None };
+    let delete = MemberDelete {
+        member_id: member.id.clone(),
+        messages: false,
+        member_key: None,
+        roster_version: None,
+    };
     let removal = group.owner.signed(Event::MemberDelete(delete));
     let rulings = [vec![introduction(&member.id, &member.key), forwarded(&group.owner.id, &removal)]];
     for body in bodies(rulings) {
@@ -190,4 +200,22 @@ async fn a_relay_that_missed_a_removal_cuts_the_member_off_when_the_owner_says_t
         .await;
     assert_eq!(heard, removal);
     group.until_member(&member, |member| member.connection.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_was_removed_before_it_came_does_not_come_in_by_the_same_key() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut member = group.join().await;
+    let mut rng = system_rng();
+    let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+    let member_key = Some(MemberKey(key.public_key()));
+    let delete = MemberDelete { member_id: id.clone(), messages: false, member_key, roster_version: None };
+    let said = group.owner.say(Event::MemberDelete(delete)).await;
+    let heard = |heard: &Heard| matches!(heard.event, Event::MemberDelete(_)).then(|| heard.verbatim.clone());
+    assert_eq!(member.hear("the removal", heard).await, said);
+    let relay = group.relay_id.clone();
+    for id in [id, MemberId::generate(&mut rng)] {
+        let (_, answer) = group.ask(id, key.clone(), &relay).await;
+        assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+    }
 }

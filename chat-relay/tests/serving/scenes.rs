@@ -289,7 +289,7 @@ async fn a_removed_relay_passes_on_the_owners_word_and_forgets_the_group() {
     let mut group = Group::served(Tuning::default()).await;
     let mut member = group.join().await;
     let relay = group.relay_id.clone();
-    let delete = MemberDelete { member_id: relay, messages: false, roster_version: None };
+    let delete = MemberDelete { member_id: relay, messages: false, member_key: None, roster_version: None };
     let element = group.owner.say(Event::MemberDelete(delete)).await;
     let notice = member
         .hear("the owner's notice", |heard| {
@@ -307,7 +307,8 @@ async fn the_removal_of_somebody_unknown_here_is_passed_on() {
     let mut group = Group::served(Tuning::default()).await;
     let mut member = group.join().await;
     let other_relay = MemberId::generate(&mut system_rng());
-    let delete = MemberDelete { member_id: other_relay, messages: false, roster_version: None };
+    let delete =
+        MemberDelete { member_id: other_relay, messages: false, member_key: None, roster_version: None };
     let element = group.owner.say(Event::MemberDelete(delete)).await;
     let notice = member
         .hear("the owner's notice", |heard| {
@@ -323,7 +324,8 @@ async fn who_is_removed_or_blocked_while_unknown_here_is_so_when_it_comes() {
     let mut member = group.join().await;
     let mut rng = system_rng();
     let [removed, blocked] = [(); 2].map(|()| MemberId::generate(&mut rng));
-    let delete = MemberDelete { member_id: removed.clone(), messages: false, roster_version: None };
+    let delete =
+        MemberDelete { member_id: removed.clone(), messages: false, member_key: None, roster_version: None };
     group.owner.say(Event::MemberDelete(delete)).await;
     let member_restrictions = Restrictions { restriction: Restriction::Blocked };
     let restrict = MemberRestrict { member_id: blocked.clone(), member_restrictions };
@@ -364,7 +366,12 @@ async fn a_removed_member_hears_it_and_is_cut_off() {
     let mut group = Group::served(Tuning::default()).await;
     let mut member = group.join().await;
     let mut witness = group.join().await;
-    let delete = MemberDelete { member_id: member.id.clone(), messages: false, roster_version: None };
+    let delete = MemberDelete {
+        member_id: member.id.clone(),
+        messages: false,
+        member_key: None,
+        roster_version: None,
+    };
     group.owner.say(Event::MemberDelete(delete)).await;
     for person in [&mut member, &mut witness] {
         person.hear("the removal", |heard| matches!(heard.event, Event::MemberDelete(_)).then_some(())).await;

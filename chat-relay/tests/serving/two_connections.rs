@@ -138,7 +138,8 @@ async fn control_passes_while_bulk_is_blocked() {
     group.publish_roster(2, &Group::roster_with(&other, MemberRole::Member)).await;
     group.owner.say(role_change(&other.id, MemberRole::Member, 2)).await;
     assert_eq!(member.hear("the new role", role_of).await, MemberRole::Member);
-    let delete = MemberDelete { member_id: other.id.clone(), messages: false, roster_version: None };
+    let delete =
+        MemberDelete { member_id: other.id.clone(), messages: false, member_key: None, roster_version: None };
     group.owner.say(Event::MemberDelete(delete)).await;
     let removed = |heard: &Heard| match &heard.event {
         Event::MemberDelete(delete) => Some(delete.member_id.clone()),
@@ -156,7 +157,12 @@ async fn control_passes_while_bulk_is_blocked() {
 
     // Its own removal waits for nothing either, and cuts off both.
     second.peer.pause().await;
-    let delete = MemberDelete { member_id: member.id.clone(), messages: false, roster_version: None };
+    let delete = MemberDelete {
+        member_id: member.id.clone(),
+        messages: false,
+        member_key: None,
+        roster_version: None,
+    };
     group.owner.say(Event::MemberDelete(delete)).await;
     assert_eq!(member.hear("its own removal", removed).await, member.id);
     let mut store = group.relay.store();
@@ -233,7 +239,8 @@ async fn an_owners_change_acts_ahead_and_stands_where_it_was_said() {
     let second = let_in(ask(&mut group, &id, &key, 1).await).await;
     take_over(&mut group.owner, 1).await;
     // The copy goes ahead of a post that is still to come on the second connection.
-    let delete = MemberDelete { member_id: other.id.clone(), messages: false, roster_version: None };
+    let delete =
+        MemberDelete { member_id: other.id.clone(), messages: false, member_key: None, roster_version: None };
     let removal = group.owner.signed(Event::MemberDelete(delete));
     let mark = json(Event::BulkAhead(BulkAhead {}));
     let (ahead, _) = batch::pack([&mark[..], &removal]);
@@ -250,7 +257,8 @@ async fn an_owners_change_acts_ahead_and_stands_where_it_was_said() {
 
     // What has no second copy any more takes its turn when the second connection goes.
     let mut third = group.join().await;
-    let delete = MemberDelete { member_id: third.id.clone(), messages: false, roster_version: None };
+    let delete =
+        MemberDelete { member_id: third.id.clone(), messages: false, member_key: None, roster_version: None };
     let removal = group.owner.signed(Event::MemberDelete(delete));
     let (ahead, _) = batch::pack([&mark[..], &removal]);
     group.owner.send(&ahead[0]).await;

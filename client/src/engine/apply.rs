@@ -176,9 +176,11 @@ impl Step<'_, '_> {
         self.change_member(id, group, &delete.member_id, |member| {
             member.status = MemberStatus::Removed;
             member.removal = by.ruling();
+            member.key = member.key.or(delete.member_key);
             // Whoever was removed leads nothing any more.
             member.role = member.role.min(default_role(group));
         })?;
+        self.author_introduced(id, &delete.member_id)?;
         if delete.messages {
             self.delete_messages_of(id, &delete.member_id)?;
         }

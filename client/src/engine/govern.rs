@@ -178,7 +178,8 @@ impl Step<'_, '_> {
                 .into());
         }
         let removal = |roster_version| {
-            Said::MemberDelete(MemberDelete { member_id: member_id.clone(), messages, roster_version })
+            let (member_id, member_key) = (member_id.clone(), member.key);
+            Said::MemberDelete(MemberDelete { member_id, messages, member_key, roster_version })
         };
         self.check_may(id, &group, &removal(None))?;
         let on_roster = member.role.is_roster_role();

@@ -452,7 +452,12 @@ impl Step<'_, '_> {
     fn send_removal(&mut self, relay: &RelayRow) -> Done<()> {
         let group = self.store.group(relay.group)?;
         let Some(member_id) = relay.record.member_id.clone() else { return Ok(()) };
-        let event = Said::MemberDelete(MemberDelete { member_id, messages: false, roster_version: None });
+        let event = Said::MemberDelete(MemberDelete {
+            member_id,
+            messages: false,
+            member_key: None,
+            roster_version: None,
+        });
         self.send_unchecked(relay.group, &group, event, |_| true).map(drop)
     }
 

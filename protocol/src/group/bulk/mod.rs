@@ -70,7 +70,12 @@ mod tests {
     #[test]
     fn the_removal_of_a_relay_waits_for_its_turn() {
         let member_id = MemberId::new([1; 12]).unwrap();
-        let delete = MemberDelete { member_id: member_id.clone(), messages: false, roster_version: None };
+        let delete = MemberDelete {
+            member_id: member_id.clone(),
+            messages: false,
+            member_key: None,
+            roster_version: None,
+        };
         let delete = Event::MemberDelete(delete);
         assert_eq!(delete.goes_ahead_about(|_| false), Some(&member_id));
         assert_eq!(delete.goes_ahead_about(|_| true), None);

@@ -98,6 +98,10 @@ pub struct MemberDelete {
     /// Whether the member's messages go too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub messages: bool,
+    /// The member's key, for those who have not met it: it is not to come in under another id. Ours (docs/protocol.md §5,
+    /// "Rulings").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_key: Option<MemberKey>,
     /// The version of the roster that this makes `[U: key name]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roster_version: Option<i64>,
