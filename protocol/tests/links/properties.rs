@@ -252,9 +252,10 @@ fn check<T: Encode + Decode + PartialEq + std::fmt::Debug>(
     let at = flip.0.index(flipped.len());
     flipped[at] ^= flip.1;
     if let Ok(other) = T::from_bytes(&flipped) {
-        // Whatever was read is a value like any other.
-        let again = T::from_bytes(&other.to_bytes());
-        prop_assert_eq!(again.as_ref(), Ok(&other));
+        // Whatever was read is written in one way. That may say less: not every version has words for every mode.
+        let written = other.to_bytes();
+        let again = T::from_bytes(&written).map(|again| again.to_bytes());
+        prop_assert_eq!(again, Ok(written));
     }
     Ok(())
 }
