@@ -83,14 +83,16 @@ mod tests {
     use protocol::net::network::{NetworkEvent, ReadLinkError};
     use protocol::net::rng::system_rng;
     use protocol::smp::command::Command;
+    use protocol::smp::error::ErrorType;
     use protocol::smp::ids::{RecipientId, SenderId};
     use protocol::smp::response::QueueIds;
     use protocol::timestamp::Timestamp;
-    use tokio::sync::mpsc;
+    use tokio::sync::{mpsc, oneshot};
 
     use super::*;
     use crate::config::Limits;
     use crate::identity::RelayIdentity;
+    use crate::monitoring::Labels;
     use crate::receive::{self, Source};
     use crate::relay::{Command as Asked, Notice, Relay};
     use crate::store::records::{GroupIdentity, GroupKey, LinkState, MemberStatus, NewMember, RelayAddress};
@@ -173,10 +175,20 @@ mod tests {
         }
 
         fn take(&mut self, event: Option<NetworkEvent>) -> Effects {
-            let inputs: Vec<Input<Asked>> = event.map(Input::Network).into_iter().collect();
-            let effects = self.core.take(inputs, NOW).unwrap();
+            self.take_at(NOW, event.map(Input::Network))
+        }
+
+        fn take_at(&mut self, now: Timestamp, input: Option<Input<Asked>>) -> Effects {
+            let effects = self.core.take(input.into_iter().collect(), now).unwrap();
             self.core.application().after_commit();
             effects
+        }
+
+        /// How many queues its operator sees refused.
+        fn refused(&mut self) -> usize {
+            let (answer, mut survey) = oneshot::channel();
+            self.take_at(NOW, Some(Input::Command(Asked::Survey { labels: Labels::default(), answer })));
+            survey.try_recv().unwrap().queues_refused
         }
 
         fn is_ready(&mut self) -> bool {
@@ -321,6 +333,29 @@ mod tests {
         assert_eq!(say(claimant, true, role(MemberRole::Member)), [(7, Lane::Control)], "the owner is back");
         assert_eq!(say(claimant, false, role(MemberRole::Moderator)), [(6, Lane::Control)]);
         assert_eq!(say(claimant, false, role(MemberRole::Admin)), [], "it goes first already");
+    }
+
+    #[test]
+    fn a_refused_queue_is_not_shown_by_a_worker_that_gave_its_group_up() {
+        let Some(scratch) = Scratch::make() else { return };
+        let (mut store, _) = worker(&scratch);
+        fill(&mut store);
+        let [owner, relay] = [1, 2].map(|byte| MemberId::new([byte; 12]).unwrap());
+        let key = GroupKey { group_link: LinkText::new("simplex:/c#2").unwrap(), owner, relay };
+        let group = store.group_for_invitation(&key, NOW, &Limits::default()).unwrap().unwrap().0.id;
+        connection(&mut store, 8, Purpose::RelayLink(group));
+        let mut former = Running::new(store);
+        former.take(None);
+        for queue in [1, 8].map(|number| RecipientId([number; 24])) {
+            let (server, error) = (identity().server.server, ErrorType::Auth);
+            former.take(Some(NetworkEvent::QueueRefused { server, queue, error }));
+        }
+        assert_eq!(former.refused(), 2);
+
+        let mut other = Running::new(worker(&scratch).0);
+        other.take(None);
+        former.take_at(NOW.plus_ms(crate::sharing::SHARE_EVERY_MS), None);
+        assert_eq!(former.refused(), 1, "one of two groups went");
     }
 
     #[test]

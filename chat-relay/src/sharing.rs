@@ -9,7 +9,7 @@ use protocol::group::served_group::ServedEvent;
 use protocol::net::engine::Fatal;
 
 use crate::store::RelayStore;
-use crate::store::records::GroupId;
+use crate::store::records::{GroupId, Purpose};
 use crate::store::workers::Moves;
 use crate::turn::Turn;
 use crate::{lanes, lifecycle};
@@ -28,6 +28,7 @@ pub(crate) fn follow<S: RelayStore>(turn: &mut Turn<'_, '_, S>, moves: Moves) ->
         turn.context.release(connections.into_iter().map(|(connection, _)| connection));
         turn.turns.forget(group);
         turn.reading.retain(|read| read.group() != group);
+        turn.operation.refused.retain(|_, purpose| purpose.and_then(Purpose::group) != Some(group));
         tracing::info!(group = group.0, "a group goes to another worker");
     }
     for group in moves.taken {

@@ -570,7 +570,11 @@ impl Owner for State {
 
     async fn told(&self, entity_id: &[u8], message: BrokerMessage<'_>) {
         if let BrokerMessage::Ends(_) = message {
-            self.subscriptions().forget_all();
+            let refused = self.subscriptions().forget_all();
+            for queue in refused {
+                let server = self.server.clone();
+                self.inbox.put(NetworkEvent::RefusalOver { server, queue, is_subscribed: false });
+            }
             return self.inbox.put(NetworkEvent::ServiceMoved(self.server.clone()));
         }
         let Ok(queue) = RecipientId::try_from(entity_id) else { return };

@@ -58,6 +58,8 @@ struct Refused {
     pauses: Backoff,
     /// The end of the last one.
     until: Instant,
+    /// Whether whoever wants it knows.
+    is_told: bool,
 }
 
 /// What has yet to be asked for.
@@ -105,9 +107,12 @@ impl Subscriptions {
         }
     }
 
-    /// Wants queues, and asks for them.
+    /// Wants queues, and asks for them. Whoever wants one anew has yet to be told that it is refused.
     pub(super) fn want(&mut self, queues: Vec<Subscription>) {
         for Subscription { queue, key, lane } in queues {
+            if let Some(refused) = self.refused.get_mut(&queue) {
+                refused.is_told = false;
+            }
             self.wanted.insert(queue, Wanted { key, lane });
             self.ask(queue, lane);
         }
@@ -184,9 +189,10 @@ impl Subscriptions {
         self.is_recount_near() && self.in_flight == 0
     }
 
-    /// Somebody else has all queues.
-    pub(super) fn forget_all(&mut self) {
-        *self = Self::new(self.surplus);
+    /// Somebody else has all queues. Gives those that the server refused.
+    pub(super) fn forget_all(&mut self) -> Vec<RecipientId> {
+        let former = std::mem::replace(self, Self::new(self.surplus));
+        former.refused.into_keys().collect()
     }
 
     /// The queue is gone, or somebody else has it. Says whether it was wanted.
@@ -202,9 +208,9 @@ impl Subscriptions {
             return false;
         }
         self.unheard.remove(&queue);
-        let is_new = !self.refused.contains_key(&queue);
-        let fresh = || Refused { pauses: Backoff::new(), until: now };
+        let fresh = || Refused { pauses: Backoff::new(), until: now, is_told: false };
         let refused = self.refused.entry(queue).or_insert_with(fresh);
+        let is_new = !std::mem::replace(&mut refused.is_told, true);
         self.refused_until.remove(&(refused.until, queue));
         refused.until = now + refused.pauses.next();
         self.refused_until.insert((refused.until, queue));
@@ -380,7 +386,8 @@ mod tests {
     #[test]
     fn what_somebody_else_has_is_not_wanted_any_more() {
         let mut subscriptions = wants(2, 1);
-        subscriptions.forget_all();
+        subscriptions.refuse(RecipientId([2; 24]), Instant::now());
+        assert_eq!(subscriptions.forget_all(), [RecipientId([2; 24])]);
         assert!(subscriptions.is_empty() && due(&mut subscriptions).is_empty());
     }
 
@@ -418,6 +425,19 @@ mod tests {
         assert_eq!(due(&mut subscriptions), [1, 2], "a new session asks for all");
         assert!(subscriptions.take(&RecipientId([1; 24])) && !subscriptions.take(&RecipientId([1; 24])));
         assert_eq!(subscriptions.ask_refused(now + Duration::from_secs(3600)), None);
+    }
+
+    #[test]
+    fn whoever_wants_a_refused_queue_anew_is_told_so() {
+        let (mut subscriptions, now) = (wants(1, 0), Instant::now());
+        due(&mut subscriptions);
+        assert!(subscriptions.refuse(RecipientId([1; 24]), now));
+        subscriptions.want(vec![subscription(1)]);
+        assert_eq!(due(&mut subscriptions), [1]);
+        assert!(subscriptions.refuse(RecipientId([1; 24]), now));
+        assert!(!subscriptions.refuse(RecipientId([1; 24]), now));
+        subscriptions.want(vec![subscription(1)]);
+        assert!(subscriptions.take(&RecipientId([1; 24])), "who was told before hears that it is over");
     }
 
     #[test]
