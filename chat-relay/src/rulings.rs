@@ -7,6 +7,7 @@ use protocol::group::event::members::MemberInfo;
 use protocol::group::forward::Forward;
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::permissions::{Actor, judge};
+use protocol::group::ruling::Ruling;
 use protocol::group::signed::SignatureState;
 use protocol::net::engine::Fatal;
 
@@ -17,8 +18,8 @@ use crate::store::RelayStore;
 use crate::store::records::{Member, MemberStatus, ServedGroup};
 use crate::turn::Turn;
 
-/// The newest that was said about whether a member is blocked, as a forward element: for whoever is shown the member, or is
-/// it. Nothing if its author could not say it any more: nobody would take it.
+/// The newest that was said about whether a member is blocked, and about its role if the roster does not tell that, as forward
+/// elements: for whoever is shown the member, or is it.
 ///
 /// # Errors
 /// When the store fails.
@@ -26,13 +27,38 @@ pub fn of_member<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     member: &Member,
+) -> Result<Vec<Vec<u8>>, Fatal> {
+    // Whoever gets it may have the member for one of those who joined.
+    let joiner_role = turn.joiner_role(group);
+    let appointment = member.appointment.as_ref().filter(|_| is_beside(member.role, joiner_role));
+    let mut elements = Vec::new();
+    for (ruling, role) in [(member.restriction.as_ref(), member.role), (appointment, joiner_role)] {
+        if let Some(ruling) = ruling {
+            elements.extend(said(turn, group, ruling, role)?);
+        }
+    }
+    Ok(elements)
+}
+
+/// Whether nobody has this role unless it was given: it is neither on the roster nor that of joiners.
+fn is_beside(role: MemberRole, joiner_role: MemberRole) -> bool {
+    role.is_minor_role() && role != joiner_role
+}
+
+/// A ruling about somebody of this role, as it is passed on. Nothing if its author could not say it any more: nobody would
+/// take it.
+fn said<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    ruling: &Ruling,
+    role: MemberRole,
 ) -> Result<Option<Vec<u8>>, Fatal> {
-    let (Some(ruling), Some(identity)) = (&member.restriction, &group.identity) else { return Ok(None) };
+    let Some(identity) = &group.identity else { return Ok(None) };
     let Some(author) = turn.store.member_by_id(group.id, ruling.author())? else { return Ok(None) };
     let Some(Ok(said)) = ruling.statement().map(|said| said.message()) else { return Ok(None) };
     let actor = Actor { role: author.role, blocked: author.blocked };
     let preferences = identity.profile.preferences();
-    let stands = judge(&said.event, &author.id, actor, &preferences, |_| Some(member.role)).is_ok();
+    let stands = judge(&said.event, &author.id, actor, &preferences, |_| Some(role)).is_ok();
     let name = author.profile.map_or_else(|| author.id.stand_in_name(), |profile| profile.display_name);
     Ok(ruling.forward(&name).filter(|_| stands))
 }
@@ -79,6 +105,7 @@ fn take<'i, S: RelayStore>(
     let about = match &message.event {
         Event::MemberRestrict(restrict) => &restrict.member_id,
         Event::MemberDelete(delete) => &delete.member_id,
+        Event::MemberRole(change) if change.role.is_minor_role() => &change.member_id,
         _ => return Ok(()),
     };
     let told_key = |id: &MemberId| introduced(id).and_then(|info| info.member_key);

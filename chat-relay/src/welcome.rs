@@ -100,14 +100,14 @@ fn tell_of<S: RelayStore>(
     leaders: &[Member],
 ) -> Result<(), Fatal> {
     let element = turn.compose(member_new(member));
-    let restriction = rulings::of_member(turn, group, member)?;
+    let ruled = rulings::of_member(turn, group, member)?;
     for leader in leaders {
         let is_reached = leader.number != member.number && leader.status == MemberStatus::Connected;
         if let Some(connection) = leader.connection.filter(|_| is_reached)
             && turn.send(connection, Body::Inline(&element))?.is_some()
         {
             turn.store.introduce(member.number, leader.number)?;
-            turn.send_elements(connection, restriction.as_slice())?;
+            turn.send_elements(connection, &ruled)?;
         }
     }
     Ok(())

@@ -133,8 +133,9 @@ fn a_new_relay_has_the_history_also_when_killed_while_it_takes_it() -> anyhow::R
 }
 
 #[test]
-fn whoever_was_removed_or_blocked_while_no_relay_was_there_is_so_at_a_new_one() -> anyhow::Result<()> {
-    let mut stage = Stage::set(1, 1, 2, "member")?;
+fn whoever_was_removed_blocked_or_silenced_while_no_relay_was_there_is_so_at_a_new_one() -> anyhow::Result<()>
+{
+    let mut stage = Stage::set(1, 1, 3, "member")?;
     let id_of = |owner: &Person, name: &str| {
         eventually(&format!("the owner knows {name}"), || {
             let answer = owner.ok(&["members", GROUP])?;
@@ -143,7 +144,9 @@ fn whoever_was_removed_or_blocked_while_no_relay_was_there_is_so_at_a_new_one() 
         })
     };
     let (ann, ben) = (id_of(&stage.owner, "Ann")?, id_of(&stage.owner, "Ben")?);
+    let silenced = id_of(&stage.owner, &stage.member(2)?.name)?;
     stage.relay(0)?.kill()?;
+    stage.owner.ok(&["role", GROUP, &silenced, "observer"])?;
     stage.owner.ok(&["block", GROUP, &ann])?;
     stage.owner.ok(&["remove", GROUP, &ben])?;
 
@@ -161,7 +164,14 @@ fn whoever_was_removed_or_blocked_while_no_relay_was_there_is_so_at_a_new_one() 
         let answer = stage.member(0)?.ok(&["members", GROUP])?;
         let own = answer.of_type("member").any(|row| row["me"] == true && row["blocked"] == true);
         Ok(own.then_some(()))
-    })
+    })?;
+    eventually("the third member knows that it is an observer", || {
+        let answer = stage.member(2)?.ok(&["members", GROUP])?;
+        let own = answer.of_type("member").any(|row| row["me"] == true && row["role"] == "observer");
+        Ok(own.then_some(()))
+    })?;
+    assert_ne!(stage.member(2)?.run(&["send", GROUP, "let me"])?.code, 0);
+    Ok(())
 }
 
 #[test]

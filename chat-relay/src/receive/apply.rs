@@ -3,6 +3,7 @@
 use protocol::group::event::Event;
 use protocol::group::event::members::{MemberDelete, MemberRestrict, MemberRoleChange, Restriction};
 use protocol::group::identity::{MemberId, MemberKey};
+use protocol::group::roster::Roster;
 use protocol::group::ruling::Ruling;
 use protocol::group::served_group::ServedEvent;
 use protocol::group::signed::Statement;
@@ -11,7 +12,7 @@ use protocol::timestamp::Timestamp;
 
 use crate::steps::Step;
 use crate::store::RelayStore;
-use crate::store::records::{GroupId, Member, MemberStatus, NewMember, ServedGroup};
+use crate::store::records::{Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::Turn;
 use crate::{bulk, knocking, lanes, lifecycle};
 
@@ -39,7 +40,9 @@ pub(super) fn apply<S: RelayStore>(
             turn.store.update_member(&author)?;
         }
         Event::Leave(_) => leaves(turn, author)?,
-        Event::MemberRole(change) => changes_role(turn, &group, change)?,
+        Event::MemberRole(change) => {
+            changes_role(turn, &group, change, None, Ruling::new(author.id, said_at, said))?;
+        }
         Event::MemberRestrict(restrict) => {
             restricts(turn, &group, restrict, None, Ruling::new(author.id, said_at, said))?;
         }
@@ -80,6 +83,7 @@ pub(super) fn rule<S: RelayStore>(
 ) -> Result<Ending, Fatal> {
     match event {
         Event::MemberRestrict(restrict) => restricts(turn, group, restrict, key, ruling)?,
+        Event::MemberRole(change) => changes_role(turn, group, change, key, ruling)?,
         Event::MemberDelete(delete) => return removes(turn, group, delete, key),
         _ => {}
     }
@@ -116,50 +120,60 @@ fn leaves<S: RelayStore>(turn: &mut Turn<'_, '_, S>, mut author: Member) -> Resu
     connection.map_or(Ok(()), |connection| turn.close(connection, true))
 }
 
+/// Gives somebody a role, unless something newer was said about it.
 fn changes_role<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     change: &MemberRoleChange,
+    key: Option<MemberKey>,
+    ruling: Ruling,
 ) -> Result<(), Fatal> {
-    if is_stale(turn, group.id, change.roster_version)? {
+    if is_stale(turn, group, change)? {
         return Ok(());
     }
-    let key = change.member_key.map(|key| key.0);
-    match turn.store.member_by_id(group.id, &change.member_id)? {
-        Some(mut member) => {
-            let before = std::mem::replace(&mut member.role, change.role);
-            member.key = member.key.or(key);
-            turn.store.update_member(&member)?;
-            lanes::has_role(turn, before, &member);
-            if member.status == MemberStatus::Connected {
-                knocking::show_waiting(turn, group.id, &member)?;
-            }
+    let known = turn.store.member_by_id(group.id, &change.member_id)?;
+    let told_key = change.member_key.or(key).map(|key| key.0);
+    let key = known.as_ref().and_then(|known| known.key).or(told_key);
+    let joiner_role = turn.joiner_role(group);
+    let is_away = known.as_ref().is_none_or(|known| known.connection.is_none());
+    let mut member = match known {
+        // Whoever comes first under an id of which no key is known gets no privileges with it.
+        _ if is_away && key.is_none() && change.role > joiner_role => return Ok(()),
+        Some(known) => known,
+        None if change.role == joiner_role => return Ok(()),
+        // Not met yet: it comes in with this role, with its key if that is told.
+        None => {
+            let status = if key.is_some() { MemberStatus::Known } else { MemberStatus::Left };
+            not_met(turn, group, &change.member_id, status)?
         }
-        // Not met yet; the roster or the change brings the key.
-        None if change.role.is_roster_role() && key.is_some() => {
-            let new = NewMember {
-                id: change.member_id.clone(),
-                role: change.role,
-                status: MemberStatus::Known,
-                profile: None,
-                key,
-            };
-            let now = turn.now();
-            turn.store.insert_member(group.id, &new, now)?;
-        }
-        None => {}
+    };
+    if member.appointment.as_ref().is_some_and(|newest| !ruling.counts_over(newest)) {
+        return Ok(());
+    }
+    let before = std::mem::replace(&mut member.role, change.role);
+    member.key = key;
+    member.appointment = Some(ruling);
+    turn.store.update_member(&member)?;
+    lanes::has_role(turn, before, &member);
+    if member.status == MemberStatus::Connected {
+        knocking::show_waiting(turn, group.id, &member)?;
     }
     Ok(())
 }
 
-/// Whether a change belongs to a roster older than the live one: it is passed on, but the roster says it better.
+/// Whether a change belongs to a roster older than the live one, which says it better: it is passed on, and that is all. Of whom
+/// it does not list, a roster says nothing below the joiners' role.
 fn is_stale<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
-    group: GroupId,
-    version: Option<i64>,
+    group: &ServedGroup,
+    change: &MemberRoleChange,
 ) -> Result<bool, Fatal> {
-    let live = turn.store.roster(group)?.map(|roster| roster.version);
-    Ok(version.zip(live).is_some_and(|(version, live)| version < live))
+    let Some(live) = turn.store.roster(group.id)? else { return Ok(false) };
+    if change.roster_version.is_none_or(|version| version >= live.version) {
+        return Ok(false);
+    }
+    let lists = || Roster::parse(&live.blob).is_ok_and(|roster| roster.entry(&change.member_id).is_some());
+    Ok(change.role > turn.joiner_role(group) || lists())
 }
 
 fn removes<S: RelayStore>(

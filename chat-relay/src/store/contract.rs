@@ -243,6 +243,7 @@ fn members_read_back_as_written<S: RelayStore>(store: &mut S) -> Result<(), Stor
     let changed = Member {
         blocked: true,
         restriction: Some(Ruling::new(id(2), NOW, &said)),
+        appointment: Some(Ruling::new(id(3), NOW, &said)),
         link: LinkState::Full,
         roster_served: 3,
         passed_over: true,

@@ -212,6 +212,8 @@ pub struct Member {
     pub blocked: bool,
     /// The newest that was said about that.
     pub restriction: Option<Ruling>,
+    /// The newest that was said about its role.
+    pub appointment: Option<Ruling>,
     /// The highest chat version it told.
     pub chat_version: u16,
     /// Its connection, if any.

@@ -5,7 +5,7 @@ use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::author_chain::OwnChain;
 use protocol::group::event::history::HistoryGet;
 use protocol::group::event::members::{
-    MemberDelete, MemberInfo, MemberNew, MemberRestrict, Restriction, Restrictions,
+    MemberDelete, MemberInfo, MemberNew, MemberRestrict, MemberRoleChange, Restriction, Restrictions,
 };
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::{ForwardSender, forward};
@@ -27,17 +27,36 @@ fn restriction(of: &MemberId, restriction: Restriction) -> Event {
 
 /// What the owner says about somebody, one after the other.
 fn restrictions(owner: &Person, of: &MemberId, said: &[Restriction]) -> Vec<Vec<u8>> {
+    in_turn(owner, said.iter().map(|said| restriction(of, *said)))
+}
+
+fn in_turn(owner: &Person, said: impl IntoIterator<Item = Event>) -> Vec<Vec<u8>> {
     let mut chain = OwnChain::begin(&mut system_rng());
     let mut elements = Vec::new();
     for said in said {
         let id = SharedMessageId::generate(&mut system_rng());
-        let message = Message::new(Some(id), restriction(of, *said)).chained(chain.next());
+        let message = Message::new(Some(id), said).chained(chain.next());
         let element = sign(&owner.key, &owner.group, &owner.id, &message.to_json());
         let digest = Statement::parse(&element).unwrap().digest(&owner.group, &owner.id);
         chain = chain.followed_by(digest, &mut system_rng());
         elements.push(element);
     }
     elements
+}
+
+/// A minor role, which no roster tells.
+fn appointment(of: &MemberId, role: MemberRole, key: Option<&Ed25519PrivateKey>) -> Event {
+    Event::MemberRole(MemberRoleChange {
+        member_id: of.clone(),
+        role,
+        member_key: key.map(|key| MemberKey(key.public_key())),
+        roster_version: None,
+    })
+}
+
+async fn hear_appointment(person: &mut Person) -> Vec<u8> {
+    let heard = |heard: &Heard| matches!(heard.event, Event::MemberRole(_)).then(|| heard.verbatim.clone());
+    person.hear("a role", heard).await
 }
 
 async fn hear_restriction(person: &mut Person) -> Heard {
@@ -217,5 +236,52 @@ async fn whoever_was_removed_before_it_came_does_not_come_in_by_the_same_key() {
     for id in [id, MemberId::generate(&mut rng)] {
         let (_, answer) = group.ask(id, key.clone(), &relay).await;
         assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_role_that_comes_later_is_passed_on_and_changes_nothing() {
+    use MemberRole::{Author, Observer};
+    let mut group = Group::served(Tuning::default()).await;
+    let (mut member, about) = (group.join().await, group.join().await);
+    for (older, newer) in [(Author, Observer), (Observer, Author)] {
+        let said = in_turn(&group.owner, [older, newer].map(|role| appointment(&about.id, role, None)));
+        for element in said.iter().rev() {
+            group.owner.send(element).await;
+            assert_eq!(&hear_appointment(&mut member).await, element);
+        }
+        group.until_member(&about, |about| about.role == newer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_no_roster_tells_is_kept_for_whoever_comes_later() {
+    let mut group = Group::served(Tuning::default()).await;
+    let mut moderator = group.join().await;
+    group.publish_roster(1, &Group::roster_with(&moderator, MemberRole::Moderator)).await;
+    let mut rng = system_rng();
+    let [ruled, told] =
+        [(); 2].map(|()| (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng)));
+    // The one is told by the owner as a ruling that stands, the other as it happens.
+    let ruling = group.owner.signed(appointment(&ruled.0, MemberRole::Author, None));
+    let rulings = [vec![introduction(&ruled.0, &ruled.1), forwarded(&group.owner.id, &ruling)]];
+    for body in bodies(rulings) {
+        group.owner.send(&body).await;
+    }
+    let live = group.owner.say(appointment(&told.0, MemberRole::Author, Some(&told.1))).await;
+    assert_eq!(hear_appointment(&mut moderator).await, live);
+    let relay = group.relay_id.clone();
+    for ((id, key), said) in [(ruled, ruling), (told, live)] {
+        let other = Ed25519PrivateKey::generate(&mut rng);
+        let (_, answer) = group.ask(id.clone(), other, &relay).await;
+        assert!(matches!(answer, Event::RelayNotice(_)), "its key is known: {answer:?}");
+        let asked = group.ask(id, key, &relay).await;
+        let Event::LinkInvitation(invitation) = &asked.1 else { panic!("it is let in: {:?}", asked.1) };
+        assert_eq!(invitation.group_link_invitation.invited_member.member_role, MemberRole::Author);
+        let mut person = Group::let_in(asked).await;
+        for heard in [&mut person, &mut moderator] {
+            assert_eq!(hear_appointment(heard).await, said);
+        }
+        group.until_member(&person, |person| person.role == MemberRole::Author).await;
     }
 }

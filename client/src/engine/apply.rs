@@ -38,7 +38,7 @@ impl Step<'_, '_> {
                 self.change(id, group, Some(relay), &event, by)
             }
             Said::MemberNew(new) => self.introduced(relay, group, new.member_info, Manner::New, None),
-            Said::MemberRole(change) => self.role_changed(relay, group, change),
+            Said::MemberRole(change) => self.role_changed(relay, group, change, by),
             Said::MemberRestrict(restrict) => self.restricted(id, group, &restrict, by),
             Said::MemberDelete(delete) => self.member_removed(relay, group, delete, by),
             Said::Leave(_) => self.left(id, group, by),
@@ -131,18 +131,30 @@ impl Step<'_, '_> {
         self.change_member(id, group, &restrict.member_id, |member| member.restrict(blocked, ruling))
     }
 
-    fn role_changed(&mut self, relay: &RelayRow, group: &Group, change: MemberRoleChange) -> Done<()> {
-        if !self.roster_delta(relay, change.roster_version)? {
+    /// Somebody has another role, unless something newer was said about it.
+    fn role_changed(
+        &mut self,
+        relay: &RelayRow,
+        group: &Group,
+        change: MemberRoleChange,
+        by: &Accepted<'_>,
+    ) -> Done<()> {
+        let id = relay.group;
+        let Some(ruling) = by.ruling() else { return Ok(()) };
+        let is_late = !self.roster_delta(relay, change.roster_version)?;
+        // Of whom it does not list, a later roster says nothing below the joiners' role.
+        let is_below = change.role <= default_role(group) && !self.roster_lists(id, &change.member_id)?;
+        if is_late && (group.owner.is_some() || !is_below) {
             return Ok(());
         }
-        let id = relay.group;
-        if change.member_id == group.member_id {
-            self.store.change_group(id, |group| group.role = change.role)?;
-        }
+        let mut counts = false;
         self.change_member(id, group, &change.member_id, |member| {
-            member.role = change.role;
+            counts = member.appoint(change.role, ruling);
             member.key = member.key.or(change.member_key);
         })?;
+        if counts && change.member_id == group.member_id {
+            self.store.change_group(id, |group| group.role = change.role)?;
+        }
         self.author_introduced(id, &change.member_id)
     }
 

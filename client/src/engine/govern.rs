@@ -144,7 +144,7 @@ impl Step<'_, '_> {
             .into());
         }
         let change = |roster_version| {
-            let member_key = member.key.filter(|_| role.is_roster_role());
+            let member_key = member.key;
             Said::MemberRole(MemberRoleChange {
                 member_id: member_id.clone(),
                 role,
@@ -159,11 +159,13 @@ impl Step<'_, '_> {
         let version = if on_roster { Some(self.next_roster(id)?) } else { None };
         tracing::debug!(%before, %role, ?version, "role given");
         let change = {
-            let member_key = member.key.filter(|_| role.is_roster_role());
+            let member_key = member.key;
             let member_id = member_id.clone();
             Said::MemberRole(MemberRoleChange { member_id, role, member_key, roster_version: version })
         };
         let shared_id = self.send_unchecked(id, &group, change, |_| true)?;
+        member.appointment = self.own_ruling(id, &group, &shared_id)?;
+        self.store.save_member(id, &member_id, &member)?;
         self.tell(Event::Member(rows::member_row(&group, &member_id, &member)));
         Ok(shared_id)
     }

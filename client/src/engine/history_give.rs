@@ -72,7 +72,7 @@ impl Step<'_, '_> {
         let name = known.as_ref().map_or_else(|| author.stand_in_name(), |known| known.name(author));
         let introduction = known
             .filter(|known| known.role < MemberRole::Owner)
-            .map(|known| introduction(group, author, known));
+            .map(|known| introduction(group, author, &known));
         let sender = ForwardSender::Member { id: author.clone(), name };
         let forward = forward(&sender, said.sent_at, &statement);
         Ok(Some(Item { position, author: author.clone(), introduction, forward }))
@@ -84,7 +84,7 @@ fn position(said: &SaidRow) -> Result<HistoryPosition, protocol::encoding::Decod
 }
 
 /// A member's name and key, for relays that have not met it.
-pub(super) fn introduction(group: &Group, id: &MemberId, member: Member) -> Vec<u8> {
+pub(super) fn introduction(group: &Group, id: &MemberId, member: &Member) -> Vec<u8> {
     let member_info = MemberInfo {
         member_id: id.clone(),
         member_role: default_role(group),

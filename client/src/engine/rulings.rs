@@ -1,4 +1,5 @@
-//! What an owner tells a relay that comes: who is removed and who is blocked, as it was signed. See
+//! What an owner tells a relay that comes: who is removed, who is blocked and who has a role that the roster does not tell, as it
+//! was signed. See
 //! [`protocol::group::ruling`].
 
 use protocol::agent::Body;
@@ -6,7 +7,7 @@ use protocol::group::identity::MemberId;
 use protocol::group::ruling::{Ruling, bodies};
 
 use super::history_give::introduction;
-use super::step::{Done, Step};
+use super::step::{Done, Step, default_role};
 use crate::store::group::{Group, GroupId};
 use crate::store::member::Member;
 use crate::store::relay::RelayRow;
@@ -18,8 +19,8 @@ impl Step<'_, '_> {
         let group = self.store.group(relay.group)?;
         let mut rulings = Vec::new();
         for (id, member) in self.store.members(relay.group)? {
-            if let Some(ruling) = member.ruling().cloned() {
-                rulings.extend(self.told(relay.group, &group, (id, member), &ruling)?);
+            for ruling in member.rulings(default_role(&group)) {
+                rulings.extend(self.told(relay.group, &group, (&id, &member), ruling)?);
             }
         }
         for body in bodies(rulings) {
@@ -33,7 +34,7 @@ impl Step<'_, '_> {
         &self,
         id: GroupId,
         group: &Group,
-        (of, member): (MemberId, Member),
+        (of, member): (&MemberId, &Member),
         ruling: &Ruling,
     ) -> Done<Option<Vec<Vec<u8>>>> {
         let author = self.store.member(id, ruling.author())?;
@@ -41,8 +42,8 @@ impl Step<'_, '_> {
         let Some(forward) = ruling.forward(&name) else { return Ok(None) };
         let author = author.filter(|_| *ruling.author() != group.member_id);
         let mut elements: Vec<_> =
-            author.into_iter().map(|author| introduction(group, ruling.author(), author)).collect();
-        elements.extend([introduction(group, &of, member), forward]);
+            author.iter().map(|author| introduction(group, ruling.author(), author)).collect();
+        elements.extend([introduction(group, of, member), forward]);
         Ok(Some(elements))
     }
 }

@@ -28,6 +28,9 @@ pub(crate) struct Member {
     /// The newest that was said about that.
     #[serde(default)]
     pub(crate) restriction: Option<Ruling>,
+    /// The newest that was said about its role.
+    #[serde(default)]
+    pub(crate) appointment: Option<Ruling>,
     /// How it was removed.
     #[serde(default)]
     pub(crate) removal: Option<Ruling>,
@@ -88,6 +91,7 @@ impl Member {
             status: MemberStatus::Active,
             blocked: false,
             restriction: None,
+            appointment: None,
             removal: None,
             decision: None,
         }
@@ -101,9 +105,24 @@ impl Member {
         }
     }
 
-    /// What was decided about it and stands.
-    pub(crate) fn ruling(&self) -> Option<&Ruling> {
-        if self.status == MemberStatus::Removed { self.removal.as_ref() } else { self.restriction.as_ref() }
+    /// Has another role, unless something newer was said about it. Says whether it has.
+    pub(crate) fn appoint(&mut self, role: MemberRole, ruling: Ruling) -> bool {
+        let counts = self.appointment.as_ref().is_none_or(|newest| ruling.counts_over(newest));
+        if counts {
+            self.role = role;
+            self.appointment = Some(ruling);
+        }
+        counts
+    }
+
+    /// What was decided about it and stands, but for what the roster tells.
+    pub(crate) fn rulings(&self, joiner_role: MemberRole) -> impl Iterator<Item = &Ruling> {
+        let is_beside = self.role.is_minor_role() && self.role != joiner_role;
+        let [removal, restriction, appointment] = match self.status {
+            MemberStatus::Removed => [self.removal.as_ref(), None, None],
+            _ => [None, self.restriction.as_ref(), self.appointment.as_ref().filter(|_| is_beside)],
+        };
+        [removal, restriction, appointment].into_iter().flatten()
     }
 
     /// What to call the member.
@@ -161,14 +180,14 @@ mod tests {
 
     use super::*;
 
+    fn ruling(number: u64) -> Ruling {
+        let link = ChainLink::new(Epoch([1; 12]), number, Some([7; 32])).unwrap();
+        let said = Message::new(None, Event::Acknowledge(Acknowledge {})).chained(link).to_json();
+        Ruling::new(MemberId::new([1; 12]).unwrap(), Timestamp(0), &Statement::parse(&said).unwrap())
+    }
+
     #[test]
     fn an_older_block_that_comes_after_its_lifting_does_not_block() {
-        let author = MemberId::new([1; 12]).unwrap();
-        let ruling = |number| {
-            let link = ChainLink::new(Epoch([1; 12]), number, Some([7; 32])).unwrap();
-            let said = Message::new(None, Event::Acknowledge(Acknowledge {})).chained(link).to_json();
-            Ruling::new(author.clone(), Timestamp(0), &Statement::parse(&said).unwrap())
-        };
         let mut member = Member::with_role(MemberRole::Member);
         member.restrict(false, ruling(8));
         member.restrict(true, ruling(7));
@@ -176,5 +195,22 @@ mod tests {
         member.restrict(true, ruling(9));
         member.restrict(false, ruling(8));
         assert!(member.blocked);
+    }
+
+    #[test]
+    fn an_older_role_that_comes_later_is_not_had_and_what_the_roster_does_not_tell_stands() {
+        let mut member = Member::with_role(MemberRole::Member);
+        assert!(member.appoint(MemberRole::Observer, ruling(8)));
+        assert!(!member.appoint(MemberRole::Admin, ruling(7)));
+        assert_eq!(member.role, MemberRole::Observer);
+        assert_eq!(member.rulings(MemberRole::Member).collect::<Vec<_>>(), [&ruling(8)]);
+        assert_eq!(member.rulings(MemberRole::Observer).count(), 0);
+        member.restrict(true, ruling(9));
+        assert_eq!(member.rulings(MemberRole::Member).collect::<Vec<_>>(), [&ruling(9), &ruling(8)]);
+        assert!(member.appoint(MemberRole::Member, ruling(10)));
+        assert!(!member.appoint(MemberRole::Observer, ruling(8)));
+        assert_eq!(member.rulings(MemberRole::Member).collect::<Vec<_>>(), [&ruling(9)]);
+        (member.status, member.removal) = (MemberStatus::Removed, Some(ruling(11)));
+        assert_eq!(member.rulings(MemberRole::Member).collect::<Vec<_>>(), [&ruling(11)]);
     }
 }

@@ -237,6 +237,12 @@ impl MemberRole {
         matches!(self, Self::Member | Self::Moderator | Self::Admin)
     }
 
+    /// Whether it is one of those below the roster's that people are given: observer and author.
+    #[must_use]
+    pub const fn is_minor_role(self) -> bool {
+        matches!(self, Self::Observer | Self::Author)
+    }
+
     /// Whether the holder may post in the main scope.
     #[must_use]
     pub fn may_post(self) -> bool {

@@ -1,5 +1,5 @@
-//! What was decided about a member and stands: the newest signed block, unblocking or removal (docs/protocol.md §5,
-//! "Rulings").
+//! What was decided about a member and stands: the newest signed block or unblocking, the removal, and the newest role, if the
+//! roster does not tell it (docs/protocol.md §5, "Rulings").
 //!
 //! ```text
 //! ruling, signed ─▶ is there a newer one of its kind about this member? ── no ──▶ applied, kept with its bytes

@@ -16,10 +16,10 @@ use crate::store::records::{
 
 const MEMBER: &str = "SELECT member_number, group_id, member_id, role, status, profile, member_key, blocked,
     chat_version, connection_id, link, passed_over, roster_served, since_ms, reason,
-    bulk_stage, bulk_connection_id, bulk_number, gap_after, gap_told, restriction FROM members";
+    bulk_stage, bulk_connection_id, bulk_number, gap_after, gap_told, restriction, appointment FROM members";
 
 /// Holds for members without a connection whom nothing that is stored is by or about.
-const UNMENTIONED: &str = "blocked = 0 AND connection_id IS NULL
+const UNMENTIONED: &str = "blocked = 0 AND appointment IS NULL AND connection_id IS NULL
     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.author = member_number)
     AND NOT EXISTS (SELECT 1 FROM purposes p WHERE p.member_number = members.member_number)
     AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.author = member_number)
@@ -62,11 +62,12 @@ impl SqlStore {
     pub(super) fn write_member(&mut self, member: &Member) -> Result<(), StoreError> {
         let profile = member.profile.as_ref().map(to_json).transpose()?;
         let restriction = member.restriction.as_ref().map(to_json).transpose()?;
+        let appointment = member.appointment.as_ref().map(to_json).transpose()?;
         self.change_one(
             "UPDATE members SET role = ?2, status = ?3, profile = ?4, member_key = ?5, blocked = ?6,
              chat_version = ?7, connection_id = ?8, link = ?9, passed_over = ?10, roster_served = ?11,
              since_ms = ?12, reason = ?13, bulk_stage = ?14, bulk_connection_id = ?15, bulk_number = ?16,
-             gap_after = ?17, gap_told = ?18, restriction = ?19
+             gap_after = ?17, gap_told = ?18, restriction = ?19, appointment = ?20
              WHERE member_number = ?1",
             params![
                 member.number.0,
@@ -88,6 +89,7 @@ impl SqlStore {
                 member.gap.map(|gap| gap.after.0),
                 member.gap.and_then(|gap| gap.told),
                 restriction,
+                appointment,
             ],
         )?;
         self.keep_position(member)
@@ -196,5 +198,6 @@ fn read_member(row: &Row<'_>) -> rusqlite::Result<Member> {
             None => None,
         },
         restriction: row.get::<_, Option<String>>(20)?.as_deref().map(json).transpose()?,
+        appointment: row.get::<_, Option<String>>(21)?.as_deref().map(json).transpose()?,
     })
 }
