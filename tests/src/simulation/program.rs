@@ -1,5 +1,7 @@
 //! A program: the real application in the real engine, on a database that outlives it.
 
+use std::collections::BTreeMap;
+
 use chat_relay::config::{JoinerRole, Tuning};
 use chat_relay::identity::RelayIdentity;
 use chat_relay::relay::Relay;
@@ -13,7 +15,7 @@ use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::encoding::Encode as _;
 use protocol::group::profile::Profile;
 use protocol::net::engine::{Application as _, Core, Effects, Fatal, Input};
-use protocol::smp::address::ServerAddressWithAuth;
+use protocol::smp::address::{ServerAddress, ServerAddressWithAuth};
 use protocol::smp::short_link::LinkType;
 use protocol::timestamp::Timestamp;
 use rand::rngs::StdRng;
@@ -29,8 +31,8 @@ const SEALING_KEY: [u8; 32] = [7; 32];
 /// What a program is.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
-    /// A relay, with what it is to others.
-    Relay(Box<(RelayIdentity, Tuning)>),
+    /// A relay, with what it is to others, and whether it is a service of its servers.
+    Relay(Box<(RelayIdentity, Tuning)>, bool),
     /// Somebody's client.
     Client,
 }
@@ -91,7 +93,7 @@ impl Program {
 
     /// Gives a relay its address, and says what it is.
     pub(super) fn make_relay(&mut self, rng: &mut StdRng) -> anyhow::Result<String> {
-        let Kind::Relay(relay) = &self.kind else { anyhow::bail!("{} is no relay", self.name) };
+        let Kind::Relay(relay, _) = &self.kind else { anyhow::bail!("{} is no relay", self.name) };
         let plan = AddressPlan {
             server: relay.0.server.clone(),
             link_type: LinkType::Relay,
@@ -115,7 +117,7 @@ impl Program {
     pub(super) fn start(&mut self, rng: StdRng) -> anyhow::Result<()> {
         self.life += 1;
         self.machine = Some(match &self.kind {
-            Kind::Relay(relay) => {
+            Kind::Relay(relay, _) => {
                 let store = SqlStore::open(self.database.as_ref())?;
                 // nobody waits until it is ready
                 let (notify, _) = mpsc::unbounded_channel();
@@ -128,6 +130,14 @@ impl Program {
             }
         });
         Ok(())
+    }
+
+    /// What it remembers as a service, if it is one: how many queues more servers have of it than it knows.
+    pub(super) fn service(&mut self) -> anyhow::Result<Option<BTreeMap<ServerAddress, i64>>> {
+        match self.kind {
+            Kind::Relay(_, true) => Ok(Some(self.with_relay_store(|store| store.services())?.surplus)),
+            Kind::Relay(_, false) | Kind::Client => Ok(None),
+        }
     }
 
     /// Kills it: what is not in the database is gone.
@@ -249,9 +259,15 @@ impl Program {
 }
 
 /// A relay's settings in a simulation.
-pub(super) fn relay_kind(name: &str, server: ServerAddressWithAuth, tuning: Tuning) -> Kind {
+pub(super) fn relay_kind(
+    name: &str,
+    server: ServerAddressWithAuth,
+    tuning: Tuning,
+    is_service: bool,
+) -> Kind {
     let joiner_role: Option<JoinerRole> = None;
-    Kind::Relay(Box::new((RelayIdentity { server, profile: Profile::named(name), joiner_role }, tuning)))
+    let identity = RelayIdentity { server, profile: Profile::named(name), joiner_role };
+    Kind::Relay(Box::new((identity, tuning)), is_service)
 }
 
 fn input<C>(arrival: Arrival) -> Input<C> {

@@ -8,22 +8,24 @@ use protocol::agent::request::Request;
 use protocol::crypto::dh::X25519PrivateKey;
 use protocol::smp::command::{Command, LinkData, NewQueue as NewCommand, QueueRequest};
 use protocol::smp::error::{CommandError, ErrorType};
-use protocol::smp::ids::{LinkId, MessageId, RecipientId, SenderId};
+use protocol::smp::ids::{LinkId, MessageId, RecipientId, SenderId, ServiceId};
 use protocol::smp::key::AuthPublicKey;
 use protocol::smp::message::{seal_message, seal_quota};
 use protocol::smp::queue_uri::QueueMode;
 use protocol::smp::response::{BrokerMessage, QueueIds};
 use protocol::timestamp::Timestamp;
+use protocol::transport::hello::ServiceRole;
 use rand::rngs::StdRng;
 use smp_server::store::{
     AppendRules, Appended, Created, DhSecret, LinkSet, MemoryStore, NewMessage, NewQueue, QueueName,
-    QueueReader as _, QueueRecord, QueueStore as _, Secured, StoredMessage, day_of,
+    QueueNumber, QueueReader as _, QueueRecord, QueueStore as _, Secured, ServiceRecord, StoredMessage,
+    Stream, day_of,
 };
 
 use super::network::SessionId;
 
-/// What the server says besides its answer: to this session, about this queue.
-pub(super) type Told = (SessionId, RecipientId, BrokerMessage<'static>);
+/// What the server says besides its answer: to this session, about this queue, or about all of its service.
+pub(super) type Told = (SessionId, Option<RecipientId>, BrokerMessage<'static>);
 
 type Answer = BrokerMessage<'static>;
 
@@ -35,7 +37,12 @@ pub(super) struct Server {
     /// Messages that a queue holds at most.
     quota: u32,
     subscribers: BTreeMap<RecipientId, Subscriber>,
+    /// Which session has a service, and whether it subscribed to all its queues.
+    services: BTreeMap<ServiceId, (SessionId, bool)>,
 }
+
+/// A session, and the service as which it was made.
+type Peer = (SessionId, Option<ServiceId>);
 
 #[derive(Debug)]
 struct Subscriber {
@@ -47,12 +54,19 @@ struct Subscriber {
 impl Server {
     /// An empty one.
     pub(super) fn new(rng: StdRng, quota: u32) -> Self {
-        Self { store: MemoryStore::new(), rng, quota, subscribers: BTreeMap::new() }
+        Self {
+            store: MemoryStore::new(),
+            rng,
+            quota,
+            subscribers: BTreeMap::new(),
+            services: BTreeMap::new(),
+        }
     }
 
     /// A session is gone: what it subscribed to is delivered to nobody.
     pub(super) fn forget(&mut self, session: SessionId) {
         self.subscribers.retain(|_, subscriber| subscriber.session != session);
+        self.services.retain(|_, (of, _)| *of != session);
     }
 
     /// Messages that wait in all queues.
@@ -69,20 +83,15 @@ impl Server {
     }
 
     /// Executes a command. What is told goes after the answer.
-    pub(super) fn execute(
-        &mut self,
-        session: SessionId,
-        request: &Request,
-        now: Timestamp,
-    ) -> (Answer, Vec<Told>) {
+    pub(super) fn execute(&mut self, peer: Peer, request: &Request, now: Timestamp) -> (Answer, Vec<Told>) {
         let mut told = Vec::new();
-        let answer = self.answer(session, request, now, &mut told);
+        let answer = self.answer(peer, request, now, &mut told);
         (answer.unwrap_or_else(BrokerMessage::Err), told)
     }
 
     fn answer(
         &mut self,
-        session: SessionId,
+        peer: Peer,
         request: &Request,
         now: Timestamp,
         told: &mut Vec<Told>,
@@ -91,7 +100,8 @@ impl Server {
         let entity = request.entity.as_slice();
         match &request.command {
             Command::Ping => Ok(BrokerMessage::Pong),
-            Command::New(new) => self.create(session, request, new, key, now),
+            Command::Subs => self.subscribe_to_all(peer, told),
+            Command::New(new) => self.create(peer, request, new, key, (now, told)),
             Command::Send { notify, body } => {
                 let queue = self.queue(SenderId::try_from(entity).map(QueueName::Sender))?;
                 if queue.sender_key != key {
@@ -116,14 +126,14 @@ impl Server {
                 if !key.is_some_and(|key| queue.recipient_keys.contains(&key)) {
                     return Err(ErrorType::Auth);
                 }
-                self.of_recipient(session, &queue, command, told)
+                self.of_recipient(peer, &queue, command, told)
             }
         }
     }
 
     fn of_recipient(
         &mut self,
-        session: SessionId,
+        (session, service): Peer,
         queue: &QueueRecord,
         command: &Command<'_>,
         told: &mut Vec<Told>,
@@ -133,10 +143,14 @@ impl Server {
             Command::Sub => {
                 let before = self.subscribers.insert(id, Subscriber { session, outstanding: None });
                 if let Some(before) = before.filter(|before| before.session != session) {
-                    told.push((before.session, id, BrokerMessage::End));
+                    told.push((before.session, Some(id), BrokerMessage::End));
+                }
+                self.store.associate(queue.number, Stream::Messages, service).map_err(storage)?;
+                if let Some(service) = service {
+                    self.take_service(session, service, told)?;
                 }
                 told.extend(self.deliver(queue)?);
-                Ok(BrokerMessage::Sok(None))
+                Ok(BrokerMessage::Sok(service))
             }
             Command::Key { sender_key } => self.secure(queue, sender_key),
             Command::Ack { message_id } => {
@@ -158,12 +172,57 @@ impl Server {
             Command::Del => {
                 self.store.delete_queue(queue.number).map_err(storage)?;
                 if let Some(gone) = self.subscribers.remove(&id).filter(|gone| gone.session != session) {
-                    told.push((gone.session, id, BrokerMessage::Deld));
+                    told.push((gone.session, Some(id), BrokerMessage::Deld));
                 }
                 Ok(BrokerMessage::Ok)
             }
             _ => Err(CommandError::Prohibited.into()),
         }
+    }
+
+    /// All queues of the service, and what waits in them, once in a session.
+    fn subscribe_to_all(
+        &mut self,
+        (session, service): Peer,
+        told: &mut Vec<Told>,
+    ) -> Result<Answer, ErrorType> {
+        let service = service.ok_or(ErrorType::Service)?;
+        self.take_service(session, service, told)?;
+        let queues = self.queues_of(service)?;
+        let is_first = self.services.insert(service, (session, true)) != Some((session, true));
+        if is_first {
+            let backlog = self.store.service_backlog(service, QueueNumber(0), u32::MAX).map_err(storage)?;
+            for waiting in backlog.queues {
+                let queue = self.queue(Ok::<_, ()>(QueueName::Recipient(waiting.recipient_id)))?;
+                told.extend(self.deliver(&queue)?);
+            }
+        }
+        Ok(BrokerMessage::Soks(queues))
+    }
+
+    /// A session has the service from now on; what another one had is told to it no more.
+    fn take_service(
+        &mut self,
+        session: SessionId,
+        service: ServiceId,
+        told: &mut Vec<Told>,
+    ) -> Result<(), ErrorType> {
+        let former = self.services.get(&service).map(|(former, _)| *former);
+        if former == Some(session) {
+            return Ok(());
+        }
+        self.services.insert(service, (session, false));
+        if let Some(former) = former {
+            self.subscribers.retain(|_, subscriber| subscriber.session != former);
+            told.push((former, None, BrokerMessage::Ends(self.queues_of(service)?)));
+        }
+        Ok(())
+    }
+
+    fn queues_of(&mut self, service: ServiceId) -> Result<i64, ErrorType> {
+        let service = ServiceRecord { id: service, role: ServiceRole::Messaging };
+        let queues = self.store.service_queue_count(service).map_err(storage)?;
+        Ok(i64::try_from(queues).unwrap_or(i64::MAX))
     }
 
     fn queue<E>(&mut self, name: Result<QueueName, E>) -> Result<QueueRecord, ErrorType> {
@@ -173,11 +232,11 @@ impl Server {
 
     fn create(
         &mut self,
-        session: SessionId,
+        (session, service): Peer,
         request: &Request,
         new: &NewCommand<'_>,
         key: Option<AuthPublicKey>,
-        now: Timestamp,
+        (now, told): (Timestamp, &mut Vec<Told>),
     ) -> Result<Answer, ErrorType> {
         if key != Some(new.recipient_key) {
             return Err(ErrorType::Auth);
@@ -208,13 +267,16 @@ impl Server {
             link: link.clone(),
             notifier: None,
             used_on: day_of(now),
-            recipient_service: None,
+            recipient_service: service.filter(|_| new.subscribe),
         };
         match self.store.create_queue(&queue).map_err(storage)? {
             Created::IdTaken => Err(ErrorType::Auth),
             Created::Stored(_) => {
                 if new.subscribe {
                     self.subscribers.insert(queue.recipient_id, Subscriber { session, outstanding: None });
+                    if let Some(service) = service {
+                        self.take_service(session, service, told)?;
+                    }
                 }
                 Ok(BrokerMessage::Ids(QueueIds {
                     recipient_id: queue.recipient_id,
@@ -222,7 +284,7 @@ impl Server {
                     server_dh_key: server_key.public_key(),
                     mode: Some(mode),
                     link_id: link.map(|(id, _)| id),
-                    service_id: None,
+                    service_id: queue.recipient_service,
                     notifier: None,
                 }))
             }
@@ -261,13 +323,18 @@ impl Server {
 
     /// The head of a queue goes to its subscriber, unless one is out already.
     fn deliver(&mut self, queue: &QueueRecord) -> Result<Option<Told>, ErrorType> {
+        let service = queue.recipient_service.and_then(|service| self.services.get(&service));
+        if let Some((session, _)) = service {
+            let session = *session;
+            self.subscribers.entry(queue.recipient_id).or_insert(Subscriber { session, outstanding: None });
+        }
         let Some(subscriber) = self.subscribers.get(&queue.recipient_id) else { return Ok(None) };
         if subscriber.outstanding.is_some() {
             return Ok(None);
         }
         let session = subscriber.session;
         let head = self.store.first_message(queue.number).map_err(storage)?;
-        Ok(head.map(|head| (session, queue.recipient_id, self.hand_out(queue, &head))))
+        Ok(head.map(|head| (session, Some(queue.recipient_id), self.hand_out(queue, &head))))
     }
 
     fn hand_out(&mut self, queue: &QueueRecord, message: &StoredMessage) -> Answer {

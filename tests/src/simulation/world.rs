@@ -115,6 +115,9 @@ impl World {
             return Ok(false);
         }
         program.start(rng).with_context(|| format!("{} does not start", program.name))?;
+        if let Some(surplus) = program.service()? {
+            self.network.serve(id, surplus);
+        }
         self.trace.note(now, format_args!("{} starts", program.name));
         self.wake(id, 1);
         Ok(true)
@@ -288,7 +291,8 @@ impl World {
                     self.trace.note(now, format_args!("session {session} answer {call}: {tag}"));
                 }
                 Reply::Told(queue, message) => {
-                    let (tag, queue) = (message.tag(), short(&queue.0));
+                    let (tag, queue) =
+                        (message.tag(), queue.map(|queue| short(&queue.0)).unwrap_or_default());
                     self.trace.note(now, format_args!("session {session} says {tag} {queue}"));
                 }
             },

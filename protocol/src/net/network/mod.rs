@@ -39,6 +39,7 @@ pub use routing::{ProxyMode, ProxyModeError, Routing};
 use server::{Instruction, Reply, ServerTask};
 pub use services::Services;
 use services::Taking;
+pub use subscriptions::Subscriptions;
 
 /// Most servers in use at once: strangers choose servers for the queues that we answer to.
 pub const SERVERS_MAX: usize = 4096;

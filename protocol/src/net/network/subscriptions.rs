@@ -19,7 +19,7 @@ const ASKED: RangeInclusive<usize> = 135..=1350;
 
 /// What shall be subscribed, and what of it has yet to be asked for in this session.
 #[derive(Debug)]
-pub(super) struct Subscriptions {
+pub struct Subscriptions {
     wanted: BTreeMap<RecipientId, Wanted>,
     due: Due,
     /// Of those that are asked for first, which have no answer in this session yet.
@@ -89,7 +89,7 @@ impl Due {
 impl Subscriptions {
     /// Nothing yet; the server has so many queues of our service more than we know.
     #[must_use]
-    pub(super) fn new(surplus: i64) -> Self {
+    pub fn new(surplus: i64) -> Self {
         Self {
             wanted: BTreeMap::new(),
             due: Due::default(),
@@ -108,7 +108,7 @@ impl Subscriptions {
     }
 
     /// Wants queues, and asks for them. Whoever wants one anew has yet to be told that it is refused.
-    pub(super) fn want(&mut self, queues: Vec<Subscription>) {
+    pub fn want(&mut self, queues: Vec<Subscription>) {
         for Subscription { queue, key, lane } in queues {
             if let Some(refused) = self.refused.get_mut(&queue) {
                 refused.is_told = false;
@@ -119,14 +119,14 @@ impl Subscriptions {
     }
 
     /// Wants a queue, and asks for it after a while. One that is wanted already stays in its lane.
-    pub(super) fn want_later(&mut self, subscription: Subscription) {
+    pub fn want_later(&mut self, subscription: Subscription) {
         let Subscription { queue, key, lane } = subscription;
         self.wanted.entry(queue).or_insert(Wanted { key, lane });
         self.unanswered.push(queue);
     }
 
     /// A queue was created with a subscription.
-    pub(super) fn has(&mut self, Subscription { queue, key, lane }: Subscription) {
+    pub fn has(&mut self, Subscription { queue, key, lane }: Subscription) {
         self.wanted.insert(queue, Wanted { key, lane });
     }
 
@@ -139,17 +139,17 @@ impl Subscriptions {
     }
 
     /// A command leaves that changes what the server has of us.
-    pub(super) fn sent(&mut self) {
+    pub fn sent(&mut self) {
         self.in_flight = self.in_flight.saturating_add(1);
     }
 
     /// It is answered.
-    pub(super) fn answered(&mut self) {
+    pub fn answered(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// The server subscribed us to so many queues of our service, which are all that we want if the number is right.
-    pub(super) fn counted(&mut self, queues: i64) {
+    pub fn counted(&mut self, queues: i64) {
         let is_right = self.expected() == queues;
         if is_right {
             self.due = Due::default();
@@ -161,7 +161,7 @@ impl Subscriptions {
     }
 
     /// So many queues are our service's when each was asked for. Gives the surplus if it is another now.
-    pub(super) fn recounted(&mut self, queues: i64) -> Option<i64> {
+    pub fn recounted(&mut self, queues: i64) -> Option<i64> {
         self.is_recounting = false;
         let difference = queues.saturating_sub(self.expected());
         self.surplus = self.surplus.saturating_add(difference);
@@ -169,7 +169,7 @@ impl Subscriptions {
     }
 
     /// The server says no number.
-    pub(super) fn give_up_count(&mut self) {
+    pub fn give_up_count(&mut self) {
         self.is_recounting = false;
     }
 
@@ -179,31 +179,31 @@ impl Subscriptions {
 
     /// Whether the server is to be asked for its number once nothing is on its way that changes it.
     #[must_use]
-    pub(super) fn is_recount_near(&self) -> bool {
+    pub fn is_recount_near(&self) -> bool {
         self.is_recounting && self.due.is_empty() && self.unanswered.is_empty()
     }
 
     /// Whether it is to be asked now.
     #[must_use]
-    pub(super) fn is_recount_due(&self) -> bool {
+    pub fn is_recount_due(&self) -> bool {
         self.is_recount_near() && self.in_flight == 0
     }
 
     /// Somebody else has all queues. Gives those that the server refused.
-    pub(super) fn forget_all(&mut self) -> Vec<RecipientId> {
+    pub fn forget_all(&mut self) -> Vec<RecipientId> {
         let former = std::mem::replace(self, Self::new(self.surplus));
         former.refused.into_keys().collect()
     }
 
     /// The queue is gone, or somebody else has it. Says whether it was wanted.
-    pub(super) fn forget(&mut self, queue: &RecipientId) -> bool {
+    pub fn forget(&mut self, queue: &RecipientId) -> bool {
         self.unheard.remove(queue);
         self.wanted.remove(queue).is_some()
     }
 
     /// The server refuses the queue, which is there: it is asked for again, ever more seldom. Says whether it was taken
     /// before.
-    pub(super) fn refuse(&mut self, queue: RecipientId, now: Instant) -> bool {
+    pub fn refuse(&mut self, queue: RecipientId, now: Instant) -> bool {
         if !self.wanted.contains_key(&queue) {
             return false;
         }
@@ -218,7 +218,7 @@ impl Subscriptions {
     }
 
     /// Asks for those again that were refused for long enough. Gives the moment of the next one.
-    pub(super) fn ask_refused(&mut self, now: Instant) -> Option<Instant> {
+    pub fn ask_refused(&mut self, now: Instant) -> Option<Instant> {
         while let Some((moment, queue)) = self.refused_until.first().copied() {
             if moment > now {
                 return Some(moment);
@@ -230,25 +230,25 @@ impl Subscriptions {
     }
 
     /// The server takes the queue. Says whether it refused it before.
-    pub(super) fn take(&mut self, queue: &RecipientId) -> bool {
+    pub fn take(&mut self, queue: &RecipientId) -> bool {
         let Some(refused) = self.refused.remove(queue) else { return false };
         self.refused_until.remove(&(refused.until, *queue));
         true
     }
 
     /// Asks again later.
-    pub(super) fn retry(&mut self, queue: RecipientId) {
+    pub fn retry(&mut self, queue: RecipientId) {
         self.unanswered.push(queue);
     }
 
     /// Whether something waits for another attempt.
     #[must_use]
-    pub(super) fn has_unanswered(&self) -> bool {
+    pub fn has_unanswered(&self) -> bool {
         !self.unanswered.is_empty()
     }
 
     /// The time for another attempt has come.
-    pub(super) fn ask_again(&mut self) {
+    pub fn ask_again(&mut self) {
         for queue in std::mem::take(&mut self.unanswered) {
             if let Some(wanted) = self.wanted.get(&queue) {
                 self.due.push(queue, wanted.lane);
@@ -257,7 +257,7 @@ impl Subscriptions {
     }
 
     /// A session begins, in which nothing is subscribed yet.
-    pub(super) fn begin(&mut self) {
+    pub fn begin(&mut self) {
         self.unanswered.clear();
         self.refused_until.clear();
         (self.in_flight, self.is_recounting) = (0, false);
@@ -270,7 +270,7 @@ impl Subscriptions {
     }
 
     /// The next queue to ask for, while there is room for it.
-    pub(super) fn next_due(&mut self) -> Option<(RecipientId, AuthPrivateKey)> {
+    pub fn next_due(&mut self) -> Option<(RecipientId, AuthPrivateKey)> {
         while self.may_ask()
             && let Some(queue) = self.due.pop()
         {
@@ -285,12 +285,12 @@ impl Subscriptions {
     }
 
     /// The server subscribed us to a queue.
-    pub(super) fn subscribed(&mut self, queue: &RecipientId) {
+    pub fn subscribed(&mut self, queue: &RecipientId) {
         self.unheard.remove(queue);
     }
 
     /// One that was asked for is on its way no more, after so long, whether it was answered or not.
-    pub(super) fn returned(&mut self, took: Duration, now: Timestamp) {
+    pub fn returned(&mut self, took: Duration, now: Timestamp) {
         self.window.answered(took, self.is_full, now);
         self.asked = self.asked.saturating_sub(1);
         if self.asked <= self.window.size() / 2 {
@@ -300,12 +300,12 @@ impl Subscriptions {
 
     /// Whether [`Self::next_due`] may have something.
     #[must_use]
-    pub(super) fn may_ask(&self) -> bool {
+    pub fn may_ask(&self) -> bool {
         !self.due.is_empty() && !self.is_full
     }
 
     /// Whether what is asked for first is answered by now. Says so once, until more of it is asked for.
-    pub(super) fn begins_to_listen(&mut self) -> bool {
+    pub fn begins_to_listen(&mut self) -> bool {
         let begins = self.unheard.is_empty() && !self.is_listening;
         self.is_listening |= begins;
         begins
@@ -313,7 +313,7 @@ impl Subscriptions {
 
     /// Whether nothing is wanted.
     #[must_use]
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.wanted.is_empty()
     }
 }

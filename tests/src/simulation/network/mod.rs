@@ -16,13 +16,14 @@ use std::collections::BTreeMap;
 
 use protocol::agent::request::Request;
 use protocol::net::engine::{Effects, LinkResult, Submission};
-use protocol::net::network::{NetworkEvent, Subscription, link_request};
+use protocol::net::error::ConnectError;
+use protocol::net::network::{NetworkEvent, link_request};
 use protocol::smp::address::ServerAddress;
 use protocol::smp::command::Command;
 use protocol::smp::ids::RecipientId;
 use protocol::smp::response::BrokerMessage;
 
-use self::link::{Link, LinkState, Purpose, Then};
+use self::link::{Instruction, Link, LinkState, Purpose, Then};
 use self::session::{Session, SessionState};
 use super::agenda::Moment;
 use super::chance::Chance;
@@ -61,8 +62,8 @@ pub(super) enum NetworkStep {
 pub(super) enum Reply {
     /// To a command, about this queue if about one of the program's.
     Answer(CallId, Option<RecipientId>, BrokerMessage<'static>),
-    /// Of its own accord.
-    Told(RecipientId, BrokerMessage<'static>),
+    /// Of its own accord; about all queues of the service if about none.
+    Told(Option<RecipientId>, BrokerMessage<'static>),
 }
 
 /// What a program hears of its network.
@@ -90,6 +91,7 @@ pub(super) struct Network {
     pub(super) now: Moment,
     pub(super) servers: Vec<ServerHost>,
     links: BTreeMap<(ProgramId, usize), Link>,
+    services: BTreeMap<ProgramId, Service>,
     sessions: BTreeMap<SessionId, Session>,
     last_session: SessionId,
     last_call: CallId,
@@ -101,6 +103,15 @@ pub(super) struct Network {
     pub(super) arrivals: Vec<(ProgramId, Arrival)>,
     /// What went wrong.
     pub(super) told: Vec<String>,
+}
+
+/// A running program as a service of its servers.
+#[derive(Debug)]
+struct Service {
+    /// How many queues more servers have of it than it knows.
+    surplus: BTreeMap<ServerAddress, i64>,
+    /// Whether it knows all its queues.
+    has_begun: bool,
 }
 
 /// A server and whether it runs.
@@ -116,6 +127,7 @@ impl Network {
             now: 0,
             servers,
             links: BTreeMap::new(),
+            services: BTreeMap::new(),
             sessions: BTreeMap::new(),
             last_session: 0,
             last_call: 0,
@@ -129,10 +141,10 @@ impl Network {
 
     /// Carries out what a program decided.
     pub(super) fn carry_out(&mut self, program: ProgramId, effects: Effects) {
-        for Submission { ticket, request, .. } in effects.requests {
+        for Submission { ticket, request, lane } in effects.requests {
             let then = match (&request.command, &request.key) {
                 (Command::New(queue), Some(key)) if queue.subscribe => {
-                    Then::Subscribed(Box::new(key.clone()))
+                    Then::Subscribed(Box::new(key.clone()), lane)
                 }
                 (Command::Del, _) => {
                     RecipientId::try_from(request.entity.as_slice()).map_or(Then::Nothing, Then::Gone)
@@ -144,19 +156,13 @@ impl Network {
         }
         for (address, queues) in effects.subscriptions {
             let Some(server) = self.server(&address) else { continue };
-            for Subscription { queue, key, .. } in queues {
-                self.links.entry((program, server)).or_default().wanted.insert(queue, key);
-                if let Some(session) = self.session_of(program, server) {
-                    self.subscribe(session, queue);
-                }
+            for queue in queues {
+                self.instruct(program, server, Instruction::Subscribe(queue));
             }
-            self.connect(program, server);
         }
-        for (address, Subscription { queue, key, .. }) in effects.resubscriptions {
+        for (address, queue) in effects.resubscriptions {
             let Some(server) = self.server(&address) else { continue };
-            self.links.entry((program, server)).or_default().wanted.insert(queue, key);
-            self.ask_later(program, server, queue);
-            self.connect(program, server);
+            self.instruct(program, server, Instruction::SubscribeLater(queue));
         }
         for (tag, link) in effects.links {
             match link_request(&link) {
@@ -164,6 +170,21 @@ impl Network {
                 Err(error) => self.arrivals.push((program, Arrival::Link((tag, Err(error))))),
             }
         }
+        if effects.all_subscribed {
+            self.begin_service(program);
+        }
+    }
+
+    fn call(&mut self, program: ProgramId, purpose: Purpose, request: Box<Request>) {
+        match self.server(&request.server) {
+            Some(server) => self.instruct(program, server, Instruction::Call(purpose, request)),
+            None => self.answered(program, None, purpose, Err(ConnectError::NoUsableHost.into())),
+        }
+    }
+
+    /// A program starts, which presents itself as a service, and remembers this of its servers.
+    pub(super) fn serve(&mut self, program: ProgramId, surplus: BTreeMap<ServerAddress, i64>) {
+        self.services.insert(program, Service { surplus, has_begun: false });
     }
 
     /// What was on the agenda happens.
@@ -190,6 +211,7 @@ impl Network {
     /// A program dies: it forgets everything, and servers hear of it sooner or later.
     pub(super) fn forget_program(&mut self, program: ProgramId) {
         self.links.retain(|(of, _), _| *of != program);
+        self.services.remove(&program);
         self.arrivals.retain(|(of, _)| *of != program);
         for id in self.whole(|session| session.program == program) {
             self.break_session(id);

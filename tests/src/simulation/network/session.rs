@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::agent::request::Request;
 use protocol::net::error::CallError;
-use protocol::smp::ids::RecipientId;
+use protocol::smp::ids::{RecipientId, ServiceId};
 use protocol::smp::response::BrokerMessage;
 use protocol::timestamp::Timestamp;
 
@@ -21,6 +21,8 @@ const TIMEOUTS_MAX: u32 = 3;
 pub(super) struct Session {
     pub(super) program: ProgramId,
     pub(super) server: usize,
+    /// As which service the program presented itself.
+    pub(super) service: Option<ServiceId>,
     pub(super) state: SessionState,
     /// When the last thing that is on its way arrives, at the server and at the program.
     arrives: (Moment, Moment),
@@ -40,9 +42,9 @@ pub(super) enum SessionState {
 
 impl Session {
     /// A new one.
-    pub(super) fn new(program: ProgramId, server: usize, now: Moment) -> Self {
+    pub(super) fn new(program: ProgramId, server: usize, service: Option<ServiceId>, now: Moment) -> Self {
         let (state, pending) = (SessionState::Whole, BTreeMap::new());
-        Self { program, server, state, arrives: (now, now), pending, timeouts: 0 }
+        Self { program, server, service, state, arrives: (now, now), pending, timeouts: 0 }
     }
 }
 
@@ -69,7 +71,7 @@ impl Network {
         if session.state == (SessionState::Broken { reaches_server: false }) {
             return;
         }
-        let server = session.server;
+        let (server, service) = (session.server, session.service);
         if self.chance.happens(self.faults.request_lost) {
             self.told.push(format!("session {id} breaks before {}", request.command.tag()));
             return self.break_session(id);
@@ -82,7 +84,7 @@ impl Network {
             }
         }
         let Some(host) = self.servers.get_mut(server) else { return };
-        let (answer, told) = host.server.execute(id, request, Timestamp(self.now));
+        let (answer, told) = host.server.execute((id, service), request, Timestamp(self.now));
         let queue = RecipientId::try_from(request.entity.as_slice()).ok();
         self.reply(id, Reply::Answer(call, queue, answer));
         for (session, queue, message) in told {
@@ -120,7 +122,8 @@ impl Network {
                 (None, Some(queue)) => self.event(program, server, queue, message),
                 (None, None) => {}
             },
-            Reply::Told(queue, message) => self.event(program, server, queue, message),
+            Reply::Told(Some(queue), message) => self.event(program, server, queue, message),
+            Reply::Told(None, _) => self.service_moved(program, server),
         }
     }
 
@@ -162,6 +165,7 @@ impl Network {
             self.answered(program, Some(server), purpose, Err(CallError::Disconnected));
         }
         self.down(program, server, CallError::Disconnected);
+        self.take_back(program, server);
     }
 
     pub(super) fn forgotten(&mut self, id: SessionId) {

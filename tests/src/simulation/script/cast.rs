@@ -83,7 +83,8 @@ impl Script {
         let server = self.world.chance.below(self.world.network.servers.len());
         let server = self.world.server(server)?;
         let name = format!("r{number}");
-        let id = self.world.add(name.clone(), relay_kind(&name, server, tuning))?;
+        let is_service = self.world.chance.happens(5_000);
+        let id = self.world.add(name.clone(), relay_kind(&name, server, tuning, is_service))?;
         let mut rng = self.world.chance.fork();
         let address = self.world.program(id)?.make_relay(&mut rng)?;
         self.addresses.insert(id, address);
