@@ -181,8 +181,8 @@ pub trait QueueReader: Send {
     fn service_queue_count(&mut self, service: ServiceRecord) -> Result<u64>;
 
     /// Looks at the next `limit` queues that give their messages to the service, in the order of their numbers,
-    /// beginning after `after`, and gives those in which messages wait or that are blocked. Pages together must not take longer than to
-    /// go through what is its own.
+    /// beginning after `after`, and gives those in which messages wait or that are blocked. Pages together must not take
+    /// longer than to go through what is its own.
     ///
     /// # Errors
     /// As for every read.
