@@ -70,10 +70,9 @@ impl Server {
     }
 
     /// Waits until so many queues are subscribed, as a service's or one by one.
-    pub(crate) fn subscribed(&self, queues: u64, as_service: bool) -> anyhow::Result<()> {
-        let gauge = if as_service { AS_SERVICE } else { ONE_BY_ONE };
+    pub(crate) fn subscribed(&self, queues: u64) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while self.gauge(gauge)? < queues as f64 {
+        while self.gauge(ONE_BY_ONE)? + self.gauge(AS_SERVICE)? < queues as f64 {
             ensure!(
                 Instant::now() < deadline,
                 "Not all queues are subscribed after {} s",

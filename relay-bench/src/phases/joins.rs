@@ -95,7 +95,7 @@ impl Scene {
         let link = world.own.block_on(making)?;
         relay.start(&world, true)?;
         // It takes its queues up once, and no join pays for that.
-        world.server.subscribed(members.into(), true)?;
+        world.server.subscribed(members.into())?;
         let opened = world.own.block_on(opened(&world, &link))?;
         let (told, outcomes) = mpsc::unbounded_channel();
         let whom = (group.owner.group.clone(), group.owner.relay.clone());

@@ -36,7 +36,7 @@ fn start(
     let before = usage::process_seconds(world.server.pid());
     let started = Instant::now();
     let ready = relay.launch(as_service)?;
-    world.server.subscribed(queues.into(), as_service)?;
+    world.server.subscribed(queues.into())?;
     let seconds = started.elapsed().as_secs_f64();
     let (relay_cpu, server_cpu) = (relay.cpu(), usage::process_seconds(world.server.pid()) - before);
     world.own.block_on(ready)?;
