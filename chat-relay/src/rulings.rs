@@ -30,7 +30,7 @@ pub fn of_member<S: RelayStore>(
 ) -> Result<Vec<Vec<u8>>, Fatal> {
     // Whoever gets it may have the member for one of those who joined.
     let joiner_role = turn.joiner_role(group);
-    let appointment = member.appointment.as_ref().filter(|_| is_beside(member.role, joiner_role));
+    let appointment = member.appointment.as_ref().filter(|_| member.role.is_beside_roster(joiner_role));
     let mut elements = Vec::new();
     for (ruling, role) in [(member.restriction.as_ref(), member.role), (appointment, joiner_role)] {
         if let Some(ruling) = ruling {
@@ -38,11 +38,6 @@ pub fn of_member<S: RelayStore>(
         }
     }
     Ok(elements)
-}
-
-/// Whether nobody has this role unless it was given: it is neither on the roster nor that of joiners.
-fn is_beside(role: MemberRole, joiner_role: MemberRole) -> bool {
-    role.is_minor_role() && role != joiner_role
 }
 
 /// A ruling about somebody of this role, as it is passed on. Nothing if its author could not say it any more: nobody would
@@ -72,7 +67,8 @@ pub fn came<S: RelayStore>(
     source: Source,
     elements: &[Element<'_>],
 ) -> Result<bool, Fatal> {
-    let Some(Element::Statement(mark)) = elements.first() else { return Ok(false) };
+    // Most messages hold one statement, which is not to be read twice.
+    let [Element::Statement(mark), _, ..] = elements else { return Ok(false) };
     if !mark.message().is_ok_and(|mark| matches!(mark.event, Event::MemberRulings(_))) {
         return Ok(false);
     }

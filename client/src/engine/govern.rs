@@ -143,14 +143,10 @@ impl Step<'_, '_> {
             .hint("It comes when the member joins through a relay that you are connected to.")
             .into());
         }
+        let member_key = member.key;
         let change = |roster_version| {
-            let member_key = member.key;
-            Said::MemberRole(MemberRoleChange {
-                member_id: member_id.clone(),
-                role,
-                member_key,
-                roster_version,
-            })
+            let member_id = member_id.clone();
+            Said::MemberRole(MemberRoleChange { member_id, role, member_key, roster_version })
         };
         self.check_may(id, &group, &change(None))?;
         let on_roster = role.is_roster_role() || member.role.is_roster_role();
@@ -158,12 +154,7 @@ impl Step<'_, '_> {
         self.store.save_member(id, &member_id, &member)?;
         let version = if on_roster { Some(self.next_roster(id)?) } else { None };
         tracing::debug!(%before, %role, ?version, "role given");
-        let change = {
-            let member_key = member.key;
-            let member_id = member_id.clone();
-            Said::MemberRole(MemberRoleChange { member_id, role, member_key, roster_version: version })
-        };
-        let shared_id = self.send_unchecked(id, &group, change, |_| true)?;
+        let shared_id = self.send_unchecked(id, &group, change(version), |_| true)?;
         member.appointment = self.own_ruling(id, &group, &shared_id)?;
         self.store.save_member(id, &member_id, &member)?;
         self.tell(Event::Member(rows::member_row(&group, &member_id, &member)));

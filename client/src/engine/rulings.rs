@@ -1,6 +1,5 @@
-//! What an owner tells a relay that comes: who is removed, who is blocked and who has a role that the roster does not tell, as it
-//! was signed. See
-//! [`protocol::group::ruling`].
+//! What an owner tells a relay that comes: who is removed, who is blocked and who has a role that the roster does not tell,
+//! as it was signed. See [`protocol::group::ruling`].
 
 use protocol::agent::Body;
 use protocol::group::identity::MemberId;

@@ -117,7 +117,7 @@ impl Member {
 
     /// What was decided about it and stands, but for what the roster tells.
     pub(crate) fn rulings(&self, joiner_role: MemberRole) -> impl Iterator<Item = &Ruling> {
-        let is_beside = self.role.is_minor_role() && self.role != joiner_role;
+        let is_beside = self.role.is_beside_roster(joiner_role);
         let [removal, restriction, appointment] = match self.status {
             MemberStatus::Removed => [self.removal.as_ref(), None, None],
             _ => [None, self.restriction.as_ref(), self.appointment.as_ref().filter(|_| is_beside)],

@@ -159,6 +159,19 @@ impl Store {
         Ok(self.count(sql, params![group.0, shared_id.as_bytes()])? > 0)
     }
 
+    /// Lets go of a message that nobody has said, so that one that somebody has said can come under its id.
+    pub(crate) fn forget_message(
+        &mut self,
+        group: GroupId,
+        shared_id: &SharedMessageId,
+    ) -> Result<(), StoreError> {
+        for table in ["messages", "copies"] {
+            let sql = format!("DELETE FROM {table} WHERE group_id = ?1 AND shared_id = ?2");
+            self.run(&sql, params![group.0, shared_id.as_bytes()])?;
+        }
+        Ok(())
+    }
+
     /// Makes this the copy that counts.
     pub(crate) fn hold_copy(
         &mut self,

@@ -45,19 +45,6 @@ impl Store {
         }
         rows.into_iter().map(|(id, at)| Ok((SharedMessageId::new(id)?, Timestamp(at)))).collect()
     }
-
-    /// Lets go of a message that nobody has said, so that one that somebody has said can come under its id.
-    pub(crate) fn forget_message(
-        &mut self,
-        group: GroupId,
-        shared_id: &SharedMessageId,
-    ) -> Result<(), StoreError> {
-        for table in ["messages", "copies"] {
-            let sql = format!("DELETE FROM {table} WHERE group_id = ?1 AND shared_id = ?2");
-            self.run(&sql, params![group.0, shared_id.as_bytes()])?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

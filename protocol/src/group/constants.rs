@@ -105,10 +105,10 @@ pub const ROSTER_MESSAGE_ID_BYTES: usize = 8;
 pub const ROSTER_ENTRIES_MAX: usize = 256;
 /// The largest roster blob that is taken: [`ROSTER_ENTRIES_MAX`] entries of the longest form, and the count.
 pub const ROSTER_BLOB_BYTES_MAX: usize = 2 + ROSTER_ENTRIES_MAX * ROSTER_ENTRY_BYTES_MAX;
-/// The longest ruling about a member whose bytes are kept for those who come later; ours have fewer than half as many.
-pub const RULING_BYTES_MAX: usize = 1024;
 /// The largest entry: an id of up to 32 bytes, the key, the longest role word and the privileges.
 pub const ROSTER_ENTRY_BYTES_MAX: usize = 33 + 45 + 10 + 2;
+/// The longest ruling about a member whose bytes are kept for those who come later; ours have fewer than half as many.
+pub const RULING_BYTES_MAX: usize = 1024;
 
 // --- Times ------------------------------------------------------------------------------------------------------
 

@@ -243,6 +243,12 @@ impl MemberRole {
         matches!(self, Self::Observer | Self::Author)
     }
 
+    /// Whether nobody has it unless it was given, and no roster tells: it is below the roster's, and not that of joiners.
+    #[must_use]
+    pub fn is_beside_roster(self, joiner_role: Self) -> bool {
+        self.is_minor_role() && self != joiner_role
+    }
+
     /// Whether the holder may post in the main scope.
     #[must_use]
     pub fn may_post(self) -> bool {
