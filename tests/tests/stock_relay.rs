@@ -45,11 +45,7 @@ fn an_owner_and_a_member_get_on_with_a_stock_relay() -> anyhow::Result<()> {
 
     // A member joins by it, and is told what the app tells a joiner.
     let _reading = ann.listen()?;
-    let (to_ann, ann_id, ann_key) = std::thread::scope(|scope| {
-        let joining = scope.spawn(|| ann.ok(&["join", &group.group_link, "--timeout", "60"]));
-        let joined = group.let_in(&mut relay, server.address())?;
-        joining.join().expect("the command does not panic").map(|_| joined)
-    })?;
+    let (to_ann, ann_id, ann_key) = group.joins(&ann, &mut relay, server.address())?;
     let member = json!({ "memberId": ann_id.to_string(), "memberRole": "observer", "v": "1-19",
         "profile": { "displayName": "Ann", "fullName": "" }, "memberKey": ann_key });
     group.say(&mut relay, group.to_owner, "x.grp.mem.new", &json!({ "memberInfo": member }))?;
@@ -158,11 +154,7 @@ fn what_comes_before_its_author_is_introduced_is_judged_again_then() -> anyhow::
     let _listening = owner.listen()?;
     let group = Group::of(&owner, &mut relay, &key, server.address(), "member")?;
     let mut reading = ann.listen()?;
-    let (to_ann, ann_id, _) = std::thread::scope(|scope| {
-        let joining = scope.spawn(|| ann.ok(&["join", &group.group_link, "--timeout", "60"]));
-        let joined = group.let_in(&mut relay, server.address())?;
-        joining.join().expect("the command does not panic").map(|_| joined)
-    })?;
+    let (to_ann, ann_id, _) = group.joins(&ann, &mut relay, server.address())?;
     ann.ok(&["send", GROUP, "mine"])?;
 
     let mut rng = system_rng();
@@ -338,6 +330,20 @@ impl Group {
         let expected = [&b"F\0"[..], &[u8::try_from(id.len())?], &id, &[1, 0, 0]].concat();
         assert_eq!(*piece, expected);
         Ok(())
+    }
+
+    /// Somebody joins by command, and is let in.
+    fn joins(
+        &self,
+        person: &Person,
+        relay: &mut Stranger,
+        server: &str,
+    ) -> anyhow::Result<(ConnectionId, MemberId, String)> {
+        std::thread::scope(|scope| {
+            let joining = scope.spawn(|| person.ok(&["join", &self.group_link, "--timeout", "60"]));
+            let joined = self.let_in(relay, server)?;
+            joining.join().expect("the command does not panic").map(|_| joined)
+        })
     }
 
     /// Takes a joiner's request and lets it in.

@@ -7,7 +7,7 @@ use chat_relay::store::RelayStore as _;
 use chat_relay::store::records::{GroupId, MemberStatus, Purpose};
 use protocol::agent::store::AgentStore as _;
 use protocol::crypto::sign::Ed25519PrivateKey;
-use protocol::group::event::members::{Leave, MemberRoleChange};
+use protocol::group::event::members::Leave;
 use protocol::group::event::{Event, EventTag};
 use protocol::group::identity::{MemberId, MemberRole};
 use protocol::net::rng::system_rng;
@@ -23,14 +23,7 @@ const WORDS: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
 async fn with_writer() -> (Group, Person) {
     let mut group = Group::served(Tuning::default()).await;
     let writer = group.join().await;
-    group.publish_roster(2, &Group::roster_with(&writer, MemberRole::Member)).await;
-    let change = MemberRoleChange {
-        member_id: writer.id.clone(),
-        role: MemberRole::Member,
-        member_key: None,
-        roster_version: Some(2),
-    };
-    group.owner.say(Event::MemberRole(change)).await;
+    group.give_role(&writer, MemberRole::Member).await;
     group.until_member(&writer, |writer| writer.role == MemberRole::Member).await;
     (group, writer)
 }

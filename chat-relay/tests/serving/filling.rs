@@ -4,19 +4,17 @@ use chat_relay::config::Tuning;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::author_chain::OwnChain;
 use protocol::group::event::history::{HistoryGet, HistoryPosition};
-use protocol::group::event::members::{MemberInfo, MemberNew};
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::{ForwardSender, forward};
 use protocol::group::history_answer::{Item, bodies};
-use protocol::group::identity::{MemberId, MemberKey, MemberRole};
+use protocol::group::identity::MemberId;
 use protocol::group::msg_id::SharedMessageId;
-use protocol::group::profile::Profile;
 use protocol::group::signed::{Statement, sign};
 use protocol::net::clock;
 use protocol::net::rng::system_rng;
 use protocol::timestamp::Timestamp;
 
-use crate::people::{Group, Heard, Person, post};
+use crate::people::{Group, Heard, Person, introduction, post};
 
 /// An item of the owner's answer, said just now.
 pub(crate) fn item(place: u32, author: &MemberId, introduction: Option<Vec<u8>>, statement: &[u8]) -> Item {
@@ -78,15 +76,7 @@ async fn a_new_relay_has_the_owners_history_and_refuses_what_is_forged() {
         let message_id = SharedMessageId::generate(&mut system_rng());
         sign(key, &public_id, &id, &Message::new(Some(message_id), post(text)).to_json())
     };
-    let member_info = MemberInfo {
-        member_id: id.clone(),
-        member_role: MemberRole::Observer,
-        v: None,
-        profile: Profile::named("Ann"),
-        member_key: Some(MemberKey(key.public_key())),
-    };
-    let introduction = Event::MemberNew(Box::new(MemberNew { member_info, scope: None }));
-    let introduction = Some(Message::new(None, introduction).to_json());
+    let introduction = Some(introduction(&id, &key));
     let strangers = by(&key, "a stranger's");
     let not_the_strangers = by(&Ed25519PrivateKey::generate(&mut rng), "in the stranger's name");
     let unsigned = Message::new(Some(SharedMessageId::new([9]).unwrap()), post("unsigned")).to_json();

@@ -6,7 +6,7 @@ use chat_relay::store::operation::OperationStore as _;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::event::history::HistoryGet;
 use protocol::group::event::joining::{Acceptance, GroupLinkRejection, LinkAccept, LinkReject};
-use protocol::group::event::members::{Leave, MemberDelete, MemberRoleChange};
+use protocol::group::event::members::{Leave, MemberDelete};
 use protocol::group::event::{Event, Message};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::net::rng::system_rng;
@@ -157,14 +157,7 @@ async fn only_moderators_decide_and_they_are_shown_who_waits() {
     reader.hear("an answer", page).await;
 
     // Whoever becomes a moderator is shown who waits.
-    group.publish_roster(2, &Group::roster_with(&reader, MemberRole::Moderator)).await;
-    let change = MemberRoleChange {
-        member_id: reader.id.clone(),
-        role: MemberRole::Moderator,
-        member_key: None,
-        roster_version: Some(2),
-    };
-    group.owner.say(Event::MemberRole(change)).await;
+    group.give_role(&reader, MemberRole::Moderator).await;
     assert_eq!(reader.hear("the knock", knock).await, joiner.id);
     reader.say(accept(&joiner)).await;
     joiner.hear("the acceptance", accepted).await;

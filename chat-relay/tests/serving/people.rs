@@ -14,6 +14,7 @@ use protocol::group::container;
 use protocol::group::entrance::Shown;
 use protocol::group::event::content::{Content, MessageNew};
 use protocol::group::event::joining::{Acceptance, Info, Join};
+use protocol::group::event::members::{MemberInfo, MemberNew, MemberRoleChange};
 use protocol::group::event::owner_relay::{MemberIdRole, RelayInvitation, RelayInvite};
 use protocol::group::event::{Event, EventTag, Message};
 use protocol::group::forward::ForwardSender;
@@ -39,6 +40,18 @@ pub(crate) struct Heard {
     pub(crate) from: Option<ForwardSender>,
     /// The author's bytes.
     pub(crate) verbatim: Vec<u8>,
+}
+
+/// A member's name and key, in the owner's words.
+pub(crate) fn introduction(id: &MemberId, key: &Ed25519PrivateKey) -> Vec<u8> {
+    let member_info = MemberInfo {
+        member_id: id.clone(),
+        member_role: MemberRole::Observer,
+        v: None,
+        profile: Profile::named("Ann"),
+        member_key: Some(MemberKey(key.public_key())),
+    };
+    Message::new(None, Event::MemberNew(Box::new(MemberNew { member_info, scope: None }))).to_json()
 }
 
 /// Reads what is in a message; chunks are left out.
@@ -327,25 +340,13 @@ impl Group {
         key: Ed25519PrivateKey,
         via: &MemberId,
     ) -> (Person, Event) {
-        let join = Join {
-            profile: Profile::named("Mia"),
-            new_member_id: id.clone(),
-            new_member_key: MemberKey(key.public_key()),
-            via_relay: Some(via.clone()),
-            entrance: None,
-        };
+        let join = Join { via_relay: Some(via.clone()), ..self.join_of(&id, &key) };
         self.ask_by(id, key, join).await
     }
 
     /// A stranger asks to join, and shows what the group asks for.
     pub(crate) async fn ask_showing(&mut self, id: MemberId, key: Ed25519PrivateKey, shown: Shown) -> Event {
-        let join = Join {
-            profile: Profile::named("Mia"),
-            new_member_id: id.clone(),
-            new_member_key: MemberKey(key.public_key()),
-            via_relay: Some(self.relay_id.clone()),
-            entrance: Some(shown),
-        };
+        let join = Join { entrance: Some(shown), ..self.join_of(&id, &key) };
         self.ask_by(id, key, join).await.1
     }
 
@@ -353,15 +354,7 @@ impl Group {
     pub(crate) async fn ask_unanswered(&mut self) -> Peer {
         let mut rng = system_rng();
         let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
-        let join = Join {
-            profile: Profile::named("Mia"),
-            new_member_id: id.clone(),
-            new_member_key: MemberKey(key.public_key()),
-            via_relay: Some(self.relay_id.clone()),
-            entrance: None,
-        };
-        let json = Message::new(None, Event::Join(Box::new(join))).to_json();
-        let info = sign(&key, &self.owner.group, &id, &json);
+        let info = self.signed(&id, &key, self.join_of(&id, &key));
         let mut peer = Peer::start(&self.server);
         let opened = peer.read(self.relay_link.as_ref().unwrap()).await.unwrap();
         peer.begin(Order::Request(Box::new(opened), info)).await;
@@ -369,9 +362,24 @@ impl Group {
     }
 
     async fn ask_by(&mut self, id: MemberId, key: Ed25519PrivateKey, join: Join) -> (Person, Event) {
-        let json = Message::new(None, Event::Join(Box::new(join))).to_json();
-        let info = sign(&key, &self.owner.group, &id, &json);
+        let info = self.signed(&id, &key, join);
         self.ask_with(id, key, &info).await
+    }
+
+    /// What somebody says who asks to join.
+    fn join_of(&self, id: &MemberId, key: &Ed25519PrivateKey) -> Join {
+        Join {
+            profile: Profile::named("Mia"),
+            new_member_id: id.clone(),
+            new_member_key: MemberKey(key.public_key()),
+            via_relay: Some(self.relay_id.clone()),
+            entrance: None,
+        }
+    }
+
+    fn signed(&self, id: &MemberId, key: &Ed25519PrivateKey, join: Join) -> Vec<u8> {
+        let json = Message::new(None, Event::Join(Box::new(join))).to_json();
+        sign(key, &self.owner.group, id, &json)
     }
 
     /// Somebody asks to join in these words.
@@ -400,15 +408,7 @@ impl Group {
     /// A member asks again, on another connection; the request is on the relay's server when this returns.
     pub(crate) async fn request_again(&self, member: &Person) -> Person {
         let (id, key) = (member.id.clone(), member.key.clone());
-        let join = Join {
-            profile: Profile::named("Mia"),
-            new_member_id: id.clone(),
-            new_member_key: MemberKey(key.public_key()),
-            via_relay: Some(self.relay_id.clone()),
-            entrance: None,
-        };
-        let json = Message::new(None, Event::Join(Box::new(join))).to_json();
-        let info = sign(&key, &self.owner.group, &id, &json);
+        let info = self.signed(&id, &key, self.join_of(&id, &key));
         let again = self.request(id, key, &info).await;
         again.peer.until_sent().await;
         again
@@ -437,6 +437,14 @@ impl Group {
         person.peer.order(Order::Allow(person.connection, info)).await;
         person.peer.connected(person.connection).await;
         person
+    }
+
+    /// The owner gives somebody a role, by a second roster and in words.
+    pub(crate) async fn give_role(&mut self, person: &Person, role: MemberRole) {
+        self.publish_roster(2, &Self::roster_with(person, role)).await;
+        let (member_id, roster_version) = (person.id.clone(), Some(2));
+        let change = MemberRoleChange { member_id, role, member_key: None, roster_version };
+        self.owner.say(Event::MemberRole(change)).await;
     }
 
     /// A roster that gives one person a role.

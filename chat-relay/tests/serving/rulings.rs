@@ -5,20 +5,19 @@ use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::author_chain::OwnChain;
 use protocol::group::event::history::HistoryGet;
 use protocol::group::event::members::{
-    MemberDelete, MemberInfo, MemberNew, MemberRestrict, MemberRoleChange, Restriction, Restrictions,
+    MemberDelete, MemberRestrict, MemberRoleChange, Restriction, Restrictions,
 };
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::{ForwardSender, forward};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
-use protocol::group::profile::Profile;
 use protocol::group::ruling::bodies;
 use protocol::group::signed::{Statement, sign};
 use protocol::net::clock;
 use protocol::net::rng::system_rng;
 
 use crate::filling::{answer, asked, item};
-use crate::people::{Group, Heard, Person};
+use crate::people::{Group, Heard, Person, introduction};
 
 fn restriction(of: &MemberId, restriction: Restriction) -> Event {
     let member_restrictions = Restrictions { restriction };
@@ -117,18 +116,6 @@ async fn whoever_is_blocked_before_it_comes_is_told_so_and_so_are_those_who_lead
         let heard = hear_restriction(person).await;
         assert_eq!((heard.verbatim, heard.from), (said.clone(), Some(from.clone())));
     }
-}
-
-/// A member's name and key, in the owner's words.
-fn introduction(id: &MemberId, key: &Ed25519PrivateKey) -> Vec<u8> {
-    let member_info = MemberInfo {
-        member_id: id.clone(),
-        member_role: MemberRole::Observer,
-        v: None,
-        profile: Profile::named("Ann"),
-        member_key: Some(MemberKey(key.public_key())),
-    };
-    Message::new(None, Event::MemberNew(Box::new(MemberNew { member_info, scope: None }))).to_json()
 }
 
 fn forwarded(author: &MemberId, statement: &[u8]) -> Vec<u8> {

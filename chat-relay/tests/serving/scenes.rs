@@ -6,9 +6,7 @@ use protocol::agent::event::{Event as AgentEvent, SendFailure};
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::event::content::MessageDelete;
 use protocol::group::event::history::{HistoryGet, HistoryPosition};
-use protocol::group::event::members::{
-    MemberDelete, MemberRestrict, MemberRoleChange, Restriction, Restrictions,
-};
+use protocol::group::event::members::{MemberDelete, MemberRestrict, Restriction, Restrictions};
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::ForwardSender;
 use protocol::group::identity::{LinkText, MemberId, MemberRole};
@@ -187,15 +185,7 @@ async fn only_those_on_the_roster_post_and_strangers_are_introduced_first() {
     let mut reader = group.join().await;
     let writer = group.join().await;
     writer.post("too early").await;
-    let roster = Group::roster_with(&writer, MemberRole::Member);
-    group.publish_roster(2, &roster).await;
-    let change = MemberRoleChange {
-        member_id: writer.id.clone(),
-        role: MemberRole::Member,
-        member_key: None,
-        roster_version: Some(2),
-    };
-    group.owner.say(Event::MemberRole(change)).await;
+    group.give_role(&writer, MemberRole::Member).await;
     reader.hear("the new role", |heard| matches!(heard.event, Event::MemberRole(_)).then_some(())).await;
     let element = writer.post("now I may").await;
     let introduced = reader
