@@ -657,9 +657,7 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
 
     fn after_commit(&mut self) {
         self.turns.committed();
-        for step in self.steps.drain(..) {
-            step.durable();
-        }
+        protocol::crash::reached(self.steps.drain(..).map(Step::durable));
         for (asker, value) in self.answers.drain(..) {
             // Whoever asked may be gone.
             let _unheard = asker.send(value);

@@ -19,9 +19,10 @@ macro_rules! steps {
                 match self { $(Self::$step => { protocol::crash_point!($taken); })* }
             }
 
-            /// Marks that the step is durable.
-            pub fn durable(self) {
-                match self { $(Self::$step => { protocol::crash_point!($durable); })* }
+            /// The point where the step is durable, one of [`CRASH_POINTS`]. Steps of one transaction become so at once.
+            #[must_use]
+            pub fn durable(self) -> &'static str {
+                match self { $(Self::$step => $durable,)* }
             }
         }
     };

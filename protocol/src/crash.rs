@@ -53,7 +53,7 @@ const fn same(mut left: &[u8], mut right: &[u8]) -> bool {
 macro_rules! crash_point {
     ($name:literal) => {{
         const { assert!($crate::crash::is_declared(crate::CRASH_POINTS, $name), "add this name to CRASH_POINTS") };
-        $crate::crash::reached($name);
+        $crate::crash::reached([$name]);
     }};
 }
 
@@ -70,29 +70,43 @@ macro_rules! crash_point {
 #[cfg(feature = "crash-points")]
 pub use armed::reached;
 
+/// Marks the points of steps that one commit made durable: what is reached at once is traced whole, and a crash there is
+/// spent for all of them.
+#[cfg(not(feature = "crash-points"))]
+pub fn reached(_names: impl IntoIterator<Item = &'static str>) {}
+
 #[cfg(feature = "crash-points")]
 mod armed {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::ffi::OsStr;
     use std::io::Write as _;
     use std::sync::{Mutex, OnceLock, PoisonError};
 
-    /// Counts the visit, writes the trace, and aborts if the environment says so. Called by `crash_point!`.
-    pub fn reached(name: &'static str) {
+    /// Marks points that are reached at once, each of them declared: counts the visits and writes the trace, then aborts if
+    /// the environment says so, which is spent for all of them. Called by `crash_point!` with one.
+    pub fn reached(names: impl IntoIterator<Item = &'static str>) {
         static VISITS: Mutex<BTreeMap<&str, u64>> = Mutex::new(BTreeMap::new());
         static TARGETS: OnceLock<BTreeMap<String, u64>> = OnceLock::new();
 
-        let visit = {
-            let mut visits = VISITS.lock().unwrap_or_else(PoisonError::into_inner);
-            let visit = visits.entry(name).or_default();
-            *visit = visit.saturating_add(1);
-            *visit
-        };
-        if visit == 1 {
-            trace(name);
-        }
         let armed = || std::env::var("CONCLAVE_CRASH_POINT").map(|text| targets(&text)).unwrap_or_default();
-        if TARGETS.get_or_init(armed).get(name) == Some(&visit) && spend(name) {
+        let targets = TARGETS.get_or_init(armed);
+        let mut at_target = BTreeSet::new();
+        for name in names {
+            let visit = {
+                let mut visits = VISITS.lock().unwrap_or_else(PoisonError::into_inner);
+                let visit = visits.entry(name).or_default();
+                *visit = visit.saturating_add(1);
+                *visit
+            };
+            if visit == 1 {
+                trace(name);
+            }
+            if targets.get(name) == Some(&visit) {
+                at_target.insert(name);
+            }
+        }
+        let fresh = at_target.into_iter().filter(|name| spend(name)).count();
+        if fresh > 0 {
             std::process::abort();
         }
     }
