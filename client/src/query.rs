@@ -13,9 +13,9 @@ use crate::exit_code::ExitCode;
 use crate::network::NetworkChoice;
 use crate::request::Request;
 use crate::rows;
+use crate::store::evidence::Evidence;
 use crate::store::group::GroupId;
 use crate::store::kept::KeptRelay;
-use crate::store::message::Evidence;
 use crate::store::{Store, StoreError, member, message};
 
 /// Answers a request that needs no network, each step in a transaction of its own.

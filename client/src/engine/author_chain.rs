@@ -19,8 +19,8 @@ use super::step::{Done, Step};
 use crate::event::{Event, EvidenceKind};
 use crate::rows;
 use crate::store::author_chain::ChainId;
+use crate::store::evidence::Evidence;
 use crate::store::group::{Group, GroupId};
-use crate::store::message::Evidence;
 use crate::store::relay::RelayRow;
 
 /// A verified statement with a place in its author's chain, as one relay brought it.

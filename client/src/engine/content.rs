@@ -14,8 +14,9 @@ use super::receive::{Accepted, Author, signature_of, verdict_of};
 use super::step::{Done, Step, default_role};
 use crate::event::{Event, EvidenceKind, Signature};
 use crate::rows;
+use crate::store::copy::HeldChange;
 use crate::store::group::{Group, GroupId};
-use crate::store::message::{HeldChange, Message, MessageRow, Place};
+use crate::store::message::{Message, MessageRow, Place};
 use crate::store::relay::RelayRow;
 use crate::store::{Store, StoreError};
 

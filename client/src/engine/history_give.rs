@@ -13,9 +13,9 @@ use protocol::group::signed::Statement;
 
 use super::step::{Done, Step, default_role};
 use crate::event::Signature;
+use crate::store::copy::SaidRow;
 use crate::store::group::{Group, GroupId};
 use crate::store::member::Member;
-use crate::store::message::SaidRow;
 use crate::store::relay::RelayRow;
 
 impl Step<'_, '_> {

@@ -31,8 +31,8 @@ use protocol::timestamp::Timestamp;
 use super::author_chain::Chained;
 use super::step::{Done, Step, default_role};
 use crate::event::{EvidenceKind, Signature};
+use crate::store::copy::{HeldCopy, OURSELVES};
 use crate::store::group::{Group, GroupId};
-use crate::store::message::{HeldCopy, OURSELVES};
 use crate::store::relay::{Joining, RelayId, RelayRow, Side};
 
 /// Who said something, as far as we know.

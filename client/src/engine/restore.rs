@@ -15,8 +15,8 @@ use crate::event::{Event, EvidenceKind};
 use crate::exit_code::ExitCode;
 use crate::rows;
 use crate::store::StoreError;
+use crate::store::evidence::Evidence;
 use crate::store::group::{Group, GroupId};
-use crate::store::message::Evidence;
 use crate::store::relay::{Joining, Side};
 
 /// First pause before the group link is read again.

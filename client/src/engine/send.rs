@@ -25,8 +25,9 @@ use crate::event::{DeliveryState, Event, Signature};
 use crate::exit_code::ExitCode;
 use crate::query;
 use crate::rows;
+use crate::store::copy::{HeldCopy, OURSELVES};
 use crate::store::group::{Group, GroupId, GroupStatus};
-use crate::store::message::{self, HeldCopy, OURSELVES};
+use crate::store::message;
 use crate::store::outbox::{EndedDelivery, OutboxId};
 use crate::store::relay::RelayRow;
 

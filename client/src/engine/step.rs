@@ -21,8 +21,8 @@ use crate::error::CommandError;
 use crate::event::{Event, EvidenceKind};
 use crate::exit_code::ExitCode;
 use crate::rows;
+use crate::store::evidence::Evidence;
 use crate::store::group::{Group, GroupId};
-use crate::store::message::Evidence;
 use crate::store::relay::RelayRow;
 use crate::store::{Store, StoreError};
 

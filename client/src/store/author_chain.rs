@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::group::GroupId;
 use super::relay::RelayId;
-use super::{Store, StoreError};
+use super::{Store, StoreError, unsigned};
 
 const OWN: &str = "own_chains.sealed";
 const CHAIN: &str = "author_chains.sealed";
@@ -189,7 +189,7 @@ impl Store {
                    WHERE shared_id = ?2 AND group_id = ?1";
         let found: Option<(i64, bool)> =
             self.one(sql, params![group.0, shared_id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(found.map(|(number, late)| (u64::try_from(number).unwrap_or(0), late)))
+        Ok(found.map(|(number, late)| (unsigned(number), late)))
     }
 
     /// Notes that a relay brought a number, be it the first copy or not.
@@ -209,7 +209,6 @@ impl Store {
     /// What each relay brought of a chain.
     pub(crate) fn chain_relays(&self, id: ChainId) -> Result<Vec<Brought>, StoreError> {
         let sql = "SELECT relay_id, lowest, highest FROM chain_relays WHERE chain_id = ?1 ORDER BY relay_id";
-        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
         self.all(sql, params![id.0], |row| {
             Ok(Brought {
                 relay: RelayId(row.get(0)?),

@@ -4,7 +4,8 @@
 //! connections   what protocol::agent keeps                 (agent.rs)
 //! groups ─┬─ group_relays   one per relay, with its connections
 //!         ├─ members        keys, names, roles
-//!         ├─ messages       with copies: who brought what, compared
+//!         ├─ messages       with reactions
+//!         ├─ copies         who brought what, compared
 //!         ├─ outbox         own events on their way, with deliveries per relay
 //!         ├─ author_chains  which of an author's numbered statements came, by which relay
 //!         └─ evidence       what relays did wrong
@@ -15,6 +16,8 @@
 mod agent;
 pub(crate) mod author_chain;
 pub(crate) mod bulk;
+pub(crate) mod copy;
+pub(crate) mod evidence;
 pub(crate) mod group;
 pub(crate) mod kept;
 pub(crate) mod member;
@@ -268,7 +271,7 @@ impl Store {
     /// One number.
     fn count(&self, sql: &str, params: impl Params) -> Result<u64, StoreError> {
         let count: Option<i64> = self.one(sql, params, |row| row.get(0))?;
-        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+        Ok(count.map_or(0, unsigned))
     }
 }
 
@@ -300,6 +303,11 @@ fn migrate(database: &mut Connection) -> Result<(), StoreError> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+/// A count of `SQLite`, which has no unsigned numbers.
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }
 
 #[cfg(test)]
