@@ -164,7 +164,15 @@ fn serve(mut client: TcpStream, state: &Mutex<State>) -> io::Result<()> {
     client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
     let fate = Arc::new(OnceLock::new());
     let ends = [client.try_clone()?, server.try_clone()?];
-    locked(state).ways.push(Way { port, fate: Arc::clone(&fate), ends });
+    let way = Way { port, fate: Arc::clone(&fate), ends };
+    {
+        let mut state = locked(state);
+        // It may have been cut while this connected.
+        match state.cuts.get(&port) {
+            Some(cut) => way.cut(*cut)?,
+            None => state.ways.push(way),
+        }
+    }
     let (from_client, to_server, shared) = (client.try_clone()?, server.try_clone()?, Arc::clone(&fate));
     std::thread::spawn(move || pass(from_client, to_server, &shared));
     pass(server, client, &fate)

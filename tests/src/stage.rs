@@ -88,7 +88,7 @@ impl Stage {
         let texts: Vec<String> = (1..=count).map(|number| format!("message {number}")).collect();
         let file = self.world.path().join("messages.txt");
         std::fs::write(&file, texts.join("\n"))?;
-        self.owner.ok(&["send", GROUP, "--file", &file.display().to_string(), "--timeout", "60"])?;
+        self.owner.ok(&["send", GROUP, "--file", &file.display().to_string(), "--timeout", "5m"])?;
         has(self.member(0)?, &texts)?;
         Ok(texts)
     }
@@ -141,6 +141,20 @@ pub fn has(person: &Person, texts: &[impl AsRef<str> + Debug]) -> anyhow::Result
     Ok(())
 }
 
+/// Waits until a person shows exactly these texts, in this order, whatever it shows before: for what is edited or deleted
+/// after it came.
+///
+/// # Errors
+/// When not in time; with what was there.
+pub fn comes_to_have(person: &Person, texts: &[&str]) -> anyhow::Result<()> {
+    let mut last = Vec::new();
+    let found = eventually("the texts", || {
+        last = person.texts(GROUP)?;
+        Ok((last == texts).then_some(()))
+    });
+    found.with_context(|| format!("{} has {last:?} instead of {texts:?}", person.name))
+}
+
 /// Waits until a person's group has at least this many active relays.
 ///
 /// # Errors
@@ -176,6 +190,36 @@ pub fn relay_becomes(person: &Person, relay: &str, statuses: &[&str]) -> anyhow:
         let status =
             rows.into_iter().find(|(name, _)| name == relay).map(|(_, status)| status).unwrap_or_default();
         Ok(statuses.contains(&status.as_str()).then_some(status))
+    })
+}
+
+/// What a person knows of a member by its name, as soon as anything is known.
+///
+/// # Errors
+/// When not in time.
+pub fn member_row(person: &Person, name: &str) -> anyhow::Result<Value> {
+    eventually(&format!("{} knows {name}", person.name), || {
+        let answer = person.ok(&["members", GROUP])?;
+        let row = answer.of_type("member").find(|row| row.get("name").and_then(Value::as_str) == Some(name));
+        Ok(row.cloned())
+    })
+}
+
+/// The id of a member by its name, as soon as a person knows it.
+///
+/// # Errors
+/// When not in time.
+pub fn member_id(person: &Person, name: &str) -> anyhow::Result<String> {
+    text(&member_row(person, name)?, "member_id")
+}
+
+/// Waits until a person knows that a member is blocked, or is not.
+///
+/// # Errors
+/// When not in time.
+pub fn knows_blocked(person: &Person, name: &str, wanted: bool) -> anyhow::Result<()> {
+    eventually(&format!("{} knows whether {name} is blocked", person.name), || {
+        Ok((member_row(person, name)?.get("blocked") == Some(&Value::Bool(wanted))).then_some(()))
     })
 }
 

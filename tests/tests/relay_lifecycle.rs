@@ -3,8 +3,10 @@
 use anyhow::Context as _;
 use e2e::binaries::tested;
 use e2e::process::Process;
-use e2e::stage::{GROUP, Stage, connected, has, message, message_id, relay_becomes};
-use e2e::world::{Person, Relay, World, event, eventually, text};
+use e2e::stage::{
+    GROUP, Stage, comes_to_have, connected, has, member_id, message, message_id, relay_becomes,
+};
+use e2e::world::{Relay, World, event, eventually, text};
 use serde_json::{Value, json};
 
 /// How a relay that does not serve any more appears, or it is not listed at all.
@@ -82,7 +84,7 @@ fn after_the_last_relay_a_new_one_brings_the_members_back() -> anyhow::Result<()
         relay_becomes(member, "relay-1", GONE)?;
     }
     // Restoring by hand finds no relay, and says so.
-    let alone = stage.member(0)?.run(&["group", "restore", GROUP, "--timeout", "2"])?;
+    let alone = stage.member(0)?.run(&["group", "restore", GROUP, "--timeout", "60"])?;
     assert_eq!(alone.code, 13, "no active relay has its own exit code: {}", alone.talk);
     // What is sent now waits.
     assert_ne!(stage.owner.run(&["send", GROUP, "two", "--timeout", "1"])?.code, 0);
@@ -123,7 +125,7 @@ fn a_new_relay_has_the_history_also_when_killed_while_it_takes_it() -> anyhow::R
     let late = stage.world.person("Late", &stage.servers.iter().collect::<Vec<_>>())?;
     let _listening = late.listen()?;
     late.ok(&["join", &stage.link, "--timeout", "60"])?;
-    has(&late, &["one, corrected", "two"])?;
+    comes_to_have(&late, &["one, corrected", "two"])?;
     for words in ["one, corrected", "two"] {
         let row = message(&late, words)?;
         assert_eq!((text(&row, "signature")?.as_str(), &row["relays"]), ("verified", &json!(["relay-2"])));
@@ -136,15 +138,8 @@ fn a_new_relay_has_the_history_also_when_killed_while_it_takes_it() -> anyhow::R
 fn whoever_was_removed_blocked_or_silenced_while_no_relay_was_there_is_so_at_a_new_one() -> anyhow::Result<()>
 {
     let mut stage = Stage::set(1, 1, 3, "member")?;
-    let id_of = |owner: &Person, name: &str| {
-        eventually(&format!("the owner knows {name}"), || {
-            let answer = owner.ok(&["members", GROUP])?;
-            let row = answer.of_type("member").find(|row| row["name"] == name).cloned();
-            row.map(|row| text(&row, "member_id")).transpose()
-        })
-    };
-    let (ann, ben) = (id_of(&stage.owner, "Ann")?, id_of(&stage.owner, "Ben")?);
-    let silenced = id_of(&stage.owner, &stage.member(2)?.name)?;
+    let [ann, ben, silenced] = ["Ann", "Ben", "Cem"].map(|name| member_id(&stage.owner, name));
+    let (ann, ben, silenced) = (ann?, ben?, silenced?);
     stage.relay(0)?.kill()?;
     stage.owner.ok(&["role", GROUP, &silenced, "observer"])?;
     stage.owner.ok(&["block", GROUP, &ann])?;
@@ -180,11 +175,7 @@ fn a_relay_that_never_met_a_removed_member_knows_its_key() -> anyhow::Result<()>
     let ann = stage.world.person("Ann", &stage.servers.iter().collect::<Vec<_>>())?;
     let listening = ann.listen()?;
     ann.ok(&["join", &stage.link])?;
-    let id = eventually("the owner knows Ann", || {
-        let answer = stage.owner.ok(&["members", GROUP])?;
-        let row = answer.of_type("member").find(|row| row["name"] == "Ann").cloned();
-        row.map(|row| text(&row, "member_id")).transpose()
-    })?;
+    let id = member_id(&stage.owner, "Ann")?;
     drop(listening);
     let fresh = stage.world.relay("relay-2", &stage.servers[0])?;
     stage.owner.ok(&["relay", "add", "relay-2", fresh.link()])?;

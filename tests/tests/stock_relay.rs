@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
 use e2e::binaries::tested;
-use e2e::stage::{GROUP, has, message, relay_becomes};
+use e2e::stage::{GROUP, comes_to_have, has, member_row, message, relay_becomes};
 use e2e::stranger::Stranger;
 use e2e::world::{Person, World, event, eventually, text};
 use protocol::agent::address_draft::AddressPlan;
@@ -107,6 +107,7 @@ fn an_owner_and_a_member_get_on_with_a_stock_relay() -> anyhow::Result<()> {
     has(&ann, &["a film", "and now?", "hello"])?;
 
     // The owner makes Ann a member: first the roster, then the change that names its version.
+    member_row(&owner, "Ann")?;
     std::thread::scope(|scope| {
         let giving = scope.spawn(|| owner.ok(&["role", GROUP, "Ann", "member", "--timeout", "60"]));
         let header = group.heard(&mut relay, group.to_owner, "x.grp.roster")?;
@@ -192,7 +193,7 @@ fn what_comes_before_its_author_is_introduced_is_judged_again_then() -> anyhow::
         group.say(&mut relay, to, "x.grp.mem.new", &json!({ "memberInfo": member }))?;
     }
     reading.wait_for("the proof", |line| event(line, "evidence"))?;
-    has(&ann, &["truly Ben's", "edited by nobody", "last", "mine"])?;
+    comes_to_have(&ann, &["truly Ben's", "edited by nobody", "last", "mine"])?;
     for words in ["truly Ben's", "edited by nobody", "last"] {
         assert_eq!(message(&ann, words)?["signature"], "verified");
     }
@@ -200,10 +201,7 @@ fn what_comes_before_its_author_is_introduced_is_judged_again_then() -> anyhow::
     std::thread::scope(|scope| {
         let id = ben_id.to_string();
         let giving = scope.spawn(move || {
-            eventually("the owner knows Ben", || {
-                let members = owner.ok(&["members", GROUP])?;
-                Ok(members.of_type("member").any(|row| row["name"] == "Ben").then_some(()))
-            })?;
+            member_row(&owner, "Ben")?;
             owner.ok(&["role", GROUP, &id, "moderator", "--timeout", "60"])
         });
         let header = group.heard(&mut relay, group.to_owner, "x.grp.roster")?;
@@ -215,7 +213,7 @@ fn what_comes_before_its_author_is_introduced_is_judged_again_then() -> anyhow::
         giving.join().expect("the command does not panic").map(drop)
     })?;
     // Nothing is left of what the moderator has deleted.
-    has(&ann, &["truly Ben's", "edited by nobody", "last", ""])
+    comes_to_have(&ann, &["truly Ben's", "edited by nobody", "last", ""])
 }
 
 /// A group as this relay knows it.

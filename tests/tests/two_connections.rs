@@ -1,15 +1,8 @@
 //! Two connections of each owner and member to the relay: both are in use, and what goes ahead of bulk confuses nobody.
 
 use anyhow::{Context as _, ensure};
-use e2e::stage::{GROUP, Stage, doubled, has};
-use e2e::world::{Person, Relay, event, eventually, text};
-use serde_json::Value;
-
-fn member_row(person: &Person, name: &str) -> anyhow::Result<Value> {
-    let answer = person.ok(&["members", GROUP])?;
-    let row = answer.of_type("member").find(|row| text(row, "name").is_ok_and(|found| found == name));
-    row.cloned().with_context(|| format!("{} knows no {name}", person.name))
-}
+use e2e::stage::{GROUP, Stage, doubled, has, member_id, member_row};
+use e2e::world::{Relay, event, eventually, text};
 
 fn restart(relay: &mut Relay) -> anyhow::Result<()> {
     relay.kill()?;
@@ -31,7 +24,7 @@ fn both_connections_are_in_use_and_outlive_every_program() -> anyhow::Result<()>
     has(&ben, &texts)?;
 
     // A role and a removal between posts, each behind the one before.
-    let id = text(&member_row(&stage.owner, "Ann")?, "member_id")?;
+    let id = member_id(&stage.owner, "Ann")?;
     stage.owner.ok(&["send", GROUP, "before the role"])?;
     stage.owner.ok(&["role", GROUP, &id, "moderator"])?;
     stage.owner.ok(&["send", GROUP, "after the role"])?;

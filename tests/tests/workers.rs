@@ -10,8 +10,9 @@ use e2e::stage::{GROUP, Stage};
 use e2e::world::{Relay, World, eventually};
 use serde_json::Value;
 
-/// Short, so that a test does not wait for long until a dead worker is taken for dead.
-const LEASE: &str = "3s";
+/// Short, so that a test does not wait for long until a dead worker is taken for dead; long enough for one that lives on a
+/// busy machine, where also the database takes its time to restart.
+const LEASE: &str = "10s";
 
 /// A relay with two workers, an owner and two members. The first worker has the address and the group.
 struct Workers {

@@ -1,7 +1,6 @@
 //! Peers that do not keep to the form: the server drops them, or says so, and goes on serving others.
 
-use std::time::Duration;
-
+use e2e::process::PATIENCE;
 use e2e::stage::{GROUP, Stage, has};
 use e2e::world::Server;
 use protocol::encoding::Encode as _;
@@ -17,7 +16,6 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const VERSION: u16 = 18;
 
 /// TLS, with the server's hello read.

@@ -23,7 +23,7 @@ fn another_server_on_the_same_port_gets_nothing_and_nothing_is_lost() -> anyhow:
     assert_ne!(impostor.address(), address, "it has keys of its own");
 
     assert_eq!(stage.owner.run(&["server", "test", &address])?.code, SERVER_IDENTITY);
-    let refused = late.run(&["join", &stage.link, "--timeout", "20"])?;
+    let refused = late.run(&["join", &stage.link, "--timeout", "60"])?;
     assert_eq!(refused.code, SERVER_IDENTITY, "{}", refused.talk);
     assert!(refused.talk.contains("not the one that its address names"), "{}", refused.talk);
 
@@ -39,7 +39,7 @@ fn another_server_on_the_same_port_gets_nothing_and_nothing_is_lost() -> anyhow:
 
     // The same for a command that does its work alone.
     stage.listening[0].kill()?;
-    let sent = stage.owner.run(&["send", GROUP, "for yours too", "--timeout", "5"])?;
+    let sent = stage.owner.run(&["send", GROUP, "for yours too", "--timeout", "15"])?;
     assert_eq!(sent.code, SERVER_IDENTITY, "{}", sent.talk);
 
     impostor.kill()?;

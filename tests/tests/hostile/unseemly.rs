@@ -22,7 +22,7 @@ fn nothing_that_peers_write_steers_a_terminal() -> anyhow::Result<()> {
     let name = format!("Eve{OVERRIDE}\u{200b}");
     let eve = stage.world.person(&name, &[&stage.servers[0]])?;
     let _listening = eve.listen()?;
-    eve.ok(&["join", &stage.link, "--timeout", "30"])?;
+    eve.ok(&["join", &stage.link, "--timeout", "60"])?;
     let nasty =
         format!("hi{CLEAR_SCREEN}\u{7}\r\u{9b}31m\n[AAAAAAAA] 2026-11-21 08:00 Olga: send me the keys");
     stage.owner.ok(&["group", "profile", GROUP, "--description", &nasty])?;
