@@ -1,7 +1,5 @@
 //! Members who ask again at the relay's link while what they said before waits in the queues of their old connections.
 
-use std::time::Duration;
-
 use chat_relay::config::Tuning;
 use chat_relay::store::RelayStore as _;
 use chat_relay::store::records::{GroupId, MemberStatus, Purpose};
@@ -13,6 +11,7 @@ use protocol::group::identity::{MemberId, MemberRole};
 use protocol::net::rng::system_rng;
 use protocol::timestamp::Timestamp;
 
+use crate::host::eventually;
 use crate::people::{Group, Person};
 use crate::two_connections::attach;
 
@@ -60,12 +59,11 @@ async fn what_a_member_said_before_it_asked_again_is_read() {
     let (old, purpose) = store.connections_of_group(GroupId(1)).unwrap().into_iter().find(is_old).unwrap();
     store.set_purpose(old, purpose, Some(Timestamp(0))).unwrap();
     group.relay.resume().await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    while store.connection(old).unwrap().is_some() {
-        assert!(tokio::time::Instant::now() < deadline, "the old connection is there");
-        // The database of another thread can only be looked at again.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually(|| match store.connection(old).unwrap() {
+        None => Ok(()),
+        Some(_) => Err("the old connection is there".into()),
+    })
+    .await;
     assert_eq!(store.purpose(old).unwrap(), None);
     again.post("last").await;
     group.owner.hear_post("last").await;

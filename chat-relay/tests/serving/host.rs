@@ -35,7 +35,17 @@ use tokio::sync::mpsc;
 const LIMITS: Limits =
     Limits { connect: Duration::from_secs(20), answer: Duration::from_secs(20), silence: Limits::SILENCE };
 /// How long a test waits for anything before it fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Waits until a look at a database finds what is waited for; until then it says how things are.
+pub(crate) async fn eventually(mut look: impl FnMut() -> Result<(), String>) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while let Err(problem) = look() {
+        assert!(tokio::time::Instant::now() < deadline, "{problem}");
+        // The database of another thread can only be looked at again.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
 
 /// Starts a queue server on a free port; it ends with the test's runtime. Its queues are short, so that one is soon
 /// full.
@@ -270,12 +280,11 @@ impl Peer {
     /// Waits until nothing waits to be sent.
     pub(crate) async fn until_sent(&self) {
         let mut store = SqlStore::open(&self.directory.path().join("peer.sqlite")).unwrap();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while !store.connections_with_jobs().unwrap().is_empty() {
-            assert!(tokio::time::Instant::now() < deadline, "something waits to be sent");
-            // The database of another thread can only be looked at again.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually(|| {
+            let waiting = store.connections_with_jobs().unwrap();
+            if waiting.is_empty() { Ok(()) } else { Err(format!("{waiting:?} have something to send")) }
+        })
+        .await;
     }
 
     /// The first report for which `wanted` gives something; the others are kept for later.

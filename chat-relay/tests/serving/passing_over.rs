@@ -9,6 +9,7 @@ use protocol::group::event::members::{MemberDelete, MemberRoleChange};
 use protocol::group::event::{Event, Message};
 use protocol::group::identity::MemberRole;
 
+use crate::host::eventually;
 use crate::people::{Group, Heard, Person};
 
 /// Cleans all the time, lets little wait, and gives joiners no history by itself.
@@ -120,12 +121,8 @@ fn waits(store: &mut SqlStore) -> bool {
 
 async fn until(group: &Group, what: &str, is_so: impl Fn(&mut SqlStore) -> bool) {
     let mut store = group.relay.store();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !is_so(&mut store) {
-        assert!(tokio::time::Instant::now() < deadline, "{what}");
-        // The database of another thread can only be looked at again.
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    eventually(|| if is_so(&mut store) { Ok(()) } else { Err(format!("waited too long until {what}")) })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,7 +29,7 @@ use protocol::net::rng::system_rng;
 use protocol::smp::address::ServerAddressWithAuth;
 use protocol::smp::short_link::{LinkType, ShortLink};
 
-use crate::host::{Order, Peer, RelayHost, queue_server};
+use crate::host::{Order, Peer, RelayHost, eventually, queue_server};
 
 /// What a member or owner received inside a message.
 #[derive(Debug, Clone, PartialEq)]
@@ -458,33 +458,24 @@ impl Group {
     /// Waits until the relay sees its only group at such a point of its life.
     pub(crate) async fn is_at(&self, wanted: impl Fn(ServedStatus) -> bool) {
         let mut store = self.relay.store();
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
-        loop {
+        eventually(|| {
             let groups = store.groups_due(protocol::timestamp::Timestamp(i64::MAX), 1).unwrap();
             let status = groups.first().map(|group| group.life.status);
-            if status.is_some_and(&wanted) {
-                return;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "the group is still {status:?}");
-            // The database of another thread can only be looked at again.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+            if status.is_some_and(&wanted) { Ok(()) } else { Err(format!("the group is still {status:?}")) }
+        })
+        .await;
     }
 
     /// Waits until a member of the relay's only group stands like this there.
     pub(crate) async fn until_member(&self, person: &Person, wanted: impl Fn(&Member) -> bool) {
         let mut store = self.relay.store();
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
-        loop {
+        eventually(|| {
             let groups = store.groups_due(protocol::timestamp::Timestamp(i64::MAX), 1).unwrap();
             let member = groups.first().and_then(|group| store.member_by_id(group.id, &person.id).unwrap());
-            if member.as_ref().is_some_and(&wanted) {
-                return;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "the member is still {member:?}");
-            // The database of another thread can only be looked at again.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+            let is_so = member.as_ref().is_some_and(&wanted);
+            if is_so { Ok(()) } else { Err(format!("the member is still {member:?}")) }
+        })
+        .await;
     }
 
     /// A fresh key.
@@ -496,14 +487,12 @@ impl Group {
     pub(crate) async fn forgotten(&self) {
         let mut store = self.relay.store();
         let far = protocol::timestamp::Timestamp(i64::MAX);
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
-        while store.next_due(protocol::timestamp::Timestamp(0)).unwrap().is_some()
-            || !store.groups_due(far, 1).unwrap().is_empty()
-        {
-            assert!(tokio::time::Instant::now() < deadline, "the group is not forgotten");
-            // The database of another thread can only be looked at again.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        eventually(|| {
+            let is_due = store.next_due(protocol::timestamp::Timestamp(0)).unwrap().is_some();
+            let is_there = is_due || !store.groups_due(far, 1).unwrap().is_empty();
+            if is_there { Err("the group is not forgotten".into()) } else { Ok(()) }
+        })
+        .await;
     }
 }
 

@@ -369,7 +369,7 @@ mod tests {
     fn a_deadline_moves_with_the_work() {
         let Some(scratch) = Scratch::make() else { return };
         let mut one = looking(&scratch);
-        one.join("one", Duration::from_millis(300)).unwrap();
+        one.join("one", Duration::from_secs(2)).unwrap();
         scratch.execute("CREATE TABLE first AS SELECT until FROM workers");
         // Over, but nobody took it for dead.
         scratch.until("SELECT until < now() FROM workers");
