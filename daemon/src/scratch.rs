@@ -66,7 +66,7 @@ impl Scratch {
     /// Waits until a question is answered with yes.
     pub fn until(&self, question: &str) {
         self.on_client(|client| {
-            let deadline = Instant::now() + Duration::from_secs(30);
+            let deadline = Instant::now() + Duration::from_secs(90);
             while !client.query_one(question, &[]).unwrap().get::<_, bool>(0) {
                 assert!(Instant::now() < deadline, "it never came to that: {question}");
                 std::thread::sleep(Duration::from_millis(5));

@@ -191,7 +191,7 @@ impl Home {
     /// The next report for which `wanted` gives something.
     async fn until<T>(&mut self, mut wanted: impl FnMut(Report) -> Option<T>) -> T {
         loop {
-            let report = tokio::time::timeout(Duration::from_secs(30), self.reports.recv()).await.unwrap();
+            let report = tokio::time::timeout(Duration::from_secs(90), self.reports.recv()).await.unwrap();
             if let Some(found) = wanted(report.expect("the engine runs")) {
                 return found;
             }

@@ -40,7 +40,7 @@ use tokio_rustls::TlsStream;
 use crate::place::Place;
 
 /// How long anything may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The correlation id of most commands: the protocol allows any length.
 pub const CORRELATION: &[u8] = b"abcd";

@@ -18,7 +18,7 @@ use tokio_rustls::TlsStream;
 use crate::place::Place;
 
 const BLOCK: usize = 16_384;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// `short`: one byte of length.
 pub fn short(bytes: &[u8]) -> Vec<u8> {

@@ -25,7 +25,7 @@ use crate::failure::{Failure, Outcome};
 use crate::place::Place;
 
 /// How long a server may take to start, and to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 /// What a command exits with when its server cannot be as wanted.
 const UNSUPPORTED: i32 = 77;
 /// How often it is tried whether a server listens.

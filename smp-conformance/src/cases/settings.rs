@@ -150,8 +150,9 @@ async fn expire_on_interval(trial: Trial) -> Outcome {
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    peer.sender(Nobody, &kept, &send(b"new"), "OK").await?;
+    // Delivered at once: a slow machine has no time to lose it between two commands.
     peer.subscribe(&kept).await?;
+    peer.sender(Nobody, &kept, &send(b"new"), "OK").await?;
     let message = peer.message_of(&kept, b"new").await.at("a new message stays")?;
     let mut other = trial.connect_to(&place).await?;
     other.subscribe(&queue).await?;

@@ -7,7 +7,7 @@ use protocol::smp::response::BrokerMessage;
 use smp_server::identity::Identity;
 
 use crate::client::{Client, MESSAGING, message};
-use crate::host::Host;
+use crate::host::{Host, PATIENCE};
 
 /// Waits until the server's clock shows that a message which was just sent is older than `ttl`. Times count in whole
 /// seconds, so one more second passes.
@@ -37,7 +37,7 @@ async fn expired_messages_go_at_the_interval() {
     let mut client = Client::connect(&host).await;
     let queue = client.create(MESSAGING, false).await;
     client.ok(None, queue.ids.sender_id, &message(b"old")).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let details = client.ask(Some(&queue.key), queue.recipient_id(), &Command::Que).await;
         let BrokerMessage::Info(details) = details else { panic!("{details:?}") };
@@ -84,7 +84,7 @@ async fn a_start_removes_what_is_expired_unless_told_otherwise() {
 
     let host = Host::start_in(directory.path(), "[times]\nmessage_ttl = \"1s\"", &identity).await;
     let mut client = Client::connect(&host).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let details = client.ask(Some(&queue.key), queue.recipient_id(), &Command::Que).await;
         if matches!(details, BrokerMessage::Info(details) if details.messages == 0) {
@@ -97,9 +97,11 @@ async fn a_start_removes_what_is_expired_unless_told_otherwise() {
 
 #[tokio::test]
 async fn silent_connections_are_closed_unless_they_subscribe() {
-    let host = Host::start("[times]\ninactive_ttl = \"200ms\"\ninactive_interval = \"50ms\"").await;
-    let (mut silent, mut subscriber) = (Client::connect(&host).await, Client::connect(&host).await);
+    // Long enough for a command to follow the hello on a busy machine.
+    let host = Host::start("[times]\ninactive_ttl = \"2s\"\ninactive_interval = \"50ms\"").await;
+    let mut subscriber = Client::connect(&host).await;
     let queue = subscriber.create(MESSAGING, true).await;
+    let mut silent = Client::connect(&host).await;
     silent.nothing_else().await;
     assert!(silent.is_closed().await);
     subscriber.ok(None, queue.ids.sender_id, &message(b"still here")).await;

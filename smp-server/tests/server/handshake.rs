@@ -89,9 +89,11 @@ async fn a_service_is_told_no_and_closed() {
 
 #[tokio::test]
 async fn slow_hellos_are_cut() {
-    let host = Host::start("[times]\nhandshake_timeout = \"100ms\"\ntls_timeout = \"100ms\"").await;
+    let host = Host::start("[times]\nhandshake_timeout = \"100ms\"").await;
     let mut greeted = greet(&host).await;
     assert!(greeted.is_closed().await);
+    // Another one: a machine may need longer than this for TLS itself.
+    let host = Host::start("[times]\ntls_timeout = \"100ms\"").await;
     let mut silent = TcpStream::connect(host.as_ref().address).await.unwrap();
     assert!(matches!(silent.read(&mut [0]).await, Ok(0) | Err(_)));
 }

@@ -28,7 +28,7 @@ event_interval = "20ms"
 "#;
 
 /// How long anything may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running server.
 pub(crate) struct Host {

@@ -208,7 +208,7 @@ async fn browsers_count_as_connections_of_their_address() {
     init(place.path(), &[]);
     certify(place.path(), "smp.example.org");
     let flags =
-        ["--web-https", "0", "--limit-loopback", "on", "--address-connections", "1", "--tls-timeout", "1s"];
+        ["--web-https", "0", "--limit-loopback", "on", "--address-connections", "1", "--tls-timeout", "5s"];
     let server = Program::start(place.path(), &flags);
     let at = server.as_ref().address;
     let first = browser(at, &[b"http/1.1"]).await.unwrap();

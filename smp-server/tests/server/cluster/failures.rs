@@ -92,7 +92,7 @@ async fn what_a_node_had_no_time_to_say_is_found_when_it_is_forgotten() {
 
 #[tokio::test]
 async fn a_node_that_stood_still_beyond_its_lease_delivers_nothing_that_is_no_more_its_own() {
-    let Some(mut address) = Address::make(&["--node-lease", "600ms"]) else { return };
+    let Some(mut address) = Address::make(&["--node-lease", "3s"]) else { return };
     let (a, b) = address.two();
     let (mut stale, mut stale_sender) = (Client::connect(&a).await, Client::connect(&a).await);
     let (taken, kept) = (stale.create(MESSAGING, true).await, stale.create(MESSAGING, true).await);
