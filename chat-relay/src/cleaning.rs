@@ -29,6 +29,7 @@ const REQUEST_MEMORY_MS: i64 = 22 * 86_400_000;
 pub(crate) fn close_expired<S: RelayStore>(turn: &mut Turn<'_, '_, S>) -> Result<(), Fatal> {
     let now = turn.now();
     for (connection, purpose) in turn.store.expired_connections(now, CONNECTIONS_PER_TURN)? {
+        turn.reached(Step::ConnectionExpired);
         if let Purpose::Bulk(_, number) = purpose {
             bulk::happened(turn, connection, number, ServedBulkEvent::Gone)?;
         }

@@ -122,7 +122,9 @@ pub fn decided<S: RelayStore>(
         // Gone since it was shown: it comes in when it asks again.
         Some(mut known) if known.status == MemberStatus::Left && matches!(decision, Decision::Accept(_)) => {
             known.status = MemberStatus::Known;
-            Ok(turn.store.update_member(&known)?)
+            turn.store.update_member(&known)?;
+            turn.reached(Step::KnockDecided);
+            Ok(())
         }
         Some(_) => Ok(()),
         None => remember(turn, group, about, key, decision),
@@ -148,7 +150,9 @@ fn remember<S: RelayStore>(
     let now = turn.now();
     let mut member = turn.store.insert_member(group.id, &new, now)?;
     member.reason = decision.reason();
-    Ok(turn.store.update_member(&member)?)
+    turn.store.update_member(&member)?;
+    turn.reached(Step::KnockDecided);
+    Ok(())
 }
 
 /// Something happens to a knock.

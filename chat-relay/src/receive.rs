@@ -151,7 +151,9 @@ pub fn introduced<S: RelayStore>(
     {
         member.profile = Some(info.profile);
     }
-    Ok(turn.store.update_member(&member)?)
+    turn.store.update_member(&member)?;
+    turn.reached(Step::JoinerNamed);
+    Ok(())
 }
 
 /// What is said about two connections; nobody signs it.

@@ -347,7 +347,9 @@ impl<S: RelayStore> Relay<S> {
             Event::Connected => {
                 if is_claimant {
                     // It stays for as long as the group: nothing unsigned counts on it.
-                    return Ok(turn.store.set_purpose(connection, Purpose::Claimant(group, number), None)?);
+                    turn.store.set_purpose(connection, Purpose::Claimant(group, number), None)?;
+                    turn.reached(Step::ClaimantConnected);
+                    return Ok(());
                 }
                 welcome::connected(&mut turn, connection, group, number)
             }
@@ -718,7 +720,9 @@ fn owes<S: RelayStore>(turn: &mut Turn<'_, '_, S>, number: MemberNumber) -> Resu
         return Ok(());
     };
     member.passed_over = true;
-    Ok(turn.store.update_member(&member)?)
+    turn.store.update_member(&member)?;
+    turn.reached(Step::MembersPassedOver);
+    Ok(())
 }
 
 /// The server has lost the queue by which a member is heard. What goes to the member still arrives, so it is served on, and

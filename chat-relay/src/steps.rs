@@ -35,6 +35,8 @@ steps! {
     GroupAccepted = "relay.group.accepted", "relay.group.accepted.durable",
     /// The owner was answered with the relay link.
     OwnerAnswered = "relay.owner.answered", "relay.owner.answered.durable",
+    /// Somebody who says to be the owner, beside the owner's own connection, is connected.
+    ClaimantConnected = "relay.claimant.connected", "relay.claimant.connected.durable",
     /// A part of a roster was taken.
     RosterProgress = "relay.roster.progress", "relay.roster.progress.durable",
     /// A roster is complete, live and acknowledged.
@@ -49,6 +51,8 @@ steps! {
     JoinerShown = "relay.joiner.shown", "relay.joiner.shown.durable",
     /// A knock went on: shown, decided, or over.
     KnockDecided = "relay.knock.decided", "relay.knock.decided.durable",
+    /// A joiner says of itself who it is.
+    JoinerNamed = "relay.joiner.named", "relay.joiner.named.durable",
     /// A joiner is connected, and was given introductions, roster and history.
     JoinerIntroduced = "relay.joiner.introduced", "relay.joiner.introduced.durable",
     /// A member left by itself.
@@ -69,6 +73,10 @@ steps! {
     TurnTaken = "relay.turn.taken", "relay.turn.taken.durable",
     /// A message was stored, and is part of its group's stream.
     MessageStored = "relay.message.stored", "relay.message.stored.durable",
+    /// The reading of another relay's history began, went on or ended.
+    PeersRead = "relay.peers.read", "relay.peers.read.durable",
+    /// Another relay may read the history of a group.
+    PeerLetIn = "relay.peer.let_in", "relay.peer.let_in.durable",
     /// The owner was asked for a page of history.
     HistoryAsked = "relay.history.asked", "relay.history.asked.durable",
     /// A message of the owner's answer was taken into the history.
@@ -81,6 +89,10 @@ steps! {
     ItemGivenUp = "relay.item.given_up", "relay.item.given_up.durable",
     /// A member's queue is full or blocked, or takes messages again.
     LinkChanged = "relay.link.changed", "relay.link.changed.durable",
+    /// An item cannot be encrypted now: it is held until its member's keys are agreed on.
+    ItemHeld = "relay.item.held", "relay.item.held.durable",
+    /// They are: what was held goes on.
+    ItemReleased = "relay.item.released", "relay.item.released.durable",
     /// An item that did not reach a member's server for long, or a part of which was passed over, is made anew.
     ItemMadeAnew = "relay.item.made_anew", "relay.item.made_anew.durable",
     /// The roster was given on request.
@@ -93,12 +105,14 @@ steps! {
     RoundEnded = "relay.round.ended", "relay.round.ended.durable",
     /// What all members have was taken out of the stream.
     StreamForgotten = "relay.stream.forgotten", "relay.stream.forgotten.durable",
-    /// Members for whom too much waits were taken forward.
+    /// Members for whom too much waits, or a message to whom was given up, are given roster and history later.
     MembersPassedOver = "relay.members.passed_over", "relay.members.passed_over.durable",
     /// A member that was passed over was given the roster and history.
     MemberCaughtUp = "relay.member.caught_up", "relay.member.caught_up.durable",
     /// A page of history was given on request.
     HistoryGiven = "relay.history.given", "relay.history.given.durable",
+    /// The time of a connection is over: an answer that nobody fetched, a joiner who never came.
+    ConnectionExpired = "relay.connection.expired", "relay.connection.expired.durable",
     /// Old messages and members were forgotten.
     OldForgotten = "relay.old.forgotten", "relay.old.forgotten.durable",
     /// An invitation was refused.

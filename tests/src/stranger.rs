@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use protocol::agent::address_draft::{AddressDraft, AddressPlan};
 use protocol::agent::connection_request::ConnectionRequest;
 use protocol::agent::event::Event;
@@ -14,12 +14,15 @@ use protocol::agent::signed_link_data::OpenedLink;
 use protocol::agent::store::ConnectionId;
 use protocol::agent::{Agent, Body, Lane};
 use protocol::crypto::sign::Ed25519PrivateKey;
+use protocol::group::event::content::Acknowledge;
 use protocol::group::event::joining::{Info, Join};
+use protocol::group::event::owner_relay::{MemberIdRole, RelayInvitation, RelayInvite};
 use protocol::group::event::{Event as Said, Message};
-use protocol::group::identity::{MemberId, MemberKey};
+use protocol::group::identity::{LinkText, MemberId, MemberKey, MemberRole};
 use protocol::group::opened::{OpenedGroupLink, OpenedRelayLink};
 use protocol::group::profile::Profile;
-use protocol::group::signed::sign;
+use protocol::group::relay_test::challenge;
+use protocol::group::signed::{Statement, sign};
 use protocol::net::clock;
 use protocol::net::error::CallError;
 use protocol::net::network::{
@@ -165,6 +168,77 @@ impl Stranger {
         self.work(connection)?;
         self.wait_for(connection, |event| matches!(event, Event::Connected).then_some(()))?;
         Ok(connection)
+    }
+
+    /// Asks a relay in the name of a group's owner, as whoever knows the links can; gives the connection.
+    ///
+    /// # Errors
+    /// When the relay does not answer with its link.
+    pub fn claim(
+        &mut self,
+        group_link: &str,
+        relay_address: &str,
+        reply_server: &str,
+    ) -> anyhow::Result<ConnectionId> {
+        let link: ShortLink = group_link.parse().context("Not a link")?;
+        let opened = self.read(group_link)?;
+        let group = OpenedGroupLink::read(&link, &opened)?;
+        let relay_link = group.relays.first().context("The group has a relay")?;
+        let opened = self.read(&relay_link.to_string())?;
+        let relay = OpenedRelayLink::read(&opened)?;
+        let owner = group.owners.first().context("The group has an owner")?;
+        let invitation = RelayInvitation {
+            from_member: MemberIdRole { member_id: owner.member_id.clone(), member_role: MemberRole::Owner },
+            from_member_profile: Profile::named("Stranger"),
+            relay_member_id: relay.member_id,
+            group_link: LinkText::from(&link),
+            invitation_code: None,
+            history: None,
+        };
+        let invite = Said::RelayInvite(Box::new(RelayInvite { group_relay_invitation: invitation }));
+        let address = self.read(relay_address)?;
+        let connection =
+            self.request(&address.request, reply_server, &Message::new(None, invite).to_json())?;
+        let answer = self.answer(connection)?;
+        let answer = Statement::parse(&answer)?.message()?.event;
+        ensure!(matches!(answer, Said::RelayAccept(_)), "{answer:?}");
+        let info = Message::new(None, Said::Acknowledge(Acknowledge {})).to_json();
+        Agent::new(&mut self.store, &mut system_rng(), clock::now()).allow(connection, &info)?;
+        self.work(connection)?;
+        self.wait_for(connection, |event| matches!(event, Event::Connected).then_some(()))?;
+        Ok(connection)
+    }
+
+    /// Asks a relay for a proof, and does not fetch its answer.
+    ///
+    /// # Errors
+    /// When the server does not take the request.
+    pub fn ask_and_go(&mut self, relay_address: &str, reply_server: &str) -> anyhow::Result<()> {
+        let address = self.read(relay_address)?;
+        let asks = Said::RelayTest(challenge(&mut system_rng()));
+        self.request(&address.request, reply_server, &Message::new(None, asks).to_json())?;
+        Ok(())
+    }
+
+    /// Wants new keys for a connection. Nothing can be encrypted for it until we hear of the peer's.
+    ///
+    /// # Errors
+    /// When its server does not take it.
+    pub fn wants_new_keys(&mut self, id: ConnectionId) -> anyhow::Result<()> {
+        Agent::new(&mut self.store, &mut system_rng(), clock::now()).resync(id)?;
+        self.work(id)
+    }
+
+    /// Waits for a message of the peer that has these words in it.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub fn hears(&mut self, id: ConnectionId, words: &str) -> anyhow::Result<()> {
+        let has_words = |body: &[u8]| body.windows(words.len()).any(|part| part == words.as_bytes());
+        self.wait_for(id, |event| match event {
+            Event::Message { body, .. } => has_words(&body).then_some(()),
+            _ => None,
+        })
     }
 
     /// Waits for the next message of the peer.

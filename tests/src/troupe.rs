@@ -9,6 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use protocol::agent::store::ConnectionId;
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::event::group::RosterRequest;
 use protocol::group::event::{Event as Said, Message};
@@ -34,9 +35,13 @@ const TEND_EVERY: Duration = Duration::from_millis(20);
 /// Exit codes of `conclave` that mean "an earlier attempt did it": it is there already, the group has ended.
 const DONE_BEFORE: [i32; 2] = [7, 12];
 
-/// Settings of the armed relay, beside those of all: who is so far behind, or so old, is soon passed over.
-const HASTE: [(&str, &str); 2] =
-    [("CHAT_RELAY_MEMBER_BACKLOG_MAX", "4"), ("CHAT_RELAY_CLEANING_INTERVAL", "1s")];
+/// Settings of the armed relay, beside those of all: who is so far behind, or so old, is soon passed over, and an answer
+/// that nobody fetches is soon given up.
+const HASTE: [(&str, &str); 3] = [
+    ("CHAT_RELAY_MEMBER_BACKLOG_MAX", "4"),
+    ("CHAT_RELAY_CLEANING_INTERVAL", "1s"),
+    ("CHAT_RELAY_REFUSAL_TTL", "5s"),
+];
 
 /// Who is made to abort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,6 +136,7 @@ impl Troupe {
         self.until("the member finds relay-2", |troupe| troupe.active(&troupe.member.clone(), 2))?;
         self.say("through two", &mut expected)?;
         self.has(&expected)?;
+        self.relay_reached("relay.peer.let_in", |_| Ok(()))?;
         let remove = ["group", "relay", "remove", GROUP, "relay-1", "--without-notice", "--timeout", "20"];
         self.owner_does(&remove)?;
         self.until("the member leaves relay-1", |troupe| troupe.has_left("relay-1"))?;
@@ -205,24 +211,47 @@ impl Troupe {
         })?;
         self.does(&hal, &["leave", GROUP, "--timeout", "20"])?;
         let (link, server) = (self.link()?, self.server.address().to_owned());
+        let address = self.relays.first().context("There is a relay")?.link().to_owned();
         let mut stranger = Stranger::new()?;
-        let connection = self.tended("the stranger joins", || stranger.join(&link, &server))?;
+        let connection = self.tended("a stranger is in, and claims to be the owner", || {
+            let connection = stranger.join(&link, &server)?;
+            stranger.ask_and_go(&address, &server)?;
+            stranger.claim(&link, &address, &server)?;
+            Ok(connection)
+        })?;
         self.owner_does(&["role", GROUP, &id, "moderator", "--timeout", "20"])?;
         // Who says that it missed that is given the roster.
-        let mut asked = None::<Instant>;
         self.relay_reached("relay.roster.served", |troupe| {
-            // Again, in case it came before the roster.
-            if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN_AFTER) {
-                asked = Some(Instant::now());
-                let asks = Message::new(None, Said::RosterRequest(RosterRequest { version: Some(0) }));
-                troupe.tended("the stranger asks", || stranger.say(connection, &asks.to_json()))?;
-            }
-            Ok(())
+            let asks = Message::new(None, Said::RosterRequest(RosterRequest { version: Some(0) }));
+            troupe.tended("the stranger asks", || stranger.say(connection, &asks.to_json()))
         })?;
+        // Before anything is held: what is durable in the same commit as a step at which the relay dies leaves no trace, and
+        // an item is held once.
+        self.relay_reached("relay.connection.expired", |troupe| {
+            troupe.tended("the stranger asks and goes", || stranger.ask_and_go(&address, &server))
+        })?;
+        self.hold_back(stranger, connection, expected)?;
         self.owner_does(&["remove", GROUP, &id, "--timeout", "20"])?;
         self.until("the guest sees its removal", |_| {
             Ok((group_status(&gil).as_deref() == Some("removed")).then_some(()))
         })
+    }
+
+    /// A stranger wants new keys: what is said before they are agreed on is held for it, and comes then.
+    fn hold_back(
+        &mut self,
+        mut stranger: Stranger,
+        connection: ConnectionId,
+        expected: &mut Vec<String>,
+    ) -> anyhow::Result<()> {
+        self.tended("the stranger wants new keys", || stranger.wants_new_keys(connection))?;
+        let mut words = String::new();
+        self.relay_reached("relay.item.held", |troupe| {
+            words = format!("held {}", expected.len());
+            troupe.say(&words, expected)
+        })?;
+        self.tended("what was held for the stranger", || stranger.hears(connection, &words))?;
+        self.has(expected)
     }
 
     /// Does what waits for programs that may have to be started again meanwhile, and is patient itself.
@@ -259,18 +288,22 @@ impl Troupe {
         })
     }
 
-    /// Waits until a step of the relay is durable, doing something all the while.
+    /// Waits until a step of the relay is durable, doing what leads to it again and again: it may have come too early.
     fn relay_reached(
         &mut self,
         step: &str,
-        mut meanwhile: impl FnMut(&mut Self) -> anyhow::Result<()>,
+        mut lead: impl FnMut(&mut Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let durable = format!("{step}.durable");
+        let mut led = None::<Instant>;
         self.until(step, |troupe| {
             if troupe.reached(Part::Relay)?.contains(&durable) {
                 return Ok(Some(()));
             }
-            meanwhile(troupe)?;
+            if led.is_none_or(|led| led.elapsed() > ASK_AGAIN_AFTER) {
+                lead(troupe)?;
+                led = Some(Instant::now());
+            }
             Ok(None)
         })
     }

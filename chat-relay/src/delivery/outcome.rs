@@ -100,6 +100,7 @@ pub fn recovered<S: RelayStore>(
         reader.stage = stage;
         turn.store.update_reader(&reader)?;
         turn.deliver(group);
+        turn.reached(Step::ItemReleased);
     }
     Ok(())
 }

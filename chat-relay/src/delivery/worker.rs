@@ -230,7 +230,10 @@ impl Page {
                     reader.given = Some(Given { through: made.through, number });
                     reader.stage = reader.stage.apply(StageEvent::Served { all });
                 }
-                None => reader.stage = reader.stage.apply(StageEvent::Unwritable),
+                None => {
+                    reader.stage = reader.stage.apply(StageEvent::Unwritable);
+                    turn.reached(Step::ItemHeld);
+                }
             }
             return Ok(turn.store.update_reader(&reader)?);
         }

@@ -142,6 +142,7 @@ pub fn peer_requested<S: RelayStore>(
     }
     let until = turn.now().plus_ms(READER_MS_MAX);
     turn.accept(invitation, Event::Acknowledge(Acknowledge {}), Purpose::Reader(group.id), Some(until))?;
+    turn.reached(Step::PeerLetIn);
     tracing::info!(group = group.id.0, "another relay of the group may read its history");
     Ok(())
 }

@@ -78,6 +78,7 @@ pub fn happened<S: RelayStore>(
     let is_over = state == PeerReading::Over && !effects.is_empty();
     group.peers = state;
     turn.store.update_group(&group)?;
+    turn.reached(Step::PeersRead);
     if is_over {
         tracing::info!(group = id.0, "the reading of other relays' history is over");
     }
