@@ -28,12 +28,12 @@ use crate::history::give::{self};
 use crate::metrics::{Count, Refused};
 use crate::notices::Concern;
 use crate::operation::Quota;
+use crate::rulings::{Bar, Standing};
 use crate::steps::Step;
 use crate::store::RelayStore;
-use crate::store::operation::Bar;
 use crate::store::records::{LinkState, Member, MemberStatus, NewMember, Purpose, ServedGroup};
 use crate::turn::Turn;
-use crate::{bulk, notices};
+use crate::{bulk, notices, rulings};
 
 /// Bytes of an answer to a joiner in JSON: what the information of a connection holds, less room for a reply queue on a
 /// server of several hosts (channels.md §22).
@@ -116,6 +116,15 @@ impl NotAdmitted {
     }
 }
 
+/// Somebody who may be let in.
+struct Asking {
+    joiner: Joiner,
+    /// What is known under its member id.
+    known: Option<Member>,
+    /// What was decided about its key, if it shows that here for the first time under this id.
+    standing: Standing,
+}
+
 /// Somebody asks at the relay link of a group.
 ///
 /// # Errors
@@ -133,8 +142,8 @@ pub fn requested<S: RelayStore>(
         return give::peer_requested(turn, group, invitation, info);
     }
     match examine(turn, group, info)? {
-        Ok((joiner, known)) => match how_far(turn, group, &joiner, known.as_ref())? {
-            Ok(how_far) => let_in(turn, group, invitation, info, joiner, known, how_far),
+        Ok(asking) => match how_far(turn, group, &asking.joiner, asking.known.as_ref())? {
+            Ok(how_far) => let_in(turn, group, invitation, info, asking, how_far),
             Err(reason) => refuse(turn, group, invitation, claimed_id(info), reason),
         },
         Err(reason) => refuse(turn, group, invitation, claimed_id(info), reason),
@@ -192,7 +201,7 @@ fn examine<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     info: &[u8],
-) -> Result<Result<(Joiner, Option<Member>), NotAdmitted>, Fatal> {
+) -> Result<Result<Asking, NotAdmitted>, Fatal> {
     let Some(identity) = group.identity.as_ref().filter(|_| group.life.status.lets_in()) else {
         return Ok(Err(NotAdmitted::NotServed));
     };
@@ -210,36 +219,35 @@ fn examine<S: RelayStore>(
     if let Some(error) = failed {
         return Err(error.into());
     }
-    Ok(match checked {
-        Err(problem) => Err(problem.into()),
-        Ok(_) if known.as_ref().is_some_and(|known| known.status == MemberStatus::Removed) => {
-            Err(NotAdmitted::Removed)
-        }
-        Ok(_) if known.is_none() && turn.store.count_members(group.id)? >= turn.limits.members_max => {
-            Err(NotAdmitted::Full)
-        }
-        Ok(joiner) if known.is_none() => match not_wanted(turn, group, &joiner)? {
-            Some(reason) => Err(reason),
-            None => Ok((joiner, None)),
-        },
-        Ok(joiner) => Ok((joiner, known)),
-    })
+    let joiner = match checked {
+        Ok(joiner) => joiner,
+        Err(problem) => return Ok(Err(problem.into())),
+    };
+    if known.as_ref().is_some_and(|known| known.status == MemberStatus::Removed) {
+        return Ok(Err(NotAdmitted::Removed));
+    }
+    if known.is_none() && turn.store.count_members(group.id)? >= turn.limits.members_max {
+        return Ok(Err(NotAdmitted::Full));
+    }
+    // Whoever is known by its key has proven that it is its own: what was said about others who only named it is not for it.
+    let standing = match known.as_ref().and_then(|known| known.key) {
+        Some(_) => Standing::default(),
+        None => rulings::about_key(turn, group, &joiner.join.new_member_key)?,
+    };
+    let reason = match standing.bar {
+        Some(Bar::Removed) => Some(NotAdmitted::Removed),
+        Some(Bar::Rejected) => Some(NotAdmitted::Rejected("the same key was refused before".to_owned())),
+        None if known.is_none() => no_room(turn, group)?,
+        None => None,
+    };
+    Ok(reason.map_or(Ok(Asking { joiner, known, standing }), Err))
 }
 
-/// What stands against a stranger: a removal under another member id, or the operator's quotas.
-fn not_wanted<S: RelayStore>(
+/// What the operator's quotas say against a stranger.
+fn no_room<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
-    joiner: &Joiner,
 ) -> Result<Option<NotAdmitted>, Fatal> {
-    match turn.store.bar(group.id, &joiner.join.new_member_key.0)? {
-        Some(Bar::Removed) => return Ok(Some(NotAdmitted::Removed)),
-        Some(Bar::Rejected) => {
-            let reason = "the same key was refused before".to_owned();
-            return Ok(Some(NotAdmitted::Rejected(reason)));
-        }
-        Some(Bar::Blocked) | None => {}
-    }
     let rules = &turn.operation.rules;
     let (owners, total) = (rules.quota(Quota::OwnerMembers), rules.quota(Quota::TotalMembers));
     if let Some(max) = total
@@ -261,8 +269,7 @@ fn let_in<S: RelayStore>(
     group: &ServedGroup,
     invitation: &Invitation,
     info: &[u8],
-    joiner: Joiner,
-    known: Option<Member>,
+    asking: Asking,
     how_far: Acceptance,
 ) -> Result<(), Fatal> {
     let now = turn.now();
@@ -270,7 +277,7 @@ fn let_in<S: RelayStore>(
         Acceptance::PendingReview => MemberStatus::Asking,
         _ => MemberStatus::Accepted,
     };
-    let Joiner { join, role, .. } = joiner;
+    let Asking { joiner: Joiner { join, role, .. }, known, standing } = asking;
     let mut member = match known {
         Some(member) => member,
         None => {
@@ -281,13 +288,10 @@ fn let_in<S: RelayStore>(
                 profile: None,
                 key: Some(join.new_member_key.0),
             };
-            // Whoever was blocked stays so under another member id.
-            let is_blocked = turn.store.bar(group.id, &join.new_member_key.0)? == Some(Bar::Blocked);
-            let mut member = turn.store.insert_member(group.id, &new, now)?;
-            member.blocked = is_blocked;
-            member
+            turn.store.insert_member(group.id, &new, now)?
         }
     };
+    standing.hold_for(&mut member);
     member.key = member.key.or(Some(join.new_member_key.0));
     member.profile = Some(join.profile);
     let answer = link_invitation(turn, group, &member, how_far)?;

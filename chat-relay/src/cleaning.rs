@@ -70,8 +70,8 @@ pub(crate) fn forget_stranger<S: RelayStore>(
     member: &Member,
 ) -> Result<(), Fatal> {
     let Some(group) = turn.store.group(member.group)? else { return Ok(()) };
-    // Another role than a joiner's was given by an owner.
-    if member.role != turn.joiner_role(&group) {
+    // A higher role was given by an owner; for a lower one, what was decided about the key is kept elsewhere.
+    if member.role > turn.joiner_role(&group) {
         return Ok(());
     }
     if let Some(live) = turn.store.roster(member.group)?

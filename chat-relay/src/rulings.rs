@@ -40,6 +40,74 @@ pub fn of_member<S: RelayStore>(
     Ok(elements)
 }
 
+/// What was decided about a key, under whichever member id: the newest of each kind stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Why whoever shows it is not let in.
+    pub bar: Option<Bar>,
+    /// Whether its member is blocked.
+    blocked: bool,
+    /// The role that its member was given.
+    role: Option<MemberRole>,
+}
+
+/// What a group has against a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bar {
+    /// Its member was removed.
+    Removed,
+    /// It knocked, and was not let in.
+    Rejected,
+}
+
+/// What was decided about a key.
+///
+/// # Errors
+/// When the store fails.
+pub fn about_key<S: RelayStore>(
+    turn: &mut Turn<'_, '_, S>,
+    group: &ServedGroup,
+    key: &MemberKey,
+) -> Result<Standing, Fatal> {
+    Ok(Standing::of(&turn.store.ruled_members(group.id, &key.0)?))
+}
+
+impl Standing {
+    fn of(members: &[Member]) -> Self {
+        let has = |status| members.iter().any(|member| member.status == status);
+        let bar = match (has(MemberStatus::Removed), has(MemberStatus::Rejected)) {
+            (true, _) => Some(Bar::Removed),
+            (false, true) => Some(Bar::Rejected),
+            (false, false) => None,
+        };
+        let restricted = newest(members, |member| member.restriction.as_ref());
+        let appointed = newest(members, |member| member.appointment.as_ref());
+        Self {
+            bar,
+            blocked: restricted.is_some_and(|member| member.blocked),
+            role: appointed.map(|member| member.role),
+        }
+    }
+
+    /// Has it hold for a member that shows the key, but for what was said about this very member. It gives no privileges: those
+    /// who would hear of them know members by their ids.
+    pub fn hold_for(&self, member: &mut Member) {
+        if member.restriction.is_none() {
+            member.blocked |= self.blocked;
+        }
+        if let Some(role) = self.role.filter(|_| member.appointment.is_none()) {
+            member.role = member.role.min(role);
+        }
+    }
+}
+
+/// About whom the newest ruling of a kind is.
+fn newest(members: &[Member], ruling: impl Fn(&Member) -> Option<&Ruling>) -> Option<&Member> {
+    let ruled = members.iter().filter_map(|member| Some((member, ruling(member)?)));
+    let newer = ruled.reduce(|newest, other| if other.1.counts_over(newest.1) { other } else { newest });
+    newer.map(|(member, _)| member)
+}
+
 /// A ruling about somebody of this role, as it is passed on. Nothing if its author could not say it any more: nobody would
 /// take it.
 fn said<S: RelayStore>(

@@ -55,7 +55,7 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         operation::rejections_are_by_link_and_by_group,
         operation::owners_are_listed_by_key,
         operation::days_are_counted_anew,
-        operation::keys_are_barred_under_any_member_id,
+        operation::members_are_found_by_key_if_anything_was_decided_about_them,
         operation::groups_are_counted_for_their_account,
         operation::members_are_counted_as_they_come_and_go,
         operation::who_knocks_is_counted_apart,
@@ -671,17 +671,26 @@ fn members_of_whom_nothing_is_left_are_forgotten<S: RelayStore>(store: &mut S) -
     store.introduce(shown, left)?;
     store.store_message(group, &message(author, "a", MessageKind::Post, None), NOW)?;
     let connected = member(store, group, 6, MemberRole::Observer)?.number;
+    let said = Statement::parse(b"{\"event\":\"x.grp.mem.restrict\"}").expect("a statement");
+    let mut ruled = |byte, restriction| -> Result<MemberNumber, StoreError> {
+        let number = add(store, byte, MemberStatus::Left)?;
+        let member = store.member(number)?.expect("it was added");
+        store.update_member(&Member { blocked: true, restriction, ..member })?;
+        Ok(number)
+    };
+    let restricted = ruled(7, Some(Ruling::new(id(1), NOW, &said)))?;
+    let blocked_by_key = ruled(8, None)?;
 
-    for number in [never_came, shown, author, connected] {
+    for number in [never_came, shown, author, connected, restricted] {
         store.forget_stranger(number)?;
     }
     store.forget_left(NOW, 9)?;
     assert!(store.member(left)?.is_some(), "not long enough ago");
     store.forget_left(NOW.plus_ms(1), 9)?;
     let mut kept = Vec::new();
-    for number in [never_came, shown, left, author, removed, connected] {
+    for number in [never_came, shown, left, author, removed, connected, restricted, blocked_by_key] {
         kept.push(store.member(number)?.is_some());
     }
-    assert_eq!(kept, [false, true, false, true, true, true]);
+    assert_eq!(kept, [false, true, false, true, true, true, true, false]);
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 use protocol::crypto::sign::Ed25519PublicKey;
 use protocol::group::identity::{LinkText, MemberId, MemberRole, PublicGroupId};
+use protocol::group::ruling::Ruling;
+use protocol::group::signed::Statement;
 use protocol::timestamp::Timestamp;
 
-use super::contract::{NOW, another_group, group, member};
-use super::operation::{Bar, Taken, Usage};
+use super::contract::{NOW, another_group, group, id, member};
+use super::operation::{Taken, Usage};
 use super::records::{GroupId, Member, MemberStatus, NewMember};
 use super::{RelayStore, StoreError};
 
@@ -68,23 +70,35 @@ pub(super) fn days_are_counted_anew<S: RelayStore>(store: &mut S) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn keys_are_barred_under_any_member_id<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+pub(super) fn members_are_found_by_key_if_anything_was_decided_about_them<S: RelayStore>(
+    store: &mut S,
+) -> Result<(), StoreError> {
     let group = group(store)?.id;
-    let mut ann = member(store, group, 1, MemberRole::Observer)?;
-    let key = ann.key.expect("a key");
-    assert_eq!(store.bar(group, &key)?, None);
-    ann.blocked = true;
-    store.update_member(&ann)?;
-    assert_eq!(store.bar(group, &key)?, Some(Bar::Blocked));
-    ann.status = MemberStatus::Rejected;
-    ann.reason = Some("no".to_owned());
-    store.update_member(&ann)?;
-    assert_eq!(store.bar(group, &key)?, Some(Bar::Rejected));
-    assert_eq!(store.member(ann.number)?, Some(ann.clone()));
-    ann.status = MemberStatus::Removed;
-    store.update_member(&ann)?;
-    assert_eq!(store.bar(group, &key)?, Some(Bar::Removed));
-    assert_eq!(store.bar(GroupId(group.0 + 1), &key)?, None);
+    let plain = member(store, group, 1, MemberRole::Observer)?;
+    let key = plain.key.expect("a key");
+    let said = Statement::parse(b"{\"event\":\"x.grp.mem.role\"}").expect("a statement");
+    let ruling = || Some(Ruling::new(id(9), NOW, &said));
+    let mut ruled = vec![
+        Member { blocked: true, restriction: ruling(), ..plain.clone() },
+        Member { appointment: ruling(), ..plain.clone() },
+        Member { status: MemberStatus::Rejected, reason: Some("no".to_owned()), ..plain.clone() },
+        Member { status: MemberStatus::Removed, ..plain.clone() },
+    ];
+    for status in [MemberStatus::Known, MemberStatus::Left, MemberStatus::Connected] {
+        store.update_member(&Member { status, blocked: true, ..plain.clone() })?;
+        assert_eq!(store.ruled_members(group, &key)?, []);
+    }
+    for said in &ruled {
+        store.update_member(said)?;
+        assert_eq!(store.ruled_members(group, &key)?, std::slice::from_ref(said));
+    }
+    let first = ruled.pop().expect("the last that was stored");
+    let second =
+        Member { appointment: ruling(), key: Some(key), ..member(store, group, 2, MemberRole::Author)? };
+    store.update_member(&second)?;
+    assert_eq!(store.ruled_members(group, &key)?, [second, first], "the last first");
+    assert_eq!(store.ruled_members(GroupId(group.0 + 1), &key)?, []);
+    assert_eq!(store.ruled_members(group, &Ed25519PublicKey([99; 32]))?, []);
     Ok(())
 }
 

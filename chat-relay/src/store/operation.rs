@@ -5,7 +5,10 @@ use protocol::group::identity::{LinkText, PublicGroupId};
 use protocol::timestamp::Timestamp;
 
 use super::StoreError;
-use super::records::{GroupId, ServedGroup};
+use super::records::{GroupId, Member, ServedGroup};
+
+/// Members of one key that are looked at: owners could name any number of them.
+pub const RULED_MAX: u32 = 32;
 
 /// Names an invitation code; what operators say. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,17 +57,6 @@ pub struct AllowedOwner {
     pub note: String,
     /// Since when.
     pub since: Timestamp,
-}
-
-/// What a group has against a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bar {
-    /// Its member was removed.
-    Removed,
-    /// Its member is blocked for all.
-    Blocked,
-    /// It knocked, and was not let in.
-    Rejected,
 }
 
 /// What was taken for an account on a day.
@@ -200,8 +192,8 @@ pub trait OperationStore {
     /// Remembers that a code let a group in.
     fn use_code(&mut self, id: CodeId, link: &LinkText) -> Result<(), StoreError>;
 
-    /// How a group bars a key, under whichever member id it was.
-    fn bar(&mut self, group: GroupId, key: &Ed25519PublicKey) -> Result<Option<Bar>, StoreError>;
+    /// The members with this key about whom something was decided, the last first, at most [`RULED_MAX`].
+    fn ruled_members(&mut self, group: GroupId, key: &Ed25519PublicKey) -> Result<Vec<Member>, StoreError>;
 
     /// Whose quota a group counts for.
     fn account(&mut self, group: GroupId) -> Result<Option<String>, StoreError>;

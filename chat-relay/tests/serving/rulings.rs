@@ -1,16 +1,18 @@
 //! What was decided about members, in whatever order it comes, and who is told of it later.
 
 use chat_relay::config::Tuning;
+use chat_relay::store::records::MemberStatus;
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::author_chain::OwnChain;
 use protocol::group::event::history::HistoryGet;
 use protocol::group::event::members::{
-    MemberDelete, MemberRestrict, MemberRoleChange, Restriction, Restrictions,
+    Leave, MemberDelete, MemberRestrict, MemberRoleChange, Restriction, Restrictions,
 };
 use protocol::group::event::{Event, Message};
 use protocol::group::forward::{ForwardSender, forward};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
+use protocol::group::profile::{GroupProfile, GroupType};
 use protocol::group::ruling::bodies;
 use protocol::group::signed::{Statement, sign};
 use protocol::net::clock;
@@ -224,6 +226,114 @@ async fn whoever_was_removed_before_it_came_does_not_come_in_by_the_same_key() {
         let (_, answer) = group.ask(id, key.clone(), &relay).await;
         assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
     }
+}
+
+/// A group where joiners post.
+async fn of_writers() -> Group {
+    let all_post = |profile: &mut GroupProfile| {
+        if let Some(group) = &mut profile.public_group {
+            group.group_type = GroupType::Group;
+        }
+    };
+    Group::served_as(Tuning::default(), all_post).await
+}
+
+/// Somebody comes with a key under another member id; gives the role with which it is let in.
+async fn under_another_id(group: &mut Group, key: &Ed25519PrivateKey) -> (Person, MemberRole) {
+    let relay = group.relay_id.clone();
+    let asked = group.ask(MemberId::generate(&mut system_rng()), key.clone(), &relay).await;
+    let Event::LinkInvitation(invitation) = &asked.1 else { panic!("it is let in: {:?}", asked.1) };
+    let role = invitation.group_link_invitation.invited_member.member_role;
+    let person = Group::let_in(asked).await;
+    let shown = |heard: &Heard| match &heard.event {
+        Event::MemberNew(new) if new.member_info.member_id == person.id => Some(new.member_info.member_role),
+        _ => None,
+    };
+    assert_eq!(group.owner.hear("the newcomer", shown).await, role, "it is shown as it is");
+    (person, role)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_was_silenced_is_so_under_another_id_of_the_same_key() {
+    use MemberRole::{Member, Observer};
+    let mut group = of_writers().await;
+    let (silenced, mut other) = (group.join().await, group.join().await);
+    let [silence, release] = <[_; 2]>::try_from(in_turn(
+        &group.owner,
+        [Observer, Member].map(|role| appointment(&silenced.id, role, Some(&silenced.key))),
+    ))
+    .unwrap();
+    group.owner.send(&silence).await;
+    group.until_member(&silenced, |silenced| silenced.role == Observer).await;
+    silenced.say(Event::Leave(Leave {})).await;
+    group.until_member(&silenced, |silenced| silenced.status == MemberStatus::Left).await;
+    let (again, role) = under_another_id(&mut group, &silenced.key).await;
+    assert_eq!(role, Observer);
+    again.post("as somebody else").await;
+    again.say(Event::Leave(Leave {})).await;
+    let by_it = |heard: &Heard| heard.from.as_ref().and_then(ForwardSender::member) == Some(&again.id);
+    let end = |heard: &Heard| (by_it(heard) && matches!(heard.event, Event::Leave(_))).then_some(());
+    other.hear("the end of that", end).await;
+    assert!(!other.has_unheard_post("as somebody else"));
+
+    // A key of which nothing was said, and the same key when its member may post again.
+    let (_, role) = under_another_id(&mut group, &Group::key()).await;
+    assert_eq!(role, Member);
+    group.owner.send(&release).await;
+    group.until_member(&silenced, |silenced| silenced.role == Member).await;
+    let (again, role) = under_another_id(&mut group, &silenced.key).await;
+    assert_eq!(role, Member);
+    again.post("back").await;
+    other.hear_post("back").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_blocked_is_so_under_any_id_until_one_of_them_is_unblocked() {
+    let mut group = of_writers().await;
+    let blocked = group.join().await;
+    let mut said = restrictions(&group.owner, &blocked.id, &[Restriction::Blocked]);
+    group.owner.send(&said.remove(0)).await;
+    group.until_member(&blocked, |blocked| blocked.blocked).await;
+    let (second, _) = under_another_id(&mut group, &blocked.key).await;
+    group.until_member(&second, |second| second.blocked).await;
+    // The owner knows it by this id alone.
+    group.owner.say(restriction(&second.id, Restriction::Unrestricted)).await;
+    group.until_member(&second, |second| !second.blocked).await;
+    let (third, _) = under_another_id(&mut group, &blocked.key).await;
+    group.until_member(&third, |third| !third.blocked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_comes_later_knows_the_keys_of_whom_is_silenced_and_blocked() {
+    let mut group = of_writers().await;
+    let mut rng = system_rng();
+    let [silenced, blocked] =
+        [(); 2].map(|()| (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng)));
+    let rulings = [
+        (&silenced, group.owner.signed(appointment(&silenced.0, MemberRole::Observer, None))),
+        (&blocked, group.owner.signed(restriction(&blocked.0, Restriction::Blocked))),
+    ];
+    let told =
+        rulings.map(|((id, key), said)| vec![introduction(id, key), forwarded(&group.owner.id, &said)]);
+    for body in bodies(told) {
+        group.owner.send(&body).await;
+    }
+    group.owner.post("last").await;
+    group.join().await.hear_post("last").await;
+    let (_, role) = under_another_id(&mut group, &silenced.1).await;
+    assert_eq!(role, MemberRole::Observer);
+    let (again, _) = under_another_id(&mut group, &blocked.1).await;
+    group.until_member(&again, |again| again.blocked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_privilege_is_not_that_of_another_id() {
+    let mut group = Group::served(Tuning::default()).await;
+    let author = group.join().await;
+    group.owner.say(appointment(&author.id, MemberRole::Author, Some(&author.key))).await;
+    group.until_member(&author, |author| author.role == MemberRole::Author).await;
+    let (_, role) = under_another_id(&mut group, &author.key).await;
+    assert_eq!(role, MemberRole::Observer, "nobody would believe it of this one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,7 @@ const MEMBER: &str = "SELECT member_number, group_id, member_id, role, status, p
     bulk_stage, bulk_connection_id, bulk_number, gap_after, gap_told, restriction, appointment FROM members";
 
 /// Holds for members without a connection whom nothing that is stored is by or about.
-const UNMENTIONED: &str = "blocked = 0 AND appointment IS NULL AND connection_id IS NULL
+const UNMENTIONED: &str = "restriction IS NULL AND appointment IS NULL AND connection_id IS NULL
     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.author = member_number)
     AND NOT EXISTS (SELECT 1 FROM purposes p WHERE p.member_number = members.member_number)
     AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.author = member_number)

@@ -7,7 +7,7 @@ use super::deliveries;
 use crate::store::StoreError;
 
 /// `PRAGMA user_version` counts those that ran in SQLite, the table `form` those in PostgreSQL.
-pub(super) const SCRIPTS: [&str; 17] = [
+pub(super) const SCRIPTS: [&str; 18] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
@@ -25,6 +25,7 @@ pub(super) const SCRIPTS: [&str; 17] = [
     include_str!("../../../migrations/sqlite/0015_peers.sql"),
     include_str!("../../../migrations/sqlite/0016_rulings.sql"),
     include_str!("../../../migrations/sqlite/0017_appointments.sql"),
+    include_str!("../../../migrations/sqlite/0018_ruled.sql"),
 ];
 
 /// The migration after which what waits to be forwarded needs its heads.

@@ -12,10 +12,10 @@ use rusqlite::{ToSql, params};
 
 use super::{Row, SqlStore, stored};
 use crate::store::operation::{
-    AllowedOwner, Bar, CodeId, GroupOverview, IssuedCode, OperationStore, Rejection, Taken, Totals, Usage,
-    WaitingJobs,
+    AllowedOwner, CodeId, GroupOverview, IssuedCode, OperationStore, RULED_MAX, Rejection, Taken, Totals,
+    Usage, WaitingJobs,
 };
-use crate::store::records::{GroupId, ServedGroup};
+use crate::store::records::{GroupId, Member, ServedGroup};
 use crate::store::{RelayStore as _, StoreError};
 
 const CODE: &str = "SELECT code_id, note, groups_max, issued_ms, until_ms, revoked,
@@ -260,18 +260,11 @@ impl OperationStore for SqlStore {
         Ok(())
     }
 
-    fn bar(&mut self, group: GroupId, key: &Ed25519PublicKey) -> Result<Option<Bar>, StoreError> {
-        let sql = "SELECT max(CASE status WHEN 'removed' THEN 1 ELSE 0 END) FROM members WHERE group_id = ?1 AND member_key = ?2
-                   AND (status = 'removed' OR blocked = 1)";
-        let removed: Option<Option<bool>> = self.one(sql, params![group.0, key.0], |row| row.get(0))?;
-        let rejected = "SELECT count(*) FROM members WHERE group_id = ?1 AND member_key = ?2
-                        AND status = 'rejected'";
-        Ok(match removed.flatten() {
-            Some(true) => Some(Bar::Removed),
-            _ if self.count(rejected, params![group.0, key.0])? > 0 => Some(Bar::Rejected),
-            Some(false) => Some(Bar::Blocked),
-            None => None,
-        })
+    fn ruled_members(&mut self, group: GroupId, key: &Ed25519PublicKey) -> Result<Vec<Member>, StoreError> {
+        // The condition of the index `members_ruled`.
+        let condition = "WHERE group_id = ?1 AND member_key = ?2 AND (status IN ('removed', 'rejected')
+            OR restriction IS NOT NULL OR appointment IS NOT NULL) ORDER BY member_number DESC LIMIT ?3";
+        self.members(condition, params![group.0, key.0, RULED_MAX])
     }
 
     fn account(&mut self, group: GroupId) -> Result<Option<String>, StoreError> {
