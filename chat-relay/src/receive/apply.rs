@@ -102,7 +102,7 @@ fn restricts<S: RelayStore>(
         Some(member) => member,
         None => not_met(turn, group, &restrict.member_id, MemberStatus::Left)?,
     };
-    let key = member.key.or(key.map(|key| key.0));
+    let key = member.key.or(restrict.member_key.or(key).map(|key| key.0));
     if member.restriction.as_ref().is_some_and(|newest| !ruling.counts_over(newest)) {
         return Ok(());
     }

@@ -23,7 +23,7 @@ use crate::people::{Group, Heard, Person, introduction};
 
 fn restriction(of: &MemberId, restriction: Restriction) -> Event {
     let member_restrictions = Restrictions { restriction };
-    Event::MemberRestrict(MemberRestrict { member_id: of.clone(), member_restrictions })
+    Event::MemberRestrict(MemberRestrict { member_id: of.clone(), member_restrictions, member_key: None })
 }
 
 /// What the owner says about somebody, one after the other.
@@ -323,6 +323,21 @@ async fn a_relay_that_comes_later_knows_the_keys_of_whom_is_silenced_and_blocked
     let (_, role) = under_another_id(&mut group, &silenced.1).await;
     assert_eq!(role, MemberRole::Observer);
     let (again, _) = under_another_id(&mut group, &blocked.1).await;
+    group.until_member(&again, |again| again.blocked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_was_blocked_before_it_came_is_so_under_any_id_of_the_key_that_was_named() {
+    let mut group = of_writers().await;
+    let mut moderator = group.join().await;
+    group.publish_roster(2, &Group::roster_with(&moderator, MemberRole::Moderator)).await;
+    let (id, key) = (MemberId::generate(&mut system_rng()), Group::key());
+    let member_key = Some(MemberKey(key.public_key()));
+    let member_restrictions = Restrictions { restriction: Restriction::Blocked };
+    let said = MemberRestrict { member_id: id, member_restrictions, member_key };
+    group.owner.say(Event::MemberRestrict(said)).await;
+    hear_restriction(&mut moderator).await;
+    let (again, _) = under_another_id(&mut group, &key).await;
     group.until_member(&again, |again| again.blocked).await;
 }
 

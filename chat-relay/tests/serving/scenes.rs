@@ -318,7 +318,7 @@ async fn who_is_removed_or_blocked_while_unknown_here_is_so_when_it_comes() {
         MemberDelete { member_id: removed.clone(), messages: false, member_key: None, roster_version: None };
     group.owner.say(Event::MemberDelete(delete)).await;
     let member_restrictions = Restrictions { restriction: Restriction::Blocked };
-    let restrict = MemberRestrict { member_id: blocked.clone(), member_restrictions };
+    let restrict = MemberRestrict { member_id: blocked.clone(), member_restrictions, member_key: None };
     group.owner.say(Event::MemberRestrict(restrict)).await;
     member.hear("the block", |heard| matches!(heard.event, Event::MemberRestrict(_)).then_some(())).await;
 

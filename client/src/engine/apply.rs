@@ -128,7 +128,11 @@ impl Step<'_, '_> {
     ) -> Done<()> {
         let Some(ruling) = by.ruling() else { return Ok(()) };
         let blocked = restrict.member_restrictions.restriction == Restriction::Blocked;
-        self.change_member(id, group, &restrict.member_id, |member| member.restrict(blocked, ruling))
+        self.change_member(id, group, &restrict.member_id, |member| {
+            member.restrict(blocked, ruling);
+            member.key = member.key.or(restrict.member_key);
+        })?;
+        self.author_introduced(id, &restrict.member_id)
     }
 
     /// Somebody has another role, unless something newer was said about it.

@@ -212,11 +212,12 @@ impl Step<'_, '_> {
     /// Blocks a member for everybody, or no longer.
     pub(super) fn restrict(&mut self, id: GroupId, name: &str, blocked: bool) -> Done<SharedMessageId> {
         let group = self.store.group(id)?;
-        let (member_id, _) = self.find_let_in(id, name)?;
+        let (member_id, member) = self.find_let_in(id, name)?;
         let restriction = if blocked { Restriction::Blocked } else { Restriction::Unrestricted };
         let restrict = MemberRestrict {
             member_id: member_id.clone(),
             member_restrictions: Restrictions { restriction },
+            member_key: member.key,
         };
         let shared_id = self.send_event(id, &group, Said::MemberRestrict(restrict))?;
         let ruling = self.own_ruling(id, &group, &shared_id)?;

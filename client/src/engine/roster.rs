@@ -254,7 +254,11 @@ mod tests {
         let id = store.add_group(&group).unwrap();
         let [moderator, stranger] = [[1; 12], [2; 12]].map(|id| MemberId::new(id).unwrap());
         let member_restrictions = Restrictions { restriction: Restriction::Blocked };
-        let block = Said::MemberRestrict(MemberRestrict { member_id: stranger, member_restrictions });
+        let block = Said::MemberRestrict(MemberRestrict {
+            member_id: stranger,
+            member_restrictions,
+            member_key: None,
+        });
         let preferences = group.profile.preferences();
         let judged = |role| {
             let role_of = |member: &MemberId| role_of(&store, (id, &group), member).ok();

@@ -123,6 +123,7 @@ mod tests {
         let restrict = MemberRestrict {
             member_id: member(9),
             member_restrictions: Restrictions { restriction: Restriction::Blocked },
+            member_key: None,
         };
         let message = Message::new(None, Event::MemberRestrict(restrict));
         let link = |(epoch, number)| {

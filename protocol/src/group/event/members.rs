@@ -70,6 +70,9 @@ pub struct MemberRestrict {
     pub member_id: MemberId,
     /// How.
     pub member_restrictions: Restrictions,
+    /// The member's key, as in [`MemberDelete`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_key: Option<MemberKey>,
 }
 
 /// How a member is restricted.
