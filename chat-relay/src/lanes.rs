@@ -212,7 +212,10 @@ mod tests {
         let server = identity().server.server;
         relay.take(Some(NetworkEvent::Up(server.clone())));
         assert!(!relay.is_ready());
-        relay.take(Some(NetworkEvent::Listening(server)));
+        let listening = |asked| NetworkEvent::Listening { server: server.clone(), asked };
+        relay.take(Some(listening(None)));
+        assert!(!relay.is_ready(), "said of a session before its queues were asked for");
+        relay.take(Some(listening(Some(effects.asked))));
         assert!(relay.is_ready());
     }
 

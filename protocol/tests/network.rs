@@ -63,7 +63,7 @@ async fn expect_up(events: &mut NetworkEvents) {
     let event = next(events).await;
     assert!(matches!(event, NetworkEvent::Up(_)), "{event:?}");
     let event = next(events).await;
-    assert!(matches!(event, NetworkEvent::Listening(_)), "{event:?}");
+    assert!(matches!(event, NetworkEvent::Listening { .. }), "{event:?}");
 }
 
 async fn expect_down(events: &mut NetworkEvents) -> CallError {
@@ -317,7 +317,7 @@ async fn subscriptions_fill_blocks_and_are_repeated_in_the_next_session() {
     const COUNT: u16 = 3000;
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();
-    network.subscribe(&server.address, subscriptions(COUNT));
+    network.subscribe(&server.address, subscriptions(COUNT), Ticket(0));
     let mut peer = server.accept().await;
     let (queues, sizes) = take_subscriptions(&mut peer, COUNT.into()).await;
     assert_eq!(sizes.iter().max(), Some(&135), "as many as fit, with Ed25519 at version 18");
@@ -353,7 +353,7 @@ async fn what_goes_first_is_subscribed_first_and_its_answer_is_told() {
     let (network, mut events) = network();
     let mut wanted = subscriptions(3);
     wanted[2].lane = Lane::Control;
-    network.subscribe(&server.address, wanted);
+    network.subscribe(&server.address, wanted, Ticket(0));
     let mut peer = server.accept().await;
     let event = next(&mut events).await;
     assert!(matches!(event, NetworkEvent::Up(_)), "{event:?}");
@@ -365,7 +365,41 @@ async fn what_goes_first_is_subscribed_first_and_its_answer_is_told() {
     assert!(matches!(event, NetworkEvent::SubscriptionEnded { .. }), "{event:?}");
     peer.answer(&block[0], BrokerMessage::Sok(None)).await;
     let event = next(&mut events).await;
-    assert!(matches!(event, NetworkEvent::Listening(_)), "{event:?}");
+    assert!(matches!(event, NetworkEvent::Listening { .. }), "{event:?}");
+}
+
+async fn expect_listening(events: &mut NetworkEvents) -> Option<Ticket> {
+    match next(events).await {
+        NetworkEvent::Listening { asked, .. } => asked,
+        other => panic!("expected to hear that all are heard, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_names_the_last_queues_that_it_is_about() {
+    let server = ScriptedServer::start().await;
+    let (network, mut events) = network();
+    let [first, second] = [0, 1].map(|number| {
+        let [.., last] = &mut subscriptions(number + 1)[..] else { panic!("there is one") };
+        vec![Subscription { lane: Lane::Control, ..last.clone() }]
+    });
+    // the session begins before its queues are asked for
+    network.submit(request(&server, &[], Command::Ping), Ticket(1), Lane::Bulk);
+    network.subscribe(&server.address, first, Ticket(2));
+    let mut peer = server.accept().await;
+    let event = next(&mut events).await;
+    assert!(matches!(event, NetworkEvent::Up(_)), "{event:?}");
+    assert_eq!(expect_listening(&mut events).await, None);
+    let mut commands = peer.block().await;
+    if commands.len() == 1 {
+        commands.extend(peer.block().await);
+    }
+    peer.answer(&commands[1], BrokerMessage::Sok(None)).await;
+    assert_eq!(expect_listening(&mut events).await, Some(Ticket(2)));
+    network.subscribe(&server.address, second, Ticket(3));
+    let command = peer.command().await;
+    peer.answer(&command, BrokerMessage::Sok(None)).await;
+    assert_eq!(expect_listening(&mut events).await, Some(Ticket(3)));
 }
 
 #[tokio::test]
@@ -374,7 +408,7 @@ async fn a_server_that_goes_before_it_answers_was_not_listened_to() {
     let (network, mut events) = network();
     let mut wanted = subscriptions(1);
     wanted[0].lane = Lane::Control;
-    network.subscribe(&server.address, wanted);
+    network.subscribe(&server.address, wanted, Ticket(0));
     let mut peer = server.accept().await;
     let event = next(&mut events).await;
     assert!(matches!(event, NetworkEvent::Up(_)), "{event:?}");
@@ -387,7 +421,7 @@ async fn a_server_that_goes_before_it_answers_was_not_listened_to() {
 async fn a_server_that_comes_late_is_subscribed_by_itself() {
     let address = ScriptedServer::start().await.address;
     let (network, mut events) = network();
-    network.subscribe(&address, subscriptions(1));
+    network.subscribe(&address, subscriptions(1), Ticket(0));
     let reason = expect_down(&mut events).await;
     assert!(matches!(reason, CallError::Connect(ConnectError::Unreachable(_))), "{reason:?}");
     let server = ScriptedServer::start_at(address.port().unwrap()).await;
@@ -400,7 +434,7 @@ async fn a_server_that_comes_late_is_subscribed_by_itself() {
 async fn an_unusable_server_is_told_of_also_where_one_was_out_of_reach() {
     let address = ScriptedServer::start().await.address;
     let (network, mut events) = network();
-    network.subscribe(&address, subscriptions(1));
+    network.subscribe(&address, subscriptions(1), Ticket(0));
     assert!(expect_down(&mut events).await.is_temporary());
     let mut server = ScriptedServer::start_at(address.port().unwrap()).await;
     server.versions = VersionRange::new(6, 14).unwrap();
@@ -413,7 +447,7 @@ async fn an_unusable_server_is_told_of_also_where_one_was_out_of_reach() {
 async fn a_subscription_that_fails_for_now_is_asked_for_again_in_a_quiet_session() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();
-    network.subscribe(&server.address, subscriptions(1));
+    network.subscribe(&server.address, subscriptions(1), Ticket(0));
     let mut peer = server.accept().await;
     expect_up(&mut events).await;
     let first = peer.command().await;
@@ -426,7 +460,7 @@ async fn a_subscription_that_fails_for_now_is_asked_for_again_in_a_quiet_session
 async fn a_refused_subscription_is_reported_and_an_odd_answer_taken() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();
-    network.subscribe(&server.address, subscriptions(2));
+    network.subscribe(&server.address, subscriptions(2), Ticket(0));
     let mut peer = server.accept().await;
     expect_up(&mut events).await;
     let block = peer.block().await;
@@ -446,7 +480,7 @@ async fn a_refused_subscription_is_reported_and_an_odd_answer_taken() {
 async fn a_blocked_queue_is_told_of_once_and_asked_for_until_it_is_taken() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();
-    network.subscribe(&server.address, subscriptions(1));
+    network.subscribe(&server.address, subscriptions(1), Ticket(0));
     let mut peer = server.accept().await;
     take_subscriptions(&mut peer, 1).await;
     expect_up(&mut events).await;
@@ -501,7 +535,7 @@ fn ids(number: u16) -> BrokerMessage<'static> {
 async fn a_created_queue_is_subscribed_in_its_lane_from_the_next_session_on() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();
-    network.subscribe(&server.address, subscriptions(1));
+    network.subscribe(&server.address, subscriptions(1), Ticket(0));
     let mut peer = server.accept().await;
     expect_up(&mut events).await;
     take_subscriptions(&mut peer, 1).await;
@@ -591,7 +625,7 @@ async fn malformed_contents_end_the_session() {
     for content in [&b""[..], b"\x00", b"\x02\x00\x01x", b"\x01\xff\xffx"] {
         let server = ScriptedServer::start().await;
         let (network, mut events) = network();
-        network.subscribe(&server.address, subscriptions(1));
+        network.subscribe(&server.address, subscriptions(1), Ticket(0));
         let mut peer = server.accept().await;
         expect_up(&mut events).await;
         peer.send_raw(content).await;
@@ -603,7 +637,7 @@ async fn malformed_contents_end_the_session() {
 async fn a_malformed_transmission_does_not_hide_the_others_in_its_block() {
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();
-    network.subscribe(&server.address, subscriptions(1));
+    network.subscribe(&server.address, subscriptions(1), Ticket(0));
     let mut peer = server.accept().await;
     expect_up(&mut events).await;
     // an authenticator of 255 bytes that are not there; an event of an unknown kind; a good message
@@ -620,7 +654,7 @@ async fn a_flood_of_messages_waits_at_the_server() {
     const COUNT: usize = 2000;
     let server = ScriptedServer::start().await;
     let (network, mut events) = network();
-    network.subscribe(&server.address, subscriptions(1));
+    network.subscribe(&server.address, subscriptions(1), Ticket(0));
     let mut peer = server.accept().await;
     expect_up(&mut events).await;
     let flood = tokio::spawn(async move {
@@ -695,7 +729,7 @@ async fn links_are_read_and_checked() {
 async fn sessions_end_with_the_last_handle() {
     let server = ScriptedServer::start().await;
     let (network, _events) = network();
-    network.subscribe(&server.address, subscriptions(1));
+    network.subscribe(&server.address, subscriptions(1), Ticket(0));
     let mut peer = server.accept().await;
     peer.command().await;
     drop(network);

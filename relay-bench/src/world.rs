@@ -18,7 +18,9 @@ use protocol::group::event::{Event, Message};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::signed::sign;
 use protocol::net::engine::{self, EngineHandle};
-use protocol::net::network::{self, Network, NetworkEvent, NetworkEvents, NetworkSettings, Subscription};
+use protocol::net::network::{
+    self, Network, NetworkEvent, NetworkEvents, NetworkSettings, Subscription, Ticket,
+};
 use protocol::net::rng::system_rng;
 use protocol::smp::address::ServerAddressWithAuth;
 use protocol::smp::ids::{MessageId, RecipientId};
@@ -131,7 +133,7 @@ impl World {
         let OwnQueue { server, recipient_id, key } = group.first.clone();
         let key = AuthPrivateKey::Ed25519(key);
         let subscription = Subscription { queue: recipient_id, key, lane: Lane::Bulk };
-        self.network.subscribe(&server, vec![subscription]);
+        self.network.subscribe(&server, vec![subscription], Ticket(0));
         Ok(group)
     }
 

@@ -26,7 +26,7 @@ use protocol::group::signed::{Statement, sign};
 use protocol::net::clock;
 use protocol::net::error::CallError;
 use protocol::net::network::{
-    Limits, Network, NetworkEvent, NetworkEvents, Subscription, link_answer, link_request,
+    Limits, Network, NetworkEvent, NetworkEvents, Subscription, Ticket, link_answer, link_request,
 };
 use protocol::net::rng::system_rng;
 use protocol::smp::address::ServerAddressWithAuth;
@@ -308,7 +308,7 @@ impl Stranger {
         let own = Agent::new(&mut self.store, &mut system_rng(), clock::now()).own_queue(id)?;
         let own = own.context("The connection has its queue")?;
         if self.subscribed.insert(id) {
-            self.network.subscribe(&own.server, vec![subscription(&own)]);
+            self.network.subscribe(&own.server, vec![subscription(&own)], Ticket(0));
         }
         loop {
             while let Some(at) = self.events.iter().position(|(of, _)| *of == id) {

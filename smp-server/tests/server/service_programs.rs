@@ -7,7 +7,7 @@ use protocol::agent::Lane;
 use protocol::agent::request::{OwnQueue, Request};
 use protocol::agent::seeding::SeedQueue;
 use protocol::net::network::{
-    Limits, Network, NetworkEvent, NetworkEvents, NetworkSettings, Services, Subscription,
+    Limits, Network, NetworkEvent, NetworkEvents, NetworkSettings, Services, Subscription, Ticket,
 };
 use protocol::net::rng::system_rng;
 use protocol::net::service::ServiceSeed;
@@ -51,7 +51,7 @@ impl Program {
             key: AuthPrivateKey::Ed25519(made.own.key.clone()),
             lane: Lane::Bulk,
         };
-        network.subscribe(&host.server_address(), queues.iter().map(subscription).collect());
+        network.subscribe(&host.server_address(), queues.iter().map(subscription).collect(), Ticket(0));
         network.all_subscribed();
         Self { network, events }
     }

@@ -60,6 +60,8 @@ pub struct Effects {
     pub requests: Vec<Submission>,
     /// Queues to be subscribed.
     pub subscriptions: BTreeMap<ServerAddress, Vec<Subscription>>,
+    /// Names all of these to the network.
+    pub asked: Ticket,
     /// Queues to be subscribed again, but not at once.
     pub resubscriptions: Vec<(ServerAddress, Subscription)>,
     /// Links to be read; each is answered by [`Input::Link`] with its tag.
@@ -89,6 +91,8 @@ pub struct Core<A: Application> {
     /// Commands without an answer yet.
     tickets: BTreeMap<Ticket, Errand>,
     next_ticket: u64,
+    /// The last queues that go first and that a server was not heard about.
+    unheard: BTreeMap<ServerAddress, Ticket>,
     wake_at: Option<Timestamp>,
     /// The application has more to send when there is room.
     has_more: bool,
@@ -153,6 +157,7 @@ impl<A: Application> Core<A> {
             jobs: Jobs::default(),
             tickets: BTreeMap::new(),
             next_ticket: 0,
+            unheard: BTreeMap::new(),
             wake_at: None,
             has_more: false,
             startup: Startup::Telling,
@@ -365,7 +370,14 @@ impl<A: Application> Core<A> {
                 }
                 self.changed(NetworkChange::Up(server), now)
             }
-            NetworkEvent::Listening(server) => self.changed(NetworkChange::Listening(server), now),
+            NetworkEvent::Listening { server, asked } => {
+                if self.unheard.get(&server).is_some_and(|last| asked < Some(*last)) {
+                    // what was asked for since is heard of later
+                    return Ok(());
+                }
+                self.unheard.remove(&server);
+                self.changed(NetworkChange::Listening(server), now)
+            }
             NetworkEvent::Down { server, reason } => {
                 self.changed(NetworkChange::Down { server, reason }, now)
             }
@@ -629,6 +641,12 @@ impl<A: Application> Core<A> {
             let ticket = self.ticket(Errand::Job { connection, job, server });
             requests.push(Submission { ticket, request, lane });
         }
+        let asked = self.next_ticket();
+        for (server, queues) in &outbox.subscriptions {
+            if queues.iter().any(|queue| queue.lane == Lane::Control) {
+                self.unheard.insert(server.clone(), asked);
+            }
+        }
         let again = |queue: OwnQueue| {
             let key = AuthPrivateKey::Ed25519(queue.key);
             (queue.server, Subscription { queue: queue.recipient_id, key, lane: Lane::Bulk })
@@ -636,6 +654,7 @@ impl<A: Application> Core<A> {
         Effects {
             requests,
             subscriptions: outbox.subscriptions,
+            asked,
             resubscriptions: outbox.resubscriptions.into_iter().map(again).collect(),
             links: std::mem::take(&mut self.wishes.links),
             all_subscribed: outbox.all_subscribed,
@@ -643,9 +662,14 @@ impl<A: Application> Core<A> {
     }
 
     fn ticket(&mut self, errand: Errand) -> Ticket {
+        let ticket = self.next_ticket();
+        self.tickets.insert(ticket, errand);
+        ticket
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket = self.next_ticket.wrapping_add(1);
-        self.tickets.insert(ticket, errand);
         ticket
     }
 }

@@ -111,7 +111,7 @@ impl<A: Application> Engine<A> {
             self.network.submit(request, ticket, lane);
         }
         for (server, queues) in effects.subscriptions {
-            self.network.subscribe(&server, queues);
+            self.network.subscribe(&server, queues, effects.asked);
         }
         if effects.all_subscribed {
             self.network.all_subscribed();

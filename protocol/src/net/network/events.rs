@@ -14,8 +14,9 @@ use crate::smp::response::BrokerMessage;
 /// Most messages that wait to be handled: 16 KiB each at most.
 pub const EVENTS_MAX: usize = 512;
 
-/// Names a command of [`submit`](super::Network::submit).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Names a command of [`submit`](super::Network::submit), or queues of [`subscribe`](super::Network::subscribe): the later, the
+/// greater.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// Something that happened on the network.
@@ -84,7 +85,12 @@ pub enum NetworkEvent {
     Up(ServerAddress),
     /// What is subscribed before all others (see [`Lane`](crate::agent::Lane)) has been answered in the present session
     /// with this server; other queues may follow. Told once in each session, and again when more of it was asked for.
-    Listening(ServerAddress),
+    Listening {
+        /// The server.
+        server: ServerAddress,
+        /// Of the last queues that it is said about: later ones may be on their way to be asked for.
+        asked: Option<Ticket>,
+    },
     /// The session broke, or could not be made. Told once, and again when what is found in the server's place cannot
     /// be used; further attempts follow if queues are subscribed.
     Down {

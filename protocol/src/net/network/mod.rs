@@ -163,9 +163,11 @@ impl Network {
     }
 
     /// Subscribes to queues, now and after each reconnect, until the server says otherwise. Queues that are
-    /// subscribed already are subscribed again: the server then delivers what is outstanding once more.
-    pub fn subscribe(&self, server: &ServerAddress, queues: Vec<Subscription>) {
-        if let Err(Instruction::Subscribe(queues)) = self.instruct(server, Instruction::Subscribe(queues)) {
+    /// subscribed already are subscribed again: the server then delivers what is outstanding once more. By the ticket
+    /// [`NetworkEvent::Listening`] says that it is about these.
+    pub fn subscribe(&self, server: &ServerAddress, queues: Vec<Subscription>, ticket: Ticket) {
+        let instruction = Instruction::Subscribe(queues, ticket);
+        if let Err(Instruction::Subscribe(queues, _)) = self.instruct(server, instruction) {
             for Subscription { queue, .. } in queues {
                 let reason = SubscriptionEnd::TooManyServers;
                 self.0.inbox.put(NetworkEvent::SubscriptionEnded { server: server.clone(), queue, reason });

@@ -47,7 +47,7 @@ const QUEUE_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) enum Instruction {
     Call(Box<Request>, Reply),
-    Subscribe(Vec<Subscription>),
+    Subscribe(Vec<Subscription>, Ticket),
     SubscribeLater(Box<Subscription>),
 }
 
@@ -221,7 +221,7 @@ impl ServerTask {
     fn take_instructions(&mut self) {
         while let Ok(instruction) = self.instructions.try_recv() {
             match instruction {
-                Instruction::Subscribe(queues) => self.state.subscriptions().want(queues),
+                Instruction::Subscribe(queues, ticket) => self.state.subscriptions().want(queues, ticket),
                 Instruction::SubscribeLater(queue) => self.state.subscriptions().want_later(*queue),
                 Instruction::Call(request, reply) => self.calls.push_back((request, reply)),
             }
@@ -248,7 +248,9 @@ impl ServerTask {
             tokio::select! {
                 instruction = self.instructions.recv() => match instruction {
                     None => return false,
-                    Some(Instruction::Subscribe(queues)) => self.state.subscriptions().want(queues),
+                    Some(Instruction::Subscribe(queues, ticket)) => {
+                        self.state.subscriptions().want(queues, ticket);
+                    }
                     Some(Instruction::SubscribeLater(queue)) => self.state.subscriptions().want_later(*queue),
                     Some(Instruction::Call(request, reply)) => match self.fresh_failure() {
                         Some(error) => reply.give(&self.state.inbox, Err(error.into())),
@@ -345,7 +347,7 @@ async fn feed(
             biased;
             instruction = instructions.recv(), if !holds => match instruction {
                 None => return,
-                Some(Instruction::Subscribe(queues)) => state.subscriptions().want(queues),
+                Some(Instruction::Subscribe(queues, ticket)) => state.subscriptions().want(queues, ticket),
                 Some(Instruction::SubscribeLater(queue)) => state.subscriptions().want_later(*queue),
                 Some(Instruction::Call(request, reply)) => {
                     state.forward(&to_session, call(request, reply)).await;
@@ -462,8 +464,10 @@ impl State {
 
     /// Once all that is asked for first is answered.
     fn tell_when_listening(&self) {
-        if self.subscriptions().begins_to_listen() {
-            self.inbox.put(NetworkEvent::Listening(self.server.clone()));
+        let mut subscriptions = self.subscriptions();
+        if subscriptions.begins_to_listen() {
+            let (server, asked) = (self.server.clone(), subscriptions.newest());
+            self.inbox.put(NetworkEvent::Listening { server, asked });
         }
     }
 

@@ -11,7 +11,7 @@ use crate::smp::ids::RecipientId;
 use crate::smp::key::AuthPrivateKey;
 use crate::timestamp::Timestamp;
 
-use super::Subscription;
+use super::{Subscription, Ticket};
 
 /// Queues that are asked for at a time, from what fills a block up to a page (agent.md §6.7): other commands wait behind
 /// them.
@@ -26,6 +26,8 @@ pub struct Subscriptions {
     unheard: BTreeSet<RecipientId>,
     /// Whether it was told in this session that there are none.
     is_listening: bool,
+    /// Of the last queues that were wanted.
+    newest: Option<Ticket>,
     /// Queues that are being asked for.
     asked: usize,
     window: Window,
@@ -95,6 +97,7 @@ impl Subscriptions {
             due: Due::default(),
             unheard: BTreeSet::new(),
             is_listening: false,
+            newest: None,
             asked: 0,
             window: Window::new(ASKED),
             is_full: false,
@@ -108,7 +111,8 @@ impl Subscriptions {
     }
 
     /// Wants queues, and asks for them. Whoever wants one anew has yet to be told that it is refused.
-    pub fn want(&mut self, queues: Vec<Subscription>) {
+    pub fn want(&mut self, queues: Vec<Subscription>, ticket: Ticket) {
+        self.newest = self.newest.max(Some(ticket));
         for Subscription { queue, key, lane } in queues {
             if let Some(refused) = self.refused.get_mut(&queue) {
                 refused.is_told = false;
@@ -191,7 +195,8 @@ impl Subscriptions {
 
     /// Somebody else has all queues. Gives those that the server refused.
     pub fn forget_all(&mut self) -> Vec<RecipientId> {
-        let former = std::mem::replace(self, Self::new(self.surplus));
+        let nothing = Self { newest: self.newest, ..Self::new(self.surplus) };
+        let former = std::mem::replace(self, nothing);
         former.refused.into_keys().collect()
     }
 
@@ -311,6 +316,12 @@ impl Subscriptions {
         begins
     }
 
+    /// Up to which queues [`Self::begins_to_listen`] says it.
+    #[must_use]
+    pub fn newest(&self) -> Option<Ticket> {
+        self.newest
+    }
+
     /// Whether nothing is wanted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -335,7 +346,7 @@ mod tests {
     #[test]
     fn all_that_is_wanted_is_asked_for_in_each_session() {
         let mut subscriptions = Subscriptions::new(0);
-        subscriptions.want(vec![subscription(1), subscription(2)]);
+        subscriptions.want(vec![subscription(1), subscription(2)], Ticket(0));
         assert_eq!(due(&mut subscriptions), [1, 2]);
         subscriptions.has(subscription(3));
         subscriptions.has(Subscription { lane: Lane::Control, ..subscription(4) });
@@ -348,7 +359,7 @@ mod tests {
 
     fn wants(number: u8, surplus: i64) -> Subscriptions {
         let mut subscriptions = Subscriptions::new(surplus);
-        subscriptions.want((1..=number).map(subscription).collect());
+        subscriptions.want((1..=number).map(subscription).collect(), Ticket(0));
         subscriptions.begin();
         subscriptions
     }
@@ -394,7 +405,7 @@ mod tests {
     #[test]
     fn what_was_not_answered_is_asked_again_unless_it_is_not_wanted_any_more() {
         let mut subscriptions = Subscriptions::new(0);
-        subscriptions.want(vec![subscription(1), subscription(2)]);
+        subscriptions.want(vec![subscription(1), subscription(2)], Ticket(0));
         due(&mut subscriptions);
         subscriptions.retry(RecipientId([1; 24]));
         subscriptions.retry(RecipientId([2; 24]));
@@ -432,11 +443,11 @@ mod tests {
         let (mut subscriptions, now) = (wants(1, 0), Instant::now());
         due(&mut subscriptions);
         assert!(subscriptions.refuse(RecipientId([1; 24]), now));
-        subscriptions.want(vec![subscription(1)]);
+        subscriptions.want(vec![subscription(1)], Ticket(0));
         assert_eq!(due(&mut subscriptions), [1]);
         assert!(subscriptions.refuse(RecipientId([1; 24]), now));
         assert!(!subscriptions.refuse(RecipientId([1; 24]), now));
-        subscriptions.want(vec![subscription(1)]);
+        subscriptions.want(vec![subscription(1)], Ticket(0));
         assert!(subscriptions.take(&RecipientId([1; 24])), "who was told before hears that it is over");
     }
 
@@ -466,7 +477,7 @@ mod tests {
         assert!(subscriptions.begins_to_listen(), "there is none");
         assert!(!subscriptions.begins_to_listen());
         let first = [8, 9].map(|number| Subscription { lane: Lane::Control, ..subscription(number) });
-        subscriptions.want(first.to_vec());
+        subscriptions.want(first.to_vec(), Ticket(0));
         subscriptions.begin();
         assert_eq!(due(&mut subscriptions), [8, 9, 1, 2]);
         let mut hear = |number: u8| {
@@ -482,7 +493,7 @@ mod tests {
     #[test]
     fn who_is_gone_is_not_waited_for() {
         let mut subscriptions = Subscriptions::new(0);
-        subscriptions.want(vec![Subscription { lane: Lane::Control, ..subscription(1) }]);
+        subscriptions.want(vec![Subscription { lane: Lane::Control, ..subscription(1) }], Ticket(0));
         assert!(!subscriptions.begins_to_listen());
         subscriptions.forget(&RecipientId([1; 24]));
         assert!(subscriptions.begins_to_listen());
@@ -492,7 +503,7 @@ mod tests {
     fn who_did_not_answer_is_not_heard() {
         let mut subscriptions = Subscriptions::new(0);
         let queue = RecipientId([1; 24]);
-        subscriptions.want(vec![Subscription { lane: Lane::Control, ..subscription(1) }]);
+        subscriptions.want(vec![Subscription { lane: Lane::Control, ..subscription(1) }], Ticket(0));
         assert_eq!(due(&mut subscriptions), [1]);
         subscriptions.returned(Duration::from_secs(30), Timestamp(1));
         subscriptions.retry(queue);

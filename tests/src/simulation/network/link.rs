@@ -55,7 +55,7 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) enum Instruction {
     Call(Purpose, Box<Request>),
-    Subscribe(Subscription),
+    Subscribe(Vec<Subscription>, Ticket),
     SubscribeLater(Subscription),
 }
 
@@ -152,7 +152,7 @@ impl Network {
         let now = self.now;
         let link = self.link(program, server);
         match instruction {
-            Instruction::Subscribe(queue) => link.queues.want(vec![queue]),
+            Instruction::Subscribe(queues, ticket) => link.queues.want(queues, ticket),
             Instruction::SubscribeLater(queue) => link.queues.want_later(queue),
             Instruction::Call(purpose, request) => {
                 let is_fresh = link.failed_at.is_some_and(|at| now.saturating_sub(at) < FAILURE_MEMORY_MS);
@@ -185,7 +185,7 @@ impl Network {
                 && let Some(instruction) = link.instructions.pop_front()
             {
                 match instruction {
-                    Instruction::Subscribe(queue) => link.queues.want(vec![queue]),
+                    Instruction::Subscribe(queues, ticket) => link.queues.want(queues, ticket),
                     Instruction::SubscribeLater(queue) => link.queues.want_later(queue),
                     Instruction::Call(purpose, request) => {
                         self.submit(id, program, server, purpose, request);
@@ -320,10 +320,10 @@ impl Network {
 
     /// Once all that is asked for first is answered.
     fn tell_when_listening(&mut self, program: ProgramId, server: usize) {
-        if self.link(program, server).queues.begins_to_listen()
-            && let Some(host) = self.servers.get(server)
-        {
-            let event = NetworkEvent::Listening(host.address.clone());
+        let queues = &mut self.link(program, server).queues;
+        let (begins, asked) = (queues.begins_to_listen(), queues.newest());
+        if let Some(host) = self.servers.get(server).filter(|_| begins) {
+            let event = NetworkEvent::Listening { server: host.address.clone(), asked };
             self.arrivals.push((program, Arrival::Event(event)));
         }
     }

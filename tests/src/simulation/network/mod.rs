@@ -156,9 +156,7 @@ impl Network {
         }
         for (address, queues) in effects.subscriptions {
             let Some(server) = self.server(&address) else { continue };
-            for queue in queues {
-                self.instruct(program, server, Instruction::Subscribe(queue));
-            }
+            self.instruct(program, server, Instruction::Subscribe(queues, effects.asked));
         }
         for (address, queue) in effects.resubscriptions {
             let Some(server) = self.server(&address) else { continue };
