@@ -646,8 +646,10 @@ impl<S: RelayStore + Transactional + Send + 'static> Application for Relay<S> {
                 self.operation.refused.insert((server, queue), purpose);
             }
             NetworkChange::RefusalOver { server, queue, .. } => {
-                tracing::info!("a queue is not refused any more");
-                self.operation.refused.remove(&(server, queue));
+                let was_shown = self.operation.refused.remove(&(server, queue)).is_some();
+                if was_shown {
+                    tracing::info!("a queue is not refused any more");
+                }
             }
             NetworkChange::TakenOver { .. } | NetworkChange::AllTakenOver(_) => {
                 tracing::error!("another process uses a copy of this relay: stop one of them");

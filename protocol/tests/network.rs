@@ -508,6 +508,43 @@ async fn a_blocked_queue_is_told_of_once_and_asked_for_until_it_is_taken() {
     assert_eq!(expect_message(&mut events).await, (queue(0), b"hello".to_vec()));
 }
 
+#[tokio::test]
+async fn a_queue_that_another_program_asks_for_is_not_asked_for_any_more() {
+    let server = ScriptedServer::start().await;
+    let (network, mut events) = network();
+    network.subscribe(&server.address, subscriptions(3), Ticket(0));
+    let mut peer = server.accept().await;
+    expect_up(&mut events).await;
+    let block = peer.block().await;
+    peer.refuse(&block[0], ErrorType::Blocked("reason=spam".parse().unwrap())).await;
+    let event = next(&mut events).await;
+    assert!(matches!(event, NetworkEvent::QueueRefused { .. }), "{event:?}");
+    network.unsubscribe(&server.address, vec![queue(0), queue(1)]);
+    match next(&mut events).await {
+        NetworkEvent::RefusalOver { queue: left, is_subscribed: false, .. } => assert_eq!(left, queue(0)),
+        other => panic!("{other:?}"),
+    }
+    drop(peer);
+    expect_down(&mut events).await;
+    let mut peer = server.accept().await;
+    let again = peer.command().await;
+    assert_eq!(again.entity_id, queue(2).0.to_vec());
+}
+
+#[tokio::test]
+async fn nobody_waits_to_hear_of_what_another_program_asks_for() {
+    let server = ScriptedServer::start().await;
+    let (network, mut events) = network();
+    let wanted = subscriptions(1).into_iter().map(|it| Subscription { lane: Lane::Control, ..it });
+    network.subscribe(&server.address, wanted.collect(), Ticket(1));
+    let mut peer = server.accept().await;
+    let event = next(&mut events).await;
+    assert!(matches!(event, NetworkEvent::Up(_)), "{event:?}");
+    peer.command().await;
+    network.unsubscribe(&server.address, vec![queue(0)]);
+    assert_eq!(expect_listening(&mut events).await, Some(Ticket(1)));
+}
+
 fn new_queue() -> Command<'static> {
     Command::New(Box::new(NewQueue {
         recipient_key: key(1).public_key(),

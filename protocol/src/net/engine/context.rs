@@ -79,7 +79,7 @@ impl<'a> Context<'a> {
     }
 
     /// Leaves connections to another program: nothing more is asked of the network for them, and answers to what was
-    /// asked do not count. Their queues stay subscribed until the other one subscribes them.
+    /// asked do not count. Their queues stay subscribed until the other one subscribes them, and are not asked for again.
     pub fn release(&mut self, connections: impl IntoIterator<Item = ConnectionId>) {
         self.wishes.released.extend(connections);
     }

@@ -29,7 +29,7 @@ use crate::timestamp::Timestamp;
 
 /// Queues that are subscribed between two batches at the start: whoever says something meanwhile waits for no more.
 const PAGE_MAX: usize = 256;
-/// Connections that are woken between two batches at the start.
+/// Connections that are woken between two batches at the start, or let go of between two of them.
 const WOKEN_MAX: usize = 256;
 /// Requests that one transaction makes.
 const REQUESTS_MAX: usize = 256;
@@ -58,6 +58,8 @@ pub type LinkResult = (LinkTag, Result<OpenedLink, ReadLinkError>);
 pub struct Effects {
     /// Commands; each is answered by [`NetworkEvent::Answer`] with its ticket.
     pub requests: Vec<Submission>,
+    /// Queues that another program asks for from now on.
+    pub unsubscriptions: BTreeMap<ServerAddress, Vec<RecipientId>>,
     /// Queues to be subscribed.
     pub subscriptions: BTreeMap<ServerAddress, Vec<Subscription>>,
     /// Names all of these to the network.
@@ -99,6 +101,8 @@ pub struct Core<A: Application> {
     startup: Startup,
     /// Connections that are to be taken up after those that go first, page by page between the batches.
     adopted: VecDeque<ConnectionId>,
+    /// Connections of another program whose queues may still be asked for: let go of page by page, too.
+    released: BTreeSet<ConnectionId>,
     forget_at: Timestamp,
     /// Only outcomes are stored from now on.
     is_settling: bool,
@@ -136,6 +140,7 @@ enum Startup {
 #[derive(Default)]
 struct Outbox {
     acknowledgements: Vec<(OwnQueue, MessageId)>,
+    unsubscriptions: BTreeMap<ServerAddress, Vec<RecipientId>>,
     requests: Vec<(ConnectionId, JobId, Box<Request>, Lane)>,
     subscriptions: BTreeMap<ServerAddress, Vec<Subscription>>,
     /// To be asked for again, but not at once.
@@ -162,6 +167,7 @@ impl<A: Application> Core<A> {
             has_more: false,
             startup: Startup::Telling,
             adopted: VecDeque::new(),
+            released: BTreeSet::new(),
             forget_at: Timestamp::default(),
             is_settling: false,
         }
@@ -184,6 +190,7 @@ impl<A: Application> Core<A> {
         !matches!(self.startup, Startup::Done)
             || self.jobs.has_next()
             || !self.adopted.is_empty()
+            || !self.released.is_empty()
             || !self.wishes.touched.is_empty()
             || (self.has_more && self.jobs.room() > 0)
     }
@@ -205,8 +212,8 @@ impl<A: Application> Core<A> {
     #[must_use]
     pub fn entries(&self) -> usize {
         let wishes = self.wishes.events.len().saturating_add(self.wishes.touched.len());
-        let adopted = self.adopted.len();
-        self.tickets.len().saturating_add(self.jobs.entries()).saturating_add(wishes).saturating_add(adopted)
+        let moved = self.adopted.len().saturating_add(self.released.len());
+        self.tickets.len().saturating_add(self.jobs.entries()).saturating_add(wishes).saturating_add(moved)
     }
 
     /// One batch: what `inputs` bring is decided and made durable. Carry out the effects, then call
@@ -287,6 +294,7 @@ impl<A: Application> Core<A> {
         self.timers(now)?;
         self.release();
         self.adopt(outbox, now)?;
+        self.let_go(outbox, now)?;
         self.start_up(outbox, now)?;
         self.dispatch(now)?;
         self.offer_room(now)?;
@@ -562,6 +570,7 @@ impl<A: Application> Core<A> {
     fn adopt(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
         let mut page = Vec::new();
         for (id, lane) in self.wishes.adopted.drain(..) {
+            self.released.remove(&id);
             match lane {
                 Lane::Control => page.push((id, lane)),
                 Lane::Bulk => self.adopted.push_back(id),
@@ -595,6 +604,19 @@ impl<A: Application> Core<A> {
                 *errand = Errand::Released { server: server.clone() };
             }
         }
+        self.released.extend(released);
+    }
+
+    /// Has one page of released queues asked for no more.
+    fn let_go(&mut self, outbox: &mut Outbox, now: Timestamp) -> Result<(), Fatal> {
+        for _ in 0..WOKEN_MAX {
+            let Some(id) = self.released.pop_first() else { break };
+            let mut context = Context::new(now, &mut *self.rng, &mut self.wishes);
+            if let Some(own) = context.agent(self.application.store()).own_queue(id)? {
+                outbox.unsubscriptions.entry(own.server).or_default().push(own.recipient_id);
+            }
+        }
+        Ok(())
     }
 
     /// Asks connections for their next requests, as far as there is room for them on the network.
@@ -653,6 +675,7 @@ impl<A: Application> Core<A> {
         };
         Effects {
             requests,
+            unsubscriptions: outbox.unsubscriptions,
             subscriptions: outbox.subscriptions,
             asked,
             resubscriptions: outbox.resubscriptions.into_iter().map(again).collect(),

@@ -110,6 +110,9 @@ impl<A: Application> Engine<A> {
         for Submission { ticket, request, lane } in effects.requests {
             self.network.submit(request, ticket, lane);
         }
+        for (server, queues) in effects.unsubscriptions {
+            self.network.unsubscribe(&server, queues);
+        }
         for (server, queues) in effects.subscriptions {
             self.network.subscribe(&server, queues, effects.asked);
         }

@@ -189,6 +189,13 @@ impl Network {
         let _no_room = self.instruct(server, Instruction::SubscribeLater(Box::new(subscription)));
     }
 
+    /// Asks for queues no more, also not for those that were refused: another program does. What is subscribed stays so
+    /// until that one has it, or the session ends.
+    pub fn unsubscribe(&self, server: &ServerAddress, queues: Vec<RecipientId>) {
+        // without room for the server there is nothing that asks for them
+        let _no_room = self.instruct(server, Instruction::Unsubscribe(queues));
+    }
+
     /// Asks a server whether it is there: the whole way, with its identity.
     ///
     /// # Errors

@@ -49,6 +49,7 @@ pub(super) enum Instruction {
     Call(Box<Request>, Reply),
     Subscribe(Vec<Subscription>, Ticket),
     SubscribeLater(Box<Subscription>),
+    Unsubscribe(Vec<RecipientId>),
 }
 
 /// Who waits for an answer.
@@ -220,11 +221,7 @@ impl ServerTask {
     /// Takes what waits, without a session.
     fn take_instructions(&mut self) {
         while let Ok(instruction) = self.instructions.try_recv() {
-            match instruction {
-                Instruction::Subscribe(queues, ticket) => self.state.subscriptions().want(queues, ticket),
-                Instruction::SubscribeLater(queue) => self.state.subscriptions().want_later(*queue),
-                Instruction::Call(request, reply) => self.calls.push_back((request, reply)),
-            }
+            self.calls.extend(self.state.take(instruction));
         }
     }
 
@@ -246,17 +243,13 @@ impl ServerTask {
                 _ => Instant::now() + LINGER,
             };
             tokio::select! {
-                instruction = self.instructions.recv() => match instruction {
-                    None => return false,
-                    Some(Instruction::Subscribe(queues, ticket)) => {
-                        self.state.subscriptions().want(queues, ticket);
+                instruction = self.instructions.recv() => {
+                    let Some(instruction) = instruction else { return false };
+                    match (self.state.take(instruction), self.fresh_failure()) {
+                        (Some((_, reply)), Some(error)) => reply.give(&self.state.inbox, Err(error.into())),
+                        (call, _) => self.calls.extend(call),
                     }
-                    Some(Instruction::SubscribeLater(queue)) => self.state.subscriptions().want_later(*queue),
-                    Some(Instruction::Call(request, reply)) => match self.fresh_failure() {
-                        Some(error) => reply.give(&self.state.inbox, Err(error.into())),
-                        None => self.calls.push_back((request, reply)),
-                    },
-                },
+                }
                 () = tokio::time::sleep_until(wake.into()) => {
                     if !idle {
                         return true;
@@ -345,14 +338,14 @@ async fn feed(
         let refused_at = refused_at.filter(|_| !may_ask);
         tokio::select! {
             biased;
-            instruction = instructions.recv(), if !holds => match instruction {
-                None => return,
-                Some(Instruction::Subscribe(queues, ticket)) => state.subscriptions().want(queues, ticket),
-                Some(Instruction::SubscribeLater(queue)) => state.subscriptions().want_later(*queue),
-                Some(Instruction::Call(request, reply)) => {
-                    state.forward(&to_session, call(request, reply)).await;
+            instruction = instructions.recv(), if !holds => {
+                let Some(instruction) = instruction else { return };
+                match state.take(instruction) {
+                    Some((request, reply)) => state.forward(&to_session, call(request, reply)).await,
+                    // an answer that was waited for may not be any more
+                    None => state.tell_when_listening(),
                 }
-            },
+            }
             room = to_session.reserve(), if may_ask => {
                 // the session has ended: what is due is asked for in the next one
                 let Ok(room) = room else { return };
@@ -406,6 +399,21 @@ fn subscribe(server: &ServerAddress, queue: RecipientId, key: AuthPrivateKey) ->
 impl State {
     fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what is about subscriptions. Gives back a command.
+    fn take(&self, instruction: Instruction) -> Option<(Box<Request>, Reply)> {
+        match instruction {
+            Instruction::Subscribe(queues, ticket) => self.subscriptions().want(queues, ticket),
+            Instruction::SubscribeLater(queue) => self.subscriptions().want_later(*queue),
+            Instruction::Unsubscribe(queues) => {
+                for queue in queues {
+                    self.forget(queue);
+                }
+            }
+            Instruction::Call(request, reply) => return Some((request, reply)),
+        }
+        None
     }
 
     async fn forward(&self, to_session: &mpsc::Sender<Outgoing<Tag>>, command: Outgoing<Tag>) {

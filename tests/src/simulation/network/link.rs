@@ -57,6 +57,7 @@ pub(super) enum Instruction {
     Call(Purpose, Box<Request>),
     Subscribe(Vec<Subscription>, Ticket),
     SubscribeLater(Subscription),
+    Unsubscribe(Vec<RecipientId>),
 }
 
 /// What a good answer changes.
@@ -116,6 +117,12 @@ impl Link {
             counts: None,
         }
     }
+
+    fn unsubscribe(&mut self, queues: &[RecipientId]) {
+        for queue in queues {
+            self.queues.forget(queue);
+        }
+    }
 }
 
 impl Network {
@@ -154,6 +161,7 @@ impl Network {
         match instruction {
             Instruction::Subscribe(queues, ticket) => link.queues.want(queues, ticket),
             Instruction::SubscribeLater(queue) => link.queues.want_later(queue),
+            Instruction::Unsubscribe(queues) => link.unsubscribe(&queues),
             Instruction::Call(purpose, request) => {
                 let is_fresh = link.failed_at.is_some_and(|at| now.saturating_sub(at) < FAILURE_MEMORY_MS);
                 if link.state == LinkState::Pausing && is_fresh {
@@ -187,6 +195,10 @@ impl Network {
                 match instruction {
                     Instruction::Subscribe(queues, ticket) => link.queues.want(queues, ticket),
                     Instruction::SubscribeLater(queue) => link.queues.want_later(queue),
+                    Instruction::Unsubscribe(queues) => {
+                        link.unsubscribe(&queues);
+                        self.tell_when_listening(program, server);
+                    }
                     Instruction::Call(purpose, request) => {
                         self.submit(id, program, server, purpose, request);
                     }

@@ -154,6 +154,10 @@ impl Network {
             let submitted = self.now;
             self.call(program, Purpose::Ticket { ticket, then, submitted }, request);
         }
+        for (address, queues) in effects.unsubscriptions {
+            let Some(server) = self.server(&address) else { continue };
+            self.instruct(program, server, Instruction::Unsubscribe(queues));
+        }
         for (address, queues) in effects.subscriptions {
             let Some(server) = self.server(&address) else { continue };
             self.instruct(program, server, Instruction::Subscribe(queues, effects.asked));
