@@ -2,9 +2,11 @@
 //!
 //! Everything talks TLS on loopback, and keeps its state on disk, so each can be killed and started again.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
@@ -510,15 +512,20 @@ pub fn text(row: &Value, field: &str) -> anyhow::Result<String> {
     value.map(str::to_owned).with_context(|| format!("No text `{field}` in {row}"))
 }
 
-/// A free port below those that the system gives to outgoing connections: a server that is killed finds it free
-/// when it comes back.
-fn free_port() -> anyhow::Result<u16> {
+/// A free port below those that the system gives to outgoing connections, and never twice in a process: a server that is
+/// killed finds it free when it comes back.
+///
+/// # Errors
+/// When none is found.
+pub fn free_port() -> anyhow::Result<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 20_000;
     for _ in 0..100 {
         let drawn = u16::try_from(getrandom::u32()? % u32::from(COUNT))?;
         let port = FIRST.saturating_add(drawn);
-        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
+        let is_new = GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+        if is_new && std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() {
             return Ok(port);
         }
     }

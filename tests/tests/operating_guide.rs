@@ -3,20 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use e2e::binaries::{Build, build};
+use e2e::world::free_port;
 
 const GUIDE: &str = include_str!("../../docs/operating.md");
 const RELAY_GUIDE: &str = include_str!("../../docs/operating-relay.md");
 /// The user to whom nothing belongs.
 const NOBODY: u32 = 65534;
 /// Ends a guide that hangs.
-const SECONDS_MAX: &str = "240";
+const SECONDS_MAX: &str = "900";
 
 /// What stands in the blocks that are to be run.
 fn commands(guide: &str) -> String {
@@ -69,11 +69,10 @@ fn follow(guide: &str) -> (String, String) {
         command.args([SECONDS_MAX, "bash"]);
         command
     };
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let path = format!("{}:/usr/bin:/bin", programs.display());
     command.arg(&script).current_dir(&home).env_clear().env("PATH", path).env("HOME", &home);
     // The guide's port may be taken on this machine.
-    command.env("SMP_SERVER_PORT", port.to_string()).env("SMP_SERVER_BIND", "127.0.0.1");
+    command.env("SMP_SERVER_PORT", free_port().unwrap().to_string()).env("SMP_SERVER_BIND", "127.0.0.1");
     let ended = command.process_group(0).stdin(Stdio::null()).output().unwrap();
     let (said, talk) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.success(), "{}\n{said}\n{talk}", ended.status);
