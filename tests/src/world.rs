@@ -15,12 +15,14 @@ use serde_json::Value;
 use crate::binaries::Binaries;
 use crate::process::{PATIENCE, Process};
 
-/// Short intervals, so that what takes hours in life takes seconds here. No behaviour differs otherwise.
+/// Short intervals, so that what takes hours in life takes seconds here. No behaviour differs otherwise. A relay that goes
+/// has no longer than its time to live to tell everybody, on a busy machine, too: who is not told looks for itself only after
+/// a quarter of an hour.
 const RELAY_SETTINGS: [(&str, &str); 6] = [
     ("CHAT_RELAY_WATCH_INTERVAL", "2s"),
     ("CHAT_RELAY_WATCH_JITTER", "500ms"),
     ("CHAT_RELAY_WATCH_CONFIRM_AFTER", "1s"),
-    ("CHAT_RELAY_INACTIVE_TTL", "1s"),
+    ("CHAT_RELAY_INACTIVE_TTL", "5s"),
     ("CHAT_RELAY_INVITATION_RETRY_FIRST", "500ms"),
     ("CHAT_RELAY_INVITATION_RETRY_MAX", "4s"),
 ];
