@@ -211,6 +211,9 @@ settings! {
     drain_timeout "CHAT_RELAY_DRAIN_TIMEOUT": Duration = Duration::from_seconds(30),
     /// Members of one group at most; further joiners are refused
     members_max "CHAT_RELAY_MEMBERS_MAX": u32 = 100_000,
+    /// People of one group at most who have not joined here and of whom rulings, rosters or history tell; what is said
+    /// about further ones is not kept
+    strangers_max "CHAT_RELAY_STRANGERS_MAX": u32 = 10_000,
     /// Joiners of one group at most who wait for a moderator; further ones are refused
     knocks_max "CHAT_RELAY_KNOCKS_MAX": u32 = 200,
     /// How long a joiner waits for a moderator before the request lapses

@@ -24,6 +24,7 @@ use crate::notices;
 use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, Member, MemberStatus, NewMember, Purpose, ServedGroup};
+use crate::strangers;
 use crate::turn::Turn;
 use crate::welcome::{self, LEADING_ROLES};
 
@@ -147,8 +148,7 @@ fn remember<S: RelayStore>(
     };
     let role = turn.joiner_role(group);
     let new = NewMember { id: about.clone(), role, status, profile: None, key: Some(key.0) };
-    let now = turn.now();
-    let mut member = turn.store.insert_member(group.id, &new, now)?;
+    let Some(mut member) = strangers::meet(turn, group.id, &new)? else { return Ok(()) };
     member.reason = decision.reason();
     turn.store.update_member(&member)?;
     turn.reached(Step::KnockDecided);

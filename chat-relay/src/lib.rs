@@ -58,6 +58,7 @@ mod sharing;
 pub mod steps;
 pub mod store;
 pub mod store_config;
+mod strangers;
 pub mod turn;
 pub mod validation;
 pub mod welcome;

@@ -73,6 +73,11 @@ pub enum Concern {
         "as many joiners wait for a moderator as this relay keeps, and further ones are refused: decide with `conclave knocks`"
     )]
     KnocksFull,
+    /// People of whom others told.
+    #[error(
+        "this relay keeps what was said about as many people who have not joined by it as it is set to, and bans and roles of further ones do not hold here: ask its operator for a higher limit (strangers_max)"
+    )]
+    StrangersFull,
     /// Another relay of the group.
     #[error(
         "another relay of the group gave this one history that its authors have not signed, and nothing of it was taken: see `conclave group relays`, and remove that relay if it goes on"
@@ -94,6 +99,7 @@ impl Concern {
             Self::RelayFull => "relay_full",
             Self::JoinPace => "join_pace",
             Self::KnocksFull => "knocks_full",
+            Self::StrangersFull => "strangers_full",
             Self::PeerLied => "peer_lied",
         }
     }
@@ -271,6 +277,7 @@ mod tests {
             Concern::RelayFull,
             Concern::JoinPace,
             Concern::KnocksFull,
+            Concern::StrangersFull,
             Concern::PeerLied,
         ];
         for concern in all {

@@ -23,7 +23,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{GroupId, LiveRoster, Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::{Turn, stored};
-use crate::{lanes, lifecycle};
+use crate::{lanes, lifecycle, strangers};
 
 /// A verified header of an owner.
 ///
@@ -136,7 +136,6 @@ fn apply<S: RelayStore>(
             turn.store.update_member(&member)?;
         }
     }
-    let now = turn.now();
     for (id, entry) in complete.roster.entries() {
         match turn.store.member_by_id(group.id, id)? {
             Some(member) if matches!(member.role, MemberRole::Owner | MemberRole::Relay) => {}
@@ -160,7 +159,7 @@ fn apply<S: RelayStore>(
                     profile: None,
                     key: Some(entry.key.0),
                 };
-                turn.store.insert_member(group.id, &new, now)?;
+                strangers::meet(turn, group.id, &new)?;
             }
         }
     }

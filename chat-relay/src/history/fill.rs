@@ -30,6 +30,7 @@ use crate::store::RelayStore;
 use crate::store::records::{
     GroupId, Member, MemberStatus, NewMember, NewMessage, ServedGroup, StoredMessageId,
 };
+use crate::strangers;
 use crate::turn::Turn;
 
 /// No other relay of the group could give us all that it keeps: the owner is asked for it, once.
@@ -166,7 +167,10 @@ fn item<S: RelayStore>(
     }
     let author = match known {
         Some(known) => known,
-        None => meet(turn, group, author, key, introduced.get(author))?,
+        None => match meet(turn, group, author, key, introduced.get(author))? {
+            Some(met) => met,
+            None => return Ok(None),
+        },
     };
     if let Some(stored) = turn.store.message_by_id(group.id, message_id)? {
         return Ok((stored.message.author == author.number).then_some(stored.id));
@@ -225,7 +229,7 @@ fn meet<S: RelayStore>(
     id: &MemberId,
     key: Option<MemberKey>,
     info: Option<&MemberInfo>,
-) -> Result<Member, Fatal> {
+) -> Result<Option<Member>, Fatal> {
     let profile = info.map(|info| info.profile.clone()).filter(|profile| profile.check().is_ok());
     let new = NewMember {
         id: id.clone(),
@@ -234,8 +238,7 @@ fn meet<S: RelayStore>(
         profile,
         key: key.map(|key| key.0),
     };
-    let now = turn.now();
-    Ok(turn.store.insert_member(group.id, &new, now)?)
+    strangers::meet(turn, group.id, &new)
 }
 
 /// Whether it is part of what was said, and does not change how the group stands.

@@ -14,7 +14,7 @@ use crate::steps::Step;
 use crate::store::RelayStore;
 use crate::store::records::{Member, MemberStatus, NewMember, ServedGroup};
 use crate::turn::Turn;
-use crate::{bulk, knocking, lanes, lifecycle};
+use crate::{bulk, knocking, lanes, lifecycle, strangers};
 
 /// What follows an event.
 pub(super) enum Ending {
@@ -99,9 +99,10 @@ fn restricts<S: RelayStore>(
     ruling: Ruling,
 ) -> Result<(), Fatal> {
     let member = match turn.store.member_by_id(group.id, &restrict.member_id)? {
-        Some(member) => member,
+        Some(member) => Some(member),
         None => not_met(turn, group, &restrict.member_id, MemberStatus::Left)?,
     };
+    let Some(member) = member else { return Ok(()) };
     let key = member.key.or(restrict.member_key.or(key).map(|key| key.0));
     if member.restriction.as_ref().is_some_and(|newest| !ruling.counts_over(newest)) {
         return Ok(());
@@ -144,7 +145,10 @@ fn changes_role<S: RelayStore>(
         // Not met yet: it comes in with this role, with its key if that is told.
         None => {
             let status = if key.is_some() { MemberStatus::Known } else { MemberStatus::Left };
-            not_met(turn, group, &change.member_id, status)?
+            match not_met(turn, group, &change.member_id, status)? {
+                Some(stranger) => stranger,
+                None => return Ok(()),
+            }
         }
     };
     if member.appointment.as_ref().is_some_and(|newest| !ruling.counts_over(newest)) {
@@ -186,10 +190,11 @@ fn removes<S: RelayStore>(
         lifecycle::advance(turn, group.id, ServedEvent::Removed)?;
         return Ok(Ending::GroupGoes);
     }
-    let mut member = match turn.store.member_by_id(group.id, &delete.member_id)? {
-        Some(member) => member,
+    let member = match turn.store.member_by_id(group.id, &delete.member_id)? {
+        Some(member) => Some(member),
         None => not_met(turn, group, &delete.member_id, MemberStatus::Removed)?,
     };
+    let Some(mut member) = member else { return Ok(Ending::Nothing) };
     member.key = member.key.or(delete.member_key.or(key).map(|key| key.0));
     member.status = MemberStatus::Removed;
     member.since = turn.now();
@@ -204,15 +209,14 @@ fn removes<S: RelayStore>(
     Ok(Ending::MemberGoes(Box::new(member)))
 }
 
-/// Somebody of whom nothing but this is known: connected to other relays, it may ask here later.
+/// Somebody of whom nothing but this is known: connected to other relays, it may ask here later. Nothing when as many are
+/// kept as may be.
 fn not_met<S: RelayStore>(
     turn: &mut Turn<'_, '_, S>,
     group: &ServedGroup,
     id: &MemberId,
     status: MemberStatus,
-) -> Result<Member, Fatal> {
+) -> Result<Option<Member>, Fatal> {
     let role = turn.joiner_role(group);
-    let new = NewMember { id: id.clone(), role, status, profile: None, key: None };
-    let now = turn.now();
-    Ok(turn.store.insert_member(group.id, &new, now)?)
+    strangers::meet(turn, group.id, &NewMember { id: id.clone(), role, status, profile: None, key: None })
 }

@@ -31,7 +31,7 @@ type Part<S> = fn(&mut S) -> Result<(), StoreError>;
 
 /// Runs the contract, each part on a store of its own.
 pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
-    let parts: [Part<S>; 32] = [
+    let parts: [Part<S>; 33] = [
         servers_know_the_relay_again,
         an_invitation_finds_its_group_again,
         connections_know_what_they_are_for,
@@ -50,6 +50,7 @@ pub(super) fn check<S: RelayStore>(mut open: impl FnMut() -> S) {
         what_was_said_before_stands_ahead,
         old_messages_go_but_not_the_history,
         members_of_whom_nothing_is_left_are_forgotten,
+        strangers_are_counted_until_they_ask,
         operation::settings_come_and_go,
         operation::codes_are_counted_by_group,
         operation::rejections_are_by_link_and_by_group,
@@ -653,6 +654,29 @@ fn old_messages_go_but_not_the_history<S: RelayStore>(store: &mut S) -> Result<(
         left.extend(store.message_by_id(group, &message_id(text))?.map(|_| text));
     }
     assert_eq!(left, ["a", "c", "d"], "one still waits, two are the history");
+    Ok(())
+}
+
+fn strangers_are_counted_until_they_ask<S: RelayStore>(store: &mut S) -> Result<(), StoreError> {
+    let group = group(store)?.id;
+    let mut add = |byte, role, status| {
+        store.insert_member(group, &NewMember { id: id(byte), role, status, profile: None, key: None }, NOW)
+    };
+    add(1, MemberRole::Relay, MemberStatus::Known)?;
+    add(2, MemberRole::Owner, MemberStatus::Known)?;
+    let mut known = add(3, MemberRole::Observer, MemberStatus::Known)?;
+    let removed = add(4, MemberRole::Observer, MemberStatus::Removed)?;
+    let left = add(5, MemberRole::Observer, MemberStatus::Left)?;
+    add(6, MemberRole::Observer, MemberStatus::Accepted)?;
+    store.update_member(&Member { blocked: true, ..removed })?;
+    assert_eq!((store.count_strangers(group, 9)?, store.count_strangers(group, 2)?), (3, 2));
+    known.status = MemberStatus::Asking;
+    store.update_member(&known)?;
+    known.status = MemberStatus::Left;
+    store.update_member(&known)?;
+    assert_eq!(store.count_strangers(group, 9)?, 2, "whoever asked is none any more");
+    store.forget_stranger(left.number)?;
+    assert_eq!(store.count_strangers(group, 9)?, 1);
     Ok(())
 }
 

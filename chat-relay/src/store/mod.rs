@@ -180,6 +180,8 @@ pub trait RelayStore: AgentStore<Error = StoreError> + OperationStore + WorkerSt
     fn count_members(&mut self, group: GroupId) -> Result<u32, StoreError>;
     /// How many knock and were not decided on. Costs the same with any number of them.
     fn count_knocks(&mut self, group: GroupId) -> Result<u32, StoreError>;
+    /// How many have not asked here themselves since others told of them; looks at no more than `up_to`.
+    fn count_strangers(&mut self, group: GroupId, up_to: u32) -> Result<u32, StoreError>;
     /// The first `limit` who wait for a moderator, in the order in which they came.
     fn waiting_members(&mut self, group: GroupId, limit: u32) -> Result<Vec<Member>, StoreError>;
 

@@ -166,6 +166,15 @@ stored_words! {
 }
 
 impl MemberStatus {
+    /// Whether the member has asked to join here itself, as of now.
+    #[must_use]
+    pub const fn has_asked(self) -> bool {
+        match self {
+            Self::Asking | Self::PendingReview | Self::Approved | Self::Accepted | Self::Connected => true,
+            Self::Known | Self::Rejected | Self::Left | Self::Removed => false,
+        }
+    }
+
     /// Where its knock stands; nothing for those who do not knock.
     #[must_use]
     pub const fn knock(self) -> Option<KnockStatus> {

@@ -397,3 +397,45 @@ async fn a_role_that_no_roster_tells_is_kept_for_whoever_comes_later() {
         group.until_member(&person, |person| person.role == MemberRole::Author).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_about_strangers_is_kept_of_as_many_as_there_is_room_for_and_the_owner_is_told() {
+    let mut group = Group::served(Tuning { strangers_max: Some(2), ..Tuning::default() }).await;
+    let mut rng = system_rng();
+    let mut somebody = || (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
+    let [removed, blocked, beyond, told] = [(); 4].map(|()| somebody());
+    let delete = |id: &MemberId| {
+        let (member_id, messages, member_key) = (id.clone(), false, None);
+        Event::MemberDelete(MemberDelete { member_id, messages, member_key, roster_version: None })
+    };
+    group.owner.say(delete(&removed.0)).await;
+    let ruling = group.owner.signed(restriction(&blocked.0, Restriction::Blocked));
+    let block = [vec![introduction(&blocked.0, &blocked.1), forwarded(&group.owner.id, &ruling)]];
+    let removals = [&beyond, &told].map(|(id, key)| {
+        vec![introduction(id, key), forwarded(&group.owner.id, &group.owner.signed(delete(id)))]
+    });
+    for body in bodies(block).into_iter().chain(bodies(removals)) {
+        group.owner.send(&body).await;
+    }
+    let notice = |heard: &Heard| match &heard.event {
+        Event::RelayNotice(notice) => Some((notice.notice.clone(), notice.member_id.clone())),
+        _ => None,
+    };
+    let expected = ("strangers_full".to_owned(), Some(beyond.0.clone()));
+    assert_eq!(group.owner.hear("a notice", notice).await, expected);
+
+    let relay = group.relay_id.clone();
+    let (_, answer) = group.ask(removed.0, removed.1, &relay).await;
+    assert!(matches!(answer, Event::LinkReject(_)), "what was kept stays: {answer:?}");
+    let asked = group.ask(beyond.0, beyond.1, &relay).await;
+    let mut beyond = Group::let_in(asked).await;
+    // Whoever comes is no stranger any more, and leaves room for another.
+    let asked = group.ask(blocked.0, blocked.1, &relay).await;
+    let blocked = Group::let_in(asked).await;
+    group.until_member(&blocked, |blocked| blocked.blocked).await;
+    group.owner.say(delete(&told.0)).await;
+    group.owner.post("last").await;
+    beyond.hear_post("last").await;
+    let (_, answer) = group.ask(told.0, told.1, &relay).await;
+    assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+}

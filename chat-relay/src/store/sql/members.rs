@@ -33,9 +33,11 @@ impl SqlStore {
         now: Timestamp,
     ) -> Result<MemberNumber, StoreError> {
         let profile = member.profile.as_ref().map(to_json).transpose()?;
+        // The group link tells of the others.
+        let may_be_made_up = !matches!(member.role, MemberRole::Owner | MemberRole::Relay);
         let number = self.insert(
-            "INSERT INTO members (group_id, member_id, role, status, profile, member_key, link, since_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING member_number",
+            "INSERT INTO members (group_id, member_id, role, status, profile, member_key, link, since_ms, stranger)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING member_number",
             params![
                 group.0,
                 member.id.as_bytes(),
@@ -45,6 +47,7 @@ impl SqlStore {
                 member.key.map(|key| key.0),
                 LinkState::Open.word(),
                 now.0,
+                may_be_made_up && !member.status.has_asked(),
             ],
         )?;
         Ok(MemberNumber(number))
@@ -67,7 +70,8 @@ impl SqlStore {
             "UPDATE members SET role = ?2, status = ?3, profile = ?4, member_key = ?5, blocked = ?6,
              chat_version = ?7, connection_id = ?8, link = ?9, passed_over = ?10, roster_served = ?11,
              since_ms = ?12, reason = ?13, bulk_stage = ?14, bulk_connection_id = ?15, bulk_number = ?16,
-             gap_after = ?17, gap_told = ?18, restriction = ?19, appointment = ?20
+             gap_after = ?17, gap_told = ?18, restriction = ?19, appointment = ?20,
+             stranger = CASE WHEN ?21 = 1 THEN 0 ELSE stranger END
              WHERE member_number = ?1",
             params![
                 member.number.0,
@@ -90,6 +94,7 @@ impl SqlStore {
                 member.gap.and_then(|gap| gap.told),
                 restriction,
                 appointment,
+                member.status.has_asked(),
             ],
         )?;
         self.keep_position(member)

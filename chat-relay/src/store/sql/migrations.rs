@@ -7,7 +7,7 @@ use super::deliveries;
 use crate::store::StoreError;
 
 /// `PRAGMA user_version` counts those that ran in SQLite, the table `form` those in PostgreSQL.
-pub(super) const SCRIPTS: [&str; 18] = [
+pub(super) const SCRIPTS: [&str; 19] = [
     include_str!("../../../migrations/sqlite/0001_connections.sql"),
     include_str!("../../../migrations/sqlite/0002_groups.sql"),
     include_str!("../../../migrations/sqlite/0003_messages.sql"),
@@ -26,6 +26,7 @@ pub(super) const SCRIPTS: [&str; 18] = [
     include_str!("../../../migrations/sqlite/0016_rulings.sql"),
     include_str!("../../../migrations/sqlite/0017_appointments.sql"),
     include_str!("../../../migrations/sqlite/0018_ruled.sql"),
+    include_str!("../../../migrations/sqlite/0019_strangers.sql"),
 ];
 
 /// The migration after which what waits to be forwarded needs its heads.

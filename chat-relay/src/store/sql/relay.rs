@@ -250,6 +250,11 @@ impl RelayStore for SqlStore {
         self.count("SELECT knocks FROM group_counts WHERE group_id = ?1", params![group.0])
     }
 
+    fn count_strangers(&mut self, group: GroupId, up_to: u32) -> Result<u32, StoreError> {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM members WHERE group_id = ?1 AND stranger = 1 LIMIT ?2) AS found";
+        self.count(sql, params![group.0, up_to])
+    }
+
     fn waiting_members(&mut self, group: GroupId, limit: u32) -> Result<Vec<Member>, StoreError> {
         self.members(
             "WHERE group_id = ?1 AND status = 'pending_review' ORDER BY member_number LIMIT ?2",
