@@ -101,10 +101,10 @@ impl Standing {
     }
 }
 
-/// About whom the newest ruling of a kind is.
+/// About whom the newest ruling of a kind is; if none is newer, who came last of these, which come first here.
 fn newest(members: &[Member], ruling: impl Fn(&Member) -> Option<&Ruling>) -> Option<&Member> {
     let ruled = members.iter().filter_map(|member| Some((member, ruling(member)?)));
-    let newer = ruled.reduce(|newest, other| if other.1.counts_over(newest.1) { other } else { newest });
+    let newer = ruled.reduce(|newest, other| if newest.1.counts_over(other.1) { newest } else { other });
     newer.map(|(member, _)| member)
 }
 
