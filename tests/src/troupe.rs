@@ -27,6 +27,10 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Between two looks at who died, and at what is waited for: not all questions are commands, and none shall spin.
 const TEND_EVERY: Duration = Duration::from_millis(20);
 
+/// The longest pause between two looks at what is waited for; it doubles. A question that is a command takes time from those
+/// whom it waits for.
+const ASK_EVERY_MAX: Duration = Duration::from_millis(320);
+
 /// Exit codes of `conclave` that mean "an earlier attempt did it": it is there already, the group has ended.
 const DONE_BEFORE: [i32; 2] = [7, 12];
 
@@ -251,6 +255,7 @@ impl Troupe {
         mut found: impl FnMut(&mut Self) -> anyhow::Result<Option<T>>,
     ) -> anyhow::Result<T> {
         let deadline = Instant::now() + PATIENCE;
+        let mut pause = TEND_EVERY;
         loop {
             self.tend()?;
             if let Some(value) = found(self)? {
@@ -259,7 +264,8 @@ impl Troupe {
             if Instant::now() > deadline {
                 bail!("{what}: not in time, with {:?} armed, {} deaths", self.armed, self.deaths);
             }
-            std::thread::sleep(TEND_EVERY);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(ASK_EVERY_MAX);
         }
     }
 

@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use e2e::troupe::{Part, Troupe};
 
 /// Lives of one part at a time: they wait more than they work.
-const LIVES_AT_ONCE: usize = 3;
+const LIVES_AT_ONCE: usize = 4;
 
 /// Deaths of one life at most. The server's points all lie where the life begins, and each death costs all its clients
 /// the pauses of their retries: it dies once.
