@@ -143,11 +143,7 @@ impl Stranger {
     /// # Errors
     /// When the relay does not let it in.
     pub fn join(&mut self, group_link: &str, reply_server: &str) -> anyhow::Result<ConnectionId> {
-        let link: ShortLink = group_link.parse().context("Not a link")?;
-        let opened = self.read(group_link)?;
-        let group = OpenedGroupLink::read(&link, &opened)?;
-        let relay_link = group.relays.first().context("The group has a relay")?;
-        let opened = self.read(&relay_link.to_string())?;
+        let (group, opened) = self.group_and_relay(group_link)?;
         let relay = OpenedRelayLink::read(&opened)?;
         let mut rng = system_rng();
         let (id, key) = (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
@@ -164,9 +160,7 @@ impl Stranger {
             self.request(&opened.request, reply_server, &sign(&key, &group.group, &id, &join))?;
         self.answer(connection)?;
         let info = Message::new(None, Said::Info(Box::new(Info { profile }))).to_json();
-        Agent::new(&mut self.store, &mut system_rng(), clock::now()).allow(connection, &info)?;
-        self.work(connection)?;
-        self.wait_for(connection, |event| matches!(event, Event::Connected).then_some(()))?;
+        self.complete(connection, &info)?;
         Ok(connection)
     }
 
@@ -180,18 +174,14 @@ impl Stranger {
         relay_address: &str,
         reply_server: &str,
     ) -> anyhow::Result<ConnectionId> {
-        let link: ShortLink = group_link.parse().context("Not a link")?;
-        let opened = self.read(group_link)?;
-        let group = OpenedGroupLink::read(&link, &opened)?;
-        let relay_link = group.relays.first().context("The group has a relay")?;
-        let opened = self.read(&relay_link.to_string())?;
+        let (group, opened) = self.group_and_relay(group_link)?;
         let relay = OpenedRelayLink::read(&opened)?;
         let owner = group.owners.first().context("The group has an owner")?;
         let invitation = RelayInvitation {
             from_member: MemberIdRole { member_id: owner.member_id.clone(), member_role: MemberRole::Owner },
             from_member_profile: Profile::named("Stranger"),
             relay_member_id: relay.member_id,
-            group_link: LinkText::from(&link),
+            group_link: LinkText::from(&group_link.parse::<ShortLink>().context("Not a link")?),
             invitation_code: None,
             history: None,
         };
@@ -203,10 +193,24 @@ impl Stranger {
         let answer = Statement::parse(&answer)?.message()?.event;
         ensure!(matches!(answer, Said::RelayAccept(_)), "{answer:?}");
         let info = Message::new(None, Said::Acknowledge(Acknowledge {})).to_json();
-        Agent::new(&mut self.store, &mut system_rng(), clock::now()).allow(connection, &info)?;
-        self.work(connection)?;
-        self.wait_for(connection, |event| matches!(event, Event::Connected).then_some(()))?;
+        self.complete(connection, &info)?;
         Ok(connection)
+    }
+
+    /// A group, and the link of the first of its relays.
+    fn group_and_relay(&mut self, group_link: &str) -> anyhow::Result<(OpenedGroupLink, OpenedLink)> {
+        let link: ShortLink = group_link.parse().context("Not a link")?;
+        let opened = self.read(group_link)?;
+        let group = OpenedGroupLink::read(&link, &opened)?;
+        let relay_link = group.relays.first().context("The group has a relay")?.to_string();
+        Ok((group, self.read(&relay_link)?))
+    }
+
+    /// Lets the peer in that has answered, and waits until the connection stands.
+    fn complete(&mut self, connection: ConnectionId, info: &[u8]) -> anyhow::Result<()> {
+        Agent::new(&mut self.store, &mut system_rng(), clock::now()).allow(connection, info)?;
+        self.work(connection)?;
+        self.wait_for(connection, |event| matches!(event, Event::Connected).then_some(()))
     }
 
     /// Asks a relay for a proof, and does not fetch its answer.
