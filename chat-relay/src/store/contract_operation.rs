@@ -7,7 +7,7 @@ use protocol::group::signed::Statement;
 use protocol::timestamp::Timestamp;
 
 use super::contract::{NOW, another_group, group, id, member};
-use super::operation::{Taken, Usage};
+use super::operation::{RULED_MAX, Taken, Usage};
 use super::records::{GroupId, Member, MemberStatus, NewMember};
 use super::{RelayStore, StoreError};
 
@@ -96,7 +96,19 @@ pub(super) fn members_are_found_by_key_if_anything_was_decided_about_them<S: Rel
     let second =
         Member { appointment: ruling(), key: Some(key), ..member(store, group, 2, MemberRole::Author)? };
     store.update_member(&second)?;
-    assert_eq!(store.ruled_members(group, &key)?, [second, first], "the last first");
+    assert_eq!(
+        store.ruled_members(group, &key)?,
+        [first.clone(), second],
+        "whoever was removed, then the last"
+    );
+    let ruled_max = u8::try_from(RULED_MAX).expect("few");
+    for byte in 3..=3 + ruled_max {
+        let named = member(store, group, byte, MemberRole::Author)?;
+        store.update_member(&Member { appointment: ruling(), key: Some(key), ..named })?;
+    }
+    let found = store.ruled_members(group, &key)?;
+    assert_eq!((found.len(), found.first()), (usize::from(ruled_max), Some(&first)), "it is not hidden");
+    assert_eq!(found.get(1).map(|last| &last.id), Some(&id(3 + ruled_max)));
     assert_eq!(store.ruled_members(GroupId(group.0 + 1), &key)?, []);
     assert_eq!(store.ruled_members(group, &Ed25519PublicKey([99; 32]))?, []);
     Ok(())

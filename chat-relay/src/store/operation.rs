@@ -192,7 +192,8 @@ pub trait OperationStore {
     /// Remembers that a code let a group in.
     fn use_code(&mut self, id: CodeId, link: &LinkText) -> Result<(), StoreError>;
 
-    /// The members with this key about whom something was decided, the last first, at most [`RULED_MAX`].
+    /// The members with this key about whom something was decided, at most [`RULED_MAX`]: first those who were removed or
+    /// turned away, whom no number of others hides, and of either the last first.
     fn ruled_members(&mut self, group: GroupId, key: &Ed25519PublicKey) -> Result<Vec<Member>, StoreError>;
 
     /// Whose quota a group counts for.

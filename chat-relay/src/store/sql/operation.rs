@@ -263,7 +263,8 @@ impl OperationStore for SqlStore {
     fn ruled_members(&mut self, group: GroupId, key: &Ed25519PublicKey) -> Result<Vec<Member>, StoreError> {
         // The condition of the index `members_ruled`.
         let condition = "WHERE group_id = ?1 AND member_key = ?2 AND (status IN ('removed', 'rejected')
-            OR restriction IS NOT NULL OR appointment IS NOT NULL) ORDER BY member_number DESC LIMIT ?3";
+            OR restriction IS NOT NULL OR appointment IS NOT NULL)
+            ORDER BY status IN ('removed', 'rejected') DESC, member_number DESC LIMIT ?3";
         self.members(condition, params![group.0, key.0, RULED_MAX])
     }
 
