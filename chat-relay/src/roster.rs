@@ -159,7 +159,7 @@ fn apply<S: RelayStore>(
                     profile: None,
                     key: Some(entry.key.0),
                 };
-                strangers::meet(turn, group.id, &new)?;
+                strangers::meet_listed(turn, group.id, &new)?;
             }
         }
     }

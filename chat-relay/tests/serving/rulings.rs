@@ -1,7 +1,8 @@
 //! What was decided about members, in whatever order it comes, and who is told of it later.
 
 use chat_relay::config::Tuning;
-use chat_relay::store::records::MemberStatus;
+use chat_relay::store::RelayStore as _;
+use chat_relay::store::records::{GroupId, MemberStatus};
 use protocol::crypto::sign::Ed25519PrivateKey;
 use protocol::group::author_chain::OwnChain;
 use protocol::group::event::history::HistoryGet;
@@ -13,12 +14,14 @@ use protocol::group::forward::{ForwardSender, forward};
 use protocol::group::identity::{MemberId, MemberKey, MemberRole};
 use protocol::group::msg_id::SharedMessageId;
 use protocol::group::profile::{GroupProfile, GroupType};
+use protocol::group::roster::{Roster, RosterEntry};
 use protocol::group::ruling::bodies;
 use protocol::group::signed::{Statement, sign};
 use protocol::net::clock;
 use protocol::net::rng::system_rng;
 
 use crate::filling::{answer, asked, item};
+use crate::host::eventually;
 use crate::people::{Group, Heard, Person, introduction};
 
 fn restriction(of: &MemberId, restriction: Restriction) -> Event {
@@ -403,7 +406,7 @@ async fn what_is_said_about_strangers_is_kept_of_as_many_as_there_is_room_for_an
     let mut group = Group::served(Tuning { strangers_max: Some(2), ..Tuning::default() }).await;
     let mut rng = system_rng();
     let mut somebody = || (MemberId::generate(&mut rng), Ed25519PrivateKey::generate(&mut rng));
-    let [removed, blocked, beyond, told] = [(); 4].map(|()| somebody());
+    let [removed, blocked, beyond, told, listed] = [(); 5].map(|()| somebody());
     let delete = |id: &MemberId| {
         let (member_id, messages, member_key) = (id.clone(), false, None);
         Event::MemberDelete(MemberDelete { member_id, messages, member_key, roster_version: None })
@@ -438,4 +441,15 @@ async fn what_is_said_about_strangers_is_kept_of_as_many_as_there_is_room_for_an
     beyond.hear_post("last").await;
     let (_, answer) = group.ask(told.0, told.1, &relay).await;
     assert!(matches!(answer, Event::LinkReject(_)), "{answer:?}");
+    // Those on the roster have room of their own.
+    let mut roster = Roster::default();
+    let entry = RosterEntry { key: MemberKey(listed.1.public_key()), role: MemberRole::Moderator };
+    roster.put(listed.0.clone(), entry).unwrap();
+    group.publish_roster(2, &roster).await;
+    let mut store = group.relay.store();
+    eventually(|| match store.member_by_id(GroupId(1), &listed.0).unwrap() {
+        Some(listed) if listed.role == MemberRole::Moderator => Ok(()),
+        other => Err(format!("the relay has {other:?}")),
+    })
+    .await;
 }
